@@ -1,0 +1,1 @@
+"""The table everyone sits at: sees noised sums, ciphertexts and proofs."""

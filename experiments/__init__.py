@@ -1,0 +1,1 @@
+"""The composition root: configuration, data sets, the demo, benchmarks and reports."""

@@ -1,0 +1,1 @@
+"""The agreement: what parties say to one another, as signed values."""

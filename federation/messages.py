@@ -1,0 +1,38 @@
+"""The closed union of things that may cross a border."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """What an envelope carries. A kind that is not here does not cross."""
+
+    # Requests, from the aggregator.
+    PING = "ping"
+    OFFER = "order.offer"
+    CLOSE = "order.close"
+    TRAIN_ROUND = "train.round"
+    QUERY_KEYS = "query.keys"
+    QUERY_PARTIAL = "query.partial"
+    QUERY_OPEN = "query.open"
+    # Replies, from a node.
+    PONG = "pong"
+    ACCEPTED = "order.accepted"
+    REFUSED = "order.refused"
+    CLOSED = "order.closed"
+    TRAIN_UPDATE = "train.update"
+    QUERY_PUBLIC_KEY = "query.public_key"
+    QUERY_CIPHERTEXT = "query.ciphertext"
+    QUERY_OPENED = "query.opened"
+    FAILED = "failed"
+
+
+REPLIES: dict[Kind, Kind] = {
+    Kind.PING: Kind.PONG,
+    Kind.OFFER: Kind.ACCEPTED,
+    Kind.CLOSE: Kind.CLOSED,
+    Kind.TRAIN_ROUND: Kind.TRAIN_UPDATE,
+    Kind.QUERY_KEYS: Kind.QUERY_PUBLIC_KEY,
+    Kind.QUERY_PARTIAL: Kind.QUERY_CIPHERTEXT,
+    Kind.QUERY_OPEN: Kind.QUERY_OPENED,
+}
+"""What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""

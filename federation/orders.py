@@ -1,0 +1,149 @@
+"""The unit of authorisation: what may be computed, on what, for whom, at which price.
+
+A work order is a value. It is signed by the analyst who proposes it; its id is the SHA-256 of its
+canonical bytes, so nothing in it can change without becoming another order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal
+
+from federation.errors import MalformedOrderError, UntrustedOrderError
+from federation.membership import Roster
+from policies.evidence import Minted
+from policies.parties import PartyId, Role
+from secure_compute import canonical
+from secure_compute.canonical import JSON
+from secure_compute.errors import BadSignatureError, NotCanonicalError
+from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkOrder:
+    """One training run or one joint query, as every node will judge it.
+
+    code:        SHA-256 of the installed packages that will do the work.
+    contract:    name of the data contract that is read.
+    columns:     every column that is read, sorted.
+    recipients:  the parties that will know the result.
+    parameters:  the recipe of a training run, or the plan of a query.
+    event:       what ONE release does to the data (`policies.budget.events` JSON).
+    releases:    most releases one node will make; all of them are reserved at once.
+    cohort:      the parties asked, by name; minimum: fewest that must take part.
+    created, expires: seconds since 1970, UTC.
+    nonce:       makes two otherwise equal orders two orders.
+    """
+
+    federation: str
+    kind: Literal["train", "query"]
+    proposer: PartyId
+    purpose: str
+    legal_basis: str
+    code: str
+    contract: str
+    contract_version: int
+    columns: tuple[str, ...]
+    recipients: tuple[PartyId, ...]
+    parameters: Mapping[str, JSON]
+    unit: str
+    epsilon: str
+    delta: str
+    event: Mapping[str, JSON]
+    releases: int
+    cohort: tuple[PartyId, ...]
+    minimum: int
+    created: int
+    expires: int
+    nonce: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in {"train", "query"}:
+            raise MalformedOrderError("an order is for train or query")
+        if not 1 <= self.minimum <= len(self.cohort):
+            raise MalformedOrderError(f"a minimum of {self.minimum} among {len(self.cohort)}")
+        if len(set(self.cohort)) != len(self.cohort):
+            raise MalformedOrderError("a party stands twice in the cohort")
+        if self.releases < 1:
+            raise MalformedOrderError("an order without a release asks for nothing")
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the canonical form."""
+        value: dict[str, JSON] = {"version": VERSION}
+        for item in fields(self):
+            part = getattr(self, item.name)
+            value[item.name] = list(part) if isinstance(part, tuple) else part
+        return value
+
+    @property
+    def id(self) -> str:
+        """The SHA-256 of the canonical form, in hexadecimal."""
+        return canonical.digest(self.to_json())
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOrder(metaclass=Minted):
+    """A work order whose signature was checked against the roster."""
+
+    order: WorkOrder
+    wire: bytes
+
+
+def sign_order(order: WorkOrder, key: SigningKey) -> bytes:
+    """Return the order's canonical bytes behind the proposer's signature."""
+    body = canonical.encode(order.to_json())
+    return key.sign(body) + body
+
+
+def open_order(wire: bytes, roster: Roster) -> SignedOrder:
+    """Check that an analyst of the roster signed these bytes, then read them.
+
+    Raises:
+        MalformedOrderError: the bytes are no work order of this version.
+        UnknownPartyError: the proposer is not on the roster.
+        UntrustedOrderError: the proposer is no analyst, or did not sign these bytes.
+    """
+    body = wire[SIGNATURE_SIZE:]
+    order = _read(body)
+    proposer = roster.find(order.proposer)
+    if proposer.role is not Role.ANALYST or order.federation != roster.federation:
+        raise UntrustedOrderError(f"{order.proposer} may not propose work in {roster.federation}")
+    try:
+        proposer.identity.verify(wire[:SIGNATURE_SIZE], body)
+    except BadSignatureError as why:
+        raise UntrustedOrderError(f"{order.proposer} did not sign this order") from why
+    return SignedOrder._mint(order, wire)  # noqa: SLF001  the home of this evidence
+
+
+_TUPLES: Final = {"columns", "recipients", "cohort"}
+_INTEGERS: Final = {"contract_version", "releases", "minimum", "created", "expires"}
+_OBJECTS: Final = {"parameters", "event"}
+
+
+def _read(body: bytes) -> WorkOrder:
+    try:
+        value = canonical.decode(body)
+    except NotCanonicalError as why:
+        raise MalformedOrderError("the order is not in canonical form") from why
+    names = {item.name for item in fields(WorkOrder)}
+    if not isinstance(value, dict) or value.keys() != names | {"version"}:
+        raise MalformedOrderError("the order has other fields than this version knows")
+    if value.pop("version") != VERSION:
+        raise MalformedOrderError("the order is of another version; update the older side")
+    return WorkOrder(**{name: _typed(name, part) for name, part in value.items()})
+
+
+def _typed(name: str, part: JSON) -> Any:
+    if name in _TUPLES:
+        if isinstance(part, list) and all(isinstance(item, str) for item in part):
+            return tuple(part)
+    elif name in _INTEGERS:
+        if isinstance(part, int) and not isinstance(part, bool):
+            return part
+    elif name in _OBJECTS:
+        if isinstance(part, dict):
+            return part
+    elif isinstance(part, str):
+        return part
+    raise MalformedOrderError(f"field {name!r} of the order has the wrong type")

@@ -1,0 +1,1 @@
+"""The law: what may happen, and its price."""

@@ -1,0 +1,1 @@
+"""Privacy as inert events, priced by an accountant, admitted by an account."""

@@ -1,0 +1,1 @@
+"""The maths: bytes and integers in, bytes and integers out."""

@@ -1,0 +1,73 @@
+"""The one encoding of everything that is signed or hashed.
+
+JSON as RFC 8785 spells it, with one thing left out: floats, whose spelling depends on the printer.
+A number that is not an integer travels as a decimal string. Keys are sorted by code point.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from secure_compute.errors import LocalProtocolError, NotCanonicalError
+
+JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None"
+
+MAX_INTEGER = 2**63 - 1
+
+
+def encode(value: JSON) -> bytes:
+    """Return the only spelling of `value`.
+
+    Raises:
+        LocalProtocolError: the value holds a float, a key that is no string, or a huge integer.
+    """
+    _check(value)
+    return json.dumps(
+        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
+    ).encode()
+
+
+def decode(data: bytes) -> JSON:
+    """Read a value, accepting exactly the bytes `encode` can produce.
+
+    Raises:
+        NotCanonicalError: the bytes are not JSON, or not its one spelling.
+    """
+    try:
+        value: JSON = json.loads(data.decode())
+        again = encode(value)
+    except (ValueError, RecursionError, LocalProtocolError) as why:
+        raise NotCanonicalError("not a canonical value") from why
+    if again != data:
+        raise NotCanonicalError("not the canonical spelling of its value")
+    return value
+
+
+def digest(value: JSON) -> str:
+    """Return the SHA-256 of the canonical bytes, in hexadecimal."""
+    return hashlib.sha256(encode(value)).hexdigest()
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of raw bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check(value: object) -> None:
+    match value:
+        case None | bool() | str():
+            return
+        case int():
+            if abs(value) > MAX_INTEGER:
+                raise LocalProtocolError("an integer beyond 63 bits has no canonical spelling")
+        case Mapping():
+            if not all(isinstance(key, str) for key in value):
+                raise LocalProtocolError("every key of a canonical object is a string")
+            for item in value.values():
+                _check(item)
+        case list() | tuple():
+            for item in value:
+                _check(item)
+        case _:
+            raise LocalProtocolError(f"a {type(value).__name__} has no canonical spelling")

@@ -1,0 +1,1 @@
+"""Joint sums under homomorphic encryption."""

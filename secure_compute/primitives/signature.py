@@ -1,0 +1,58 @@
+"""Ed25519 signatures (RFC 8032) over canonical bytes."""
+
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from secure_compute.errors import BadSignatureError, LocalProtocolError
+
+SIGNATURE_SIZE = 64
+KEY_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyKey:
+    """A public key, as 64 hexadecimal digits."""
+
+    hex: str
+
+    def __post_init__(self) -> None:
+        if len(self.hex) != 2 * KEY_SIZE or self.hex != self.hex.lower():
+            raise LocalProtocolError("a verify key is 64 lower-case hexadecimal digits")
+        try:
+            bytes.fromhex(self.hex)
+        except ValueError as why:
+            raise LocalProtocolError("a verify key is 64 hexadecimal digits") from why
+
+    def verify(self, signature: bytes, data: bytes) -> None:
+        """Return if `signature` is this key's over `data`.
+
+        Raises:
+            BadSignatureError: it is not.
+        """
+        try:
+            Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.hex)).verify(signature, data)
+        except (InvalidSignature, ValueError) as why:
+            raise BadSignatureError(f"not signed by key {self.hex[:16]}…") from why
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key; it never prints itself."""
+
+    seed: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.seed) != KEY_SIZE:
+            raise LocalProtocolError(f"a signing key is {KEY_SIZE} bytes, not {len(self.seed)}")
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the 64-byte signature of `data`."""
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(data)
+
+    @property
+    def verify_key(self) -> VerifyKey:
+        """The public half."""
+        public = Ed25519PrivateKey.from_private_bytes(self.seed).public_key()
+        return VerifyKey(public.public_bytes_raw().hex())

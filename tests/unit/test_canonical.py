@@ -1,0 +1,42 @@
+"""One spelling per value."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from secure_compute import canonical
+from secure_compute.errors import LocalProtocolError, NotCanonicalError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63) + 1, 2**63 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_decode_undoes_encode(value: canonical.JSON) -> None:
+    assert canonical.decode(canonical.encode(value)) == value
+
+
+@given(st.text())
+def test_whatever_is_accepted_is_spelled_that_way(text: str) -> None:
+    try:
+        value = canonical.decode(text.encode())
+    except NotCanonicalError:
+        return
+    assert canonical.encode(value) == text.encode()
+
+
+@pytest.mark.parametrize(
+    "bad", [b'{"b":1,"a":2}', b"1.0", b" 1", b'{"a":1,"a":1}', b"[1, 2]", b"NaN", b"\xff", b"1e3"]
+)
+def test_bad_second_spellings(bad: bytes) -> None:
+    with pytest.raises(NotCanonicalError):
+        canonical.decode(bad)
+
+
+@pytest.mark.parametrize("bad", [1.5, {1: 2}, b"x", 2**63])
+def test_bad_values(bad: object) -> None:
+    with pytest.raises(LocalProtocolError):
+        canonical.encode(bad)  # type: ignore[arg-type]

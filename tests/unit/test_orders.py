@@ -1,0 +1,99 @@
+"""Orders and rosters: verified first, read after, altered never."""
+
+from dataclasses import replace
+
+import pytest
+
+from federation.errors import (
+    MalformedOrderError,
+    UnknownPartyError,
+    UntrustedOrderError,
+    UntrustedRosterError,
+)
+from federation.membership import Member, Roster, open_roster, sign_roster
+from federation.orders import WorkOrder, open_order, sign_order
+from policies.parties import Jurisdiction, PartyId, Role
+from secure_compute import canonical
+from secure_compute.primitives.signature import SigningKey
+
+FEDERATION, ANALYST, NODE = (SigningKey(bytes([n] * 32)) for n in (1, 2, 3))
+ROSTER = Roster(
+    "test",
+    1,
+    (
+        Member(PartyId("analyst"), "Data", Role.ANALYST, Jurisdiction.EU, ANALYST.verify_key),
+        Member(PartyId("node"), "Node", Role.MERCHANT, Jurisdiction.UK, NODE.verify_key),
+    ),
+)
+ORDER = WorkOrder(
+    federation="test",
+    kind="train",
+    proposer=PartyId("analyst"),
+    purpose="fraud_prevention",
+    legal_basis="legitimate interest",
+    code="00",
+    contract="orders",
+    contract_version=1,
+    columns=("amount",),
+    recipients=(PartyId("analyst"),),
+    parameters={"rounds": 3},
+    unit="customer",
+    epsilon="2",
+    delta="1e-6",
+    event={"event": "gaussian"},
+    releases=3,
+    cohort=(PartyId("node"),),
+    minimum=1,
+    created=1,
+    expires=2,
+    nonce="n",
+)
+
+
+def test_a_signed_order_reads_back() -> None:
+    signed = open_order(sign_order(ORDER, ANALYST), ROSTER)
+    assert signed.order == ORDER
+    assert signed.order.id == ORDER.id
+
+
+def test_the_id_changes_with_every_field() -> None:
+    assert replace(ORDER, epsilon="3").id != ORDER.id
+
+
+def test_bad_signature() -> None:
+    with pytest.raises(UntrustedOrderError):
+        open_order(sign_order(ORDER, NODE), ROSTER)
+
+
+def test_bad_proposer_is_no_analyst() -> None:
+    with pytest.raises(UntrustedOrderError):
+        open_order(sign_order(replace(ORDER, proposer=PartyId("node")), NODE), ROSTER)
+
+
+def test_bad_proposer_is_a_stranger() -> None:
+    with pytest.raises(UnknownPartyError):
+        open_order(sign_order(replace(ORDER, proposer=PartyId("eve")), NODE), ROSTER)
+
+
+def test_bad_altered_after_signing() -> None:
+    wire = sign_order(ORDER, ANALYST).replace(b'"epsilon":"2"', b'"epsilon":"9"')
+    with pytest.raises(UntrustedOrderError):
+        open_order(wire, ROSTER)
+
+
+@pytest.mark.parametrize(
+    "change", [{"version": 2}, {"rounds": 1}, {"releases": "3"}, {"columns": [1]}, {"minimum": 5}]
+)
+def test_bad_fields(change: dict[str, canonical.JSON]) -> None:
+    body = canonical.encode(ORDER.to_json() | change)
+    with pytest.raises(MalformedOrderError):
+        open_order(ANALYST.sign(body) + body, ROSTER)
+
+
+def test_a_roster_opens_under_its_pin_only() -> None:
+    wire = sign_roster(ROSTER, FEDERATION)
+    assert open_roster(wire, FEDERATION.verify_key) == ROSTER
+    with pytest.raises(UntrustedRosterError):
+        open_roster(wire, NODE.verify_key)
+    with pytest.raises(UntrustedRosterError):
+        open_roster(wire.replace(b"merchant", b"analyst!"), FEDERATION.verify_key)
