@@ -1,0 +1,96 @@
+"""What the law refuses, by who is at fault; the operands are attributes.
+
+Messages carry names, counts and prices, never a value from a row: messages are logged, and logs
+cross borders.
+"""
+
+
+class PolicyError(Exception):
+    """Root of this package's errors; never raised itself."""
+
+
+class MalformedContractError(PolicyError):
+    """A data contract lacks something or says something that it may not."""
+
+
+class NonConformantError(PolicyError):
+    """The table is not what the data contract promises."""
+
+
+class UnitMismatchError(PolicyError):
+    """Two contracts over the same subjects do not protect the same unit."""
+
+
+class SmallCohortError(PolicyError):
+    """Fewer organisations contributed than a release needs."""
+
+
+class MalformedEventError(PolicyError):
+    """A privacy event is not one that this version can print."""
+
+
+class UnattainableError(PolicyError):
+    """No noise below the ceiling reaches the wanted epsilon."""
+
+
+class InsufficientBudgetError(PolicyError):
+    """The account cannot pay; nothing was set aside.
+
+    requested: ε of the wanted releases alone.
+    remaining: limit minus ε of everything spent or reserved.
+    spent:     ε of everything spent or reserved.
+    limit:     the ceiling of the account.
+    scope:     the account, in words.
+    affordable: the greatest ε at which the same work would pass, two digits; 0 when none would.
+    """
+
+    def __init__(
+        self,
+        *,
+        requested: float,
+        remaining: float,
+        spent: float,
+        limit: float,
+        scope: str,
+        affordable: float = 0.0,
+    ) -> None:
+        advice = (
+            f"ask for privacy.epsilon={affordable:.2f} or less"
+            if affordable > 0
+            else "nothing more can be asked of these rows in this window"
+        )
+        super().__init__(
+            f"the account of {scope} cannot pay epsilon {requested:.4g}: {spent:.4g} of "
+            f"{limit:.4g} is spent or reserved; {advice}"
+        )
+        self.requested = requested
+        self.remaining = remaining
+        self.spent = spent
+        self.limit = limit
+        self.scope = scope
+        self.affordable = affordable
+
+    @property
+    def override(self) -> str | None:
+        """Return the nearest request that would pass, or None."""
+        return f"privacy.epsilon={self.affordable:.2f}" if self.affordable > 0 else None
+
+
+class UnknownReservationError(PolicyError):
+    """Nothing was reserved under this order's name, so nothing of it may leave."""
+
+
+class ClosedOrderError(PolicyError):
+    """The order is closed: what it had not released was given back."""
+
+
+class OverdrawnError(PolicyError):
+    """The order asks for more releases than were reserved for it."""
+
+
+class ChangedOrderError(PolicyError):
+    """An order's name comes back with other contents than were reserved."""
+
+
+class MalformedLawError(PolicyError):
+    """A policy text does not parse, does not match the schema, or lacks its annotations."""
