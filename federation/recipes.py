@@ -1,0 +1,160 @@
+"""Training recipes: every number of a private training run, agreed before it starts.
+
+A recipe is a value with one canonical spelling.  It rides in a work order, and from it a
+node derives what its work will cost and how much noise that takes.  Nothing in it is a
+count of anybody's data: divisors are constants of the order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federation.errors import MalformedOrderError
+from federation.models import ModelSpec, Vector
+from policies.budget.events import Event, Repeated, SampledGaussian, spell
+from secure_compute import fixedpoint
+
+Loss: TypeAlias = Literal["bce", "huber", "mse"]
+Number: TypeAlias = Decimal
+
+_DECIMALS = (
+    "sampling_rate",
+    "clip",
+    "noise_multiplier",
+    "learning_rate",
+    "server_rate",
+    "server_momentum",
+)
+_INTEGERS = ("rounds", "steps", "grid", "expected_units", "rows_per_unit", "window")
+_LARGEST_GRID = 1 << 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a node trains in each round: FedAvg with local DP-SGD, and at which price.
+
+    rounds, steps:     federated rounds, and private steps a node takes in each.
+    sampling_rate:     probability q with which each unit enters a step, on its own.
+    clip:              most L2 norm C of one unit's summed gradient.
+    noise_multiplier:  z, the noise scale over the integer sensitivity.
+    grid:              integer steps per 1.0; sums are rounded to it once.
+    learning_rate:     of the local steps; `server_rate` and `server_momentum` of the rounds.
+    expected_units:    units a typical node holds for one step; a public constant, never a count.
+    rows_per_unit:     contribution bound K; further rows are left out at random.
+    window:            consecutive weeks of one demand row; 0 where rows have no window.
+    """
+
+    model: ModelSpec
+    loss: Loss
+    rounds: int
+    steps: int
+    sampling_rate: Number
+    clip: Number
+    noise_multiplier: Number
+    grid: int
+    learning_rate: Number
+    expected_units: int
+    rows_per_unit: int
+    server_rate: Number = Decimal(1)
+    server_momentum: Number = Decimal(0)
+    window: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a recipe that has no price or cannot be followed."""
+        if self.loss not in get_args(Loss):
+            raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
+        for name in (*_DECIMALS, *_INTEGERS):
+            if name not in {"server_momentum", "window"} and not getattr(self, name) > 0:
+                raise MalformedOrderError(f"The recipe's {name} must be positive.")
+        if self.window < 0 or self.window == 1:
+            raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
+        if self.sampling_rate > 1 or not 0 <= self.server_momentum < 1:
+            raise MalformedOrderError("The recipe's sampling rate or momentum is out of range.")
+        if self.grid > _LARGEST_GRID:
+            raise MalformedOrderError("The recipe's grid must be at most 2^32.")
+
+    @property
+    def sensitivity(self) -> int:
+        """Most L2 distance, in grid steps, by which one unit moves a step's rounded sum."""
+        return fixedpoint.l2_sensitivity(self.grid, Fraction(self.clip), self.model.dimension)
+
+    @property
+    def noise_scale(self) -> int:
+        """The integer σ of the discrete Gaussian that each step adds."""
+        return fixedpoint.noise_scale(self.sensitivity, Fraction(self.noise_multiplier))
+
+    @property
+    def divisor(self) -> float:
+        """The constant a step's noised sum is divided by: the expected sampled units."""
+        return float(self.sampling_rate) * self.expected_units
+
+    def event(self) -> Event:
+        """Return what ONE round does to one node's data."""
+        return Repeated(SampledGaussian(self.sampling_rate, self.noise_multiplier), self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the tagged, versioned form; numbers that are not integers are strings."""
+        value: dict[str, Any] = {"recipe": "fedavg_dp_sgd", "v": 1, "loss": self.loss}
+        value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
+        value |= {name: getattr(self, name) for name in _INTEGERS}
+        return value | {"model": self.model.to_json()}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Recipe":
+        """Return the recipe that `value` describes.
+
+        Raises:
+            MalformedOrderError: another kind, another version, or not of this form.
+        """
+        expected = {"recipe", "v"} | {field.name for field in fields(cls)}
+        if set(value) != expected or value["recipe"] != "fedavg_dp_sgd" or value["v"] != 1:
+            raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
+        numbers: dict[str, Any] = {name: _decimal(name, value[name]) for name in _DECIMALS}
+        numbers |= {name: _integer(name, value[name]) for name in _INTEGERS}
+        if not isinstance(value["model"], Mapping):
+            raise MalformedOrderError("The recipe's model is not an object.")
+        return cls(model=ModelSpec.from_json(value["model"]), loss=value["loss"], **numbers)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Progress:
+    """Where a run stands: the weights every node starts the next round from, [d] float32."""
+
+    weights: Vector
+    velocity: NDArray[np.float64]
+
+    @classmethod
+    def start(cls, recipe: Recipe, seed: int) -> "Progress":
+        """Return the state before the first round."""
+        return cls(recipe.model.init(seed), np.zeros(recipe.model.dimension))
+
+    def advance(self, recipe: Recipe, updates: list[Vector]) -> "Progress":
+        """Return the state after a round: server momentum over the plain mean of `updates`.
+
+        Every node counts the same, because a weight by size would tell the size.
+        """
+        mean = np.mean([update.astype(np.float64) for update in updates], axis=0)
+        velocity = float(recipe.server_momentum) * self.velocity + mean
+        weights = self.weights + float(recipe.server_rate) * velocity
+        return Progress(weights.astype(np.float32), velocity)
+
+
+def _decimal(name: str, text: object) -> Decimal:
+    try:
+        number = Decimal(text) if isinstance(text, str) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite() or spell(number) != text:
+        raise MalformedOrderError(f"The recipe's {name} is not a decimal number in its one form.")
+    return number
+
+
+def _integer(name: str, number: object) -> int:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise MalformedOrderError(f"The recipe's {name} must be an integer.")
+    return number

@@ -1,0 +1,117 @@
+"""The clipped sum against Opacus and against a loop that forms every unit's gradient."""
+
+import numpy as np
+import pytest
+import torch
+from opacus.grad_sample import GradSampleModule
+
+from clients.training.losses import row_losses
+from clients.training.private_sgd import Batch, clipped_sum
+from federation.models import ModelSpec, forward
+
+
+def random_batch(units: int, rows: int, inputs: int, seed: int, scale: float = 1.0) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn((units, rows, inputs), generator=generator, dtype=torch.float64) * scale
+    targets = torch.randint(0, 2, (units, rows), generator=generator).double()
+    present = torch.rand((units, rows), generator=generator) < 0.8
+    return Batch(features, targets, present)
+
+
+def random_weights(model: ModelSpec, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=model.dimension) * 0.5
+
+
+def torch_module(model: ModelSpec, weights: np.ndarray) -> torch.nn.Sequential:
+    layers: list[torch.nn.Module] = []
+    for matrix, bias in model.split(weights):
+        linear = torch.nn.Linear(*reversed(matrix.shape)).double()
+        linear.weight.data, linear.bias.data = torch.tensor(matrix), torch.tensor(bias)
+        layers += [linear, torch.nn.ReLU() if model.activation == "relu" else torch.nn.Tanh()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def unit_gradient(model, weights, batch, loss, unit) -> np.ndarray:
+    module = torch_module(model, weights)
+    here = batch.present[unit]
+    if not here.any():
+        return np.zeros(model.dimension)
+    outputs = module(batch.features[unit][here])[:, 0]
+    row_losses(outputs, batch.targets[unit][here], loss).sum().backward()
+    return torch.cat([p.grad.flatten() for p in module.parameters()]).numpy()
+
+
+def looped_sum(model, weights, batch, loss, clip) -> np.ndarray:
+    total = np.zeros(model.dimension)
+    for unit in range(len(batch.features)):
+        gradient = unit_gradient(model, weights, batch, loss, unit)
+        total += gradient * min(1.0, clip / max(np.linalg.norm(gradient), 1e-300))
+    return total
+
+
+@pytest.mark.parametrize("loss", ["bce", "huber", "mse"])
+@pytest.mark.parametrize("layers", [(7, 1), (7, 12, 1), (7, 9, 5, 1)])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_clipped_sum_equals_a_loop_over_units(loss, layers, activation):
+    model = ModelSpec(layers, activation)
+    weights, batch = random_weights(model, 1), random_batch(40, 5, 7, 2)
+    ours = clipped_sum(model, weights, batch, loss, 0.7)
+    assert np.allclose(ours, looped_sum(model, weights, batch, loss, 0.7), rtol=1e-7, atol=1e-9)
+
+
+def test_a_unit_of_equal_rows_is_clipped_once():
+    model = ModelSpec((4, 6, 1))
+    weights = random_weights(model, 3)
+    one = random_batch(1, 1, 4, 4, scale=5.0)
+    many = Batch(
+        *(part.repeat_interleave(8, dim=1) for part in (one.features, one.targets)),
+        torch.ones((1, 8), dtype=torch.bool),
+    )
+    one = Batch(one.features, one.targets, torch.ones((1, 1), dtype=torch.bool))
+    single = clipped_sum(model, weights, one, "mse", 0.01)
+    eight = clipped_sum(model, weights, many, "mse", 0.01)
+    assert np.linalg.norm(eight) <= 0.01 * (1 + 1e-9)
+    assert np.allclose(eight, single, rtol=1e-6)
+
+
+def test_one_step_agrees_with_opacus_for_single_rows():
+    model, clip = ModelSpec((6, 10, 1)), 0.3
+    weights, batch = random_weights(model, 5), random_batch(64, 1, 6, 6)
+    batch = Batch(batch.features, batch.targets, torch.ones((64, 1), dtype=torch.bool))
+    module = GradSampleModule(torch_module(model, weights), loss_reduction="sum")
+    outputs = module(batch.features[:, 0])[:, 0]
+    row_losses(outputs, batch.targets[:, 0], "bce").sum().backward()
+    samples = torch.cat([p.grad_sample.flatten(1) for p in module.parameters()], dim=1)
+    # Opacus (optimizers/optimizer.py, clip_and_accumulate) divides by norm + 1e-6.
+    factors = (clip / (samples.norm(dim=1) + 1e-6)).clamp(max=1.0)
+    expected = (samples * factors[:, None]).sum(0).numpy()
+    ours = clipped_sum(model, weights, batch, "bce", clip)
+    assert np.allclose(ours, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_an_empty_batch_sums_to_zero():
+    model = ModelSpec((4, 3, 1))
+    empty = Batch(
+        torch.zeros((0, 2, 4)).double(),
+        torch.zeros((0, 2)).double(),
+        torch.zeros((0, 2), dtype=torch.bool),
+    )
+    assert not clipped_sum(model, random_weights(model, 1), empty, "mse", 1.0).any()
+
+
+def test_a_unit_that_is_not_finite_contributes_nothing():
+    model, batch = ModelSpec((4, 3, 1)), random_batch(3, 2, 4, 1)
+    weights = random_weights(model, 2)
+    batch.present.fill_(True)
+    rest = Batch(batch.features[1:], batch.targets[1:], batch.present[1:])
+    for poison in (float("nan"), float("inf"), 1e250):
+        batch.features[0, 0, 0] = poison
+        ours = clipped_sum(model, weights, batch, "mse", 1.0)
+        assert np.allclose(ours, clipped_sum(model, weights, rest, "mse", 1.0))
+
+
+def test_numpy_predicts_what_torch_predicts():
+    model = ModelSpec((5, 8, 4, 1), "tanh")
+    weights, batch = random_weights(model, 8), random_batch(20, 1, 5, 9)
+    theirs = torch_module(model, weights)(batch.features[:, 0])[:, 0].detach().numpy()
+    assert np.allclose(forward(model, weights, batch.features[:, 0].numpy()), theirs)
