@@ -1,0 +1,261 @@
+"""Whether a node's law permits an order: total, with reasons, and closed when in doubt.
+
+Cedar evaluates; this module makes sure that nothing but a clean "allow" opens the gate. Texts are
+validated against the schema when they are loaded; a request that does not fit the schema, a rule
+that errs, and an engine that fails all refuse, by name. Every matching `forbid` is reported at
+once, sorted, with its law, its text and the nearest request that would pass.
+
+Limits with a memory are not decided here: the account comes first, on the node.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Any, Final, Literal, TypeAlias
+
+import cedarpy
+
+from policies.contracts import UnitKind
+from policies.errors import MalformedLawError
+from policies.evidence import Minted
+from policies.parties import Grade, Jurisdiction, PartyId, Role
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Who wants to compute what, where and why: attributes that the node computed itself.
+
+    epsilon, delta: decimal texts, exact; the engine rounds them up.
+    grouped, filtered, aggregated: grades of the columns that are used so.
+    recipients: jurisdictions that will know the result.
+    keyholder:  jurisdiction of the key that opens the answer; None where nothing is decrypted.
+    cohort:     organisations named in the order; minimum_cohort: fewest that must take part.
+    """
+
+    action: Literal["train", "query"]
+    proposer: PartyId
+    proposer_role: Role
+    purpose: str
+    legal_basis: str
+    node: PartyId
+    role: Role
+    jurisdiction: Jurisdiction
+    dataset: str
+    unit: UnitKind
+    epsilon: str
+    delta: str
+    grouped: frozenset[Grade]
+    filtered: frozenset[Grade]
+    aggregated: frozenset[Grade]
+    recipients: frozenset[Jurisdiction]
+    aggregator: Jurisdiction
+    keyholder: Jurisdiction | None
+    cohort: int
+    minimum_cohort: int
+    code_matches: bool
+    expired: bool
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule that refused, in two languages, with the nearest request that would pass.
+
+    override: such as `privacy.epsilon=0.5`; None where no setting of the proposer is enough.
+    """
+
+    id: str
+    law: str
+    text_en: str
+    text_zh: str
+    fix_en: str
+    fix_zh: str
+    override: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit(metaclass=Minted):
+    """The law of `request.node`, whose texts have the SHA-256 `law`, permits `request`."""
+
+    request: Request
+    law: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """The request is refused for every one of `reasons`, sorted by id; there is at least one."""
+
+    request: Request
+    reasons: tuple[Reason, ...]
+    law: str
+
+
+Decision: TypeAlias = Permit | Deny
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """Policy texts that parse, fit their schema and carry their reasons; `digest` names them."""
+
+    digest: str
+    reasons: Mapping[str, Reason]
+    policies: cedarpy.PolicySet = field(repr=False, compare=False)
+    schema: cedarpy.Schema = field(repr=False, compare=False)
+    entities: cedarpy.Entities = field(repr=False, compare=False)
+
+
+def load_law(policy_texts: Sequence[str], schema_text: str) -> Law:
+    """Parse and validate a node's policy once; the result is reused for every decision.
+
+    Raises:
+        MalformedLawError: a text does not parse, does not fit the schema, or a rule lacks its id,
+            law, texts or fix.
+    """
+    text = "\n".join(policy_texts)
+    try:
+        schema = cedarpy.Schema.from_str(schema_text)
+        policies = cedarpy.PolicySet.from_str(text)
+        rules = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]
+        verdict = cedarpy.validate_policies(text, schema)
+    except (ValueError, KeyError) as why:
+        raise MalformedLawError(f"the policy does not parse: {_first_line(why)}") from why
+    if not verdict.validation_passed:
+        raise MalformedLawError(
+            f"the policy does not fit its schema: {_first_line(verdict.errors)}"
+        )
+    reasons = _reasons(rules)
+    parts = [*policy_texts, schema_text]
+    digest = hashlib.sha256(b"".join(hashlib.sha256(part.encode()).digest() for part in parts))
+    return Law(digest.hexdigest(), reasons, policies, schema, cedarpy.Entities.from_json_str("[]"))
+
+
+def decide(request: Request, law: Law) -> Decision:
+    """Return what the law says: forbid beats permit, silence refuses, a broken rule refuses."""
+    try:
+        result = cedarpy.is_authorized(
+            _question(request),
+            law.policies,
+            law.entities,
+            law.schema,
+        )
+        errors = result.diagnostics.errors
+        named = result.diagnostics.id_annotations_by_reason
+        matched = [named.get(policy, policy) for policy in result.diagnostics.reasons]
+    except Exception as failure:  # noqa: BLE001  closed, whatever broke
+        return Deny(request, (_broken(type(failure).__name__),), law.digest)
+    if errors or result.decision is cedarpy.Decision.NoDecision:
+        reasons = [_UNDECIDED]
+    elif result.decision is cedarpy.Decision.Allow:
+        return Permit._mint(request, law.digest)  # noqa: SLF001  the home of this evidence
+    else:
+        reasons = [] if matched else [_SILENCE]
+    reasons += [law.reasons[rule] for rule in matched if rule in law.reasons]
+    return Deny(request, tuple(sorted(reasons, key=lambda reason: reason.id)), law.digest)
+
+
+def _question(request: Request) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "proposer_role": request.proposer_role,
+        "purpose": request.purpose,
+        "legal_basis": request.legal_basis,
+        "node": request.node,
+        "role": request.role,
+        "jurisdiction": request.jurisdiction,
+        "unit": request.unit,
+        "personal": request.unit != "commercial",
+        "epsilon": {"__extn": {"fn": "decimal", "arg": _rounded_up(request.epsilon)}},
+        "delta_e12": int((Decimal(request.delta) * 10**12).to_integral_value(ROUND_CEILING)),
+        "grouped": sorted(request.grouped),
+        "filtered": sorted(request.filtered),
+        "aggregated": sorted(request.aggregated),
+        "recipients": sorted(request.recipients),
+        "aggregator": request.aggregator,
+        "cohort": request.cohort,
+        "minimum_cohort": request.minimum_cohort,
+        "code_matches": request.code_matches,
+        "expired": request.expired,
+        "private": request.private,
+    }
+    if request.keyholder is not None:
+        context["keyholder"] = request.keyholder
+    return {
+        "principal": {"type": "Party", "id": request.proposer},
+        "action": {"type": "Action", "id": request.action},
+        "resource": {"type": "Dataset", "id": request.dataset},
+        "context": context,
+    }
+
+
+def _rounded_up(epsilon: str) -> str:
+    """Return the four-digit decimal not below `epsilon`: rounding is always against the asker."""
+    try:
+        number = Decimal(epsilon)
+    except InvalidOperation as why:
+        raise ValueError("epsilon is not a decimal number") from why
+    if not number.is_finite() or number < 0:
+        raise ValueError("epsilon is not a finite number above zero")
+    return format(number.quantize(Decimal("0.0001"), rounding=ROUND_CEILING), "f")
+
+
+_TEXTS: Final = ("law", "en", "zh", "fix_en", "fix_zh")
+
+
+def _reasons(rules: Mapping[str, Any]) -> dict[str, Reason]:
+    reasons: dict[str, Reason] = {}
+    seen: set[str] = set()
+    for rule in rules.values():
+        notes = rule.get("annotations", {})
+        name = notes.get("id")
+        if not name or name in seen:
+            raise MalformedLawError(f"every rule has an @id of its own; see {name or 'a rule'}")
+        seen.add(name)
+        if rule["effect"] == "forbid":
+            reasons[name] = _reason(name, notes)
+    return reasons
+
+
+def _reason(name: str, notes: Mapping[str, str]) -> Reason:
+    absent = [key for key in _TEXTS if not notes.get(key)]
+    if absent or "override" not in notes:
+        raise MalformedLawError(f"rule {name} lacks @{(absent or ['override'])[0]}")
+    law, en, zh, fix_en, fix_zh = (notes[key] for key in _TEXTS)
+    return Reason(name, law, en, zh, fix_en, fix_zh, notes["override"] or None)
+
+
+def _broken(what: str) -> Reason:
+    return Reason(
+        "LAW-000",
+        "Fail closed",
+        f"The law could not be asked ({what}), so it refuses",
+        f"无法进行规则评估({what}),因此拒绝",
+        "send a request with plain numbers; else let the operator run `entrepot node check`",
+        "请使用普通数字重新请求;否则请节点运营方运行 `entrepot node check`",
+        None,
+    )
+
+
+_UNDECIDED: Final = Reason(
+    "LAW-002",
+    "Fail closed",
+    "A rule, or this request, could not be evaluated, so the law refuses",
+    "某条规则或该请求无法评估,因此拒绝",
+    "let the node's operator run `entrepot node check`",
+    "请节点运营方运行 `entrepot node check`",
+    None,
+)
+
+_SILENCE: Final = Reason(
+    "LAW-001",
+    "Fail closed",
+    "No rule permits this",
+    "没有规则允许该请求",
+    "let the node's operator look at policy/*.cedar",
+    "请节点运营方检查 policy/*.cedar",
+    None,
+)
+
+
+def _first_line(what: object) -> str:
+    return str(what).strip().splitlines()[0][:200]

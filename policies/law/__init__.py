@@ -1,0 +1,1 @@
+"""The law as data: Cedar policies with their reasons in English and Chinese, and the schema."""
