@@ -1,0 +1,205 @@
+"""Rows of the fraud task: every feature of an order reads that customer's own rows alone.
+
+Adding or removing one customer changes no other customer's row, so a customer is the unit of
+privacy of a training run.  For that reason the count of orders with the counterparty is this
+customer's own: the counterparty's count over everybody would carry other customers into the row.
+Bounds and domains come from the contract, so that scaling releases no statistic.  A column that
+a role lacks gives 0 and a mask of 0.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from policies.contracts import DataContract
+
+DAY_US: Final = 86_400_000_000
+COUNT_BOUND: Final = 20.0
+RATIO_BOUND: Final = 3.0  # of the logarithm of an amount against the customer's month
+
+_TIME: Final = ("ts",)
+_HISTORY: Final = ("customer_id", "ts")
+_SPENT: Final = ("customer_id", "ts", "amount")
+
+FEATURES: Final[Mapping[str, tuple[str, ...]]] = {
+    "log_amount": ("amount",),
+    "hour_sin": _TIME,
+    "hour_cos": _TIME,
+    "weekday_sin": _TIME,
+    "weekday_cos": _TIME,
+    "card_is_not_ship": ("card_country", "ship_country"),
+    "card_is_not_ip": ("card_country", "ip_country"),
+    "ip_is_not_ship": ("ip_country", "ship_country"),
+    "knows_card": ("card_country",),
+    "knows_ip": ("ip_country",),
+    "new_here": _HISTORY,
+    "first_order": ("first_order",),
+    "count_1d": _HISTORY,
+    "count_7d": _HISTORY,
+    "count_30d": _HISTORY,
+    "sum_1d": _SPENT,
+    "sum_7d": _SPENT,
+    "sum_30d": _SPENT,
+    "pair_count_7d": (*_HISTORY, "counterparty_id"),
+    "amount_against_month": _SPENT,
+}
+"""Each feature and the columns it reads, of rows of the same customer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FraudRows:
+    """Rows for training, in the order of the table.
+
+    features: [n, features] float32, each within [-1, 1].
+    targets:  [n] float32, 1 where a fraud was reported before the cut.
+    units:    [n] int64, the customer.
+    """
+
+    features: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    units: NDArray[np.int64]
+
+
+def fraud_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> FraudRows:
+    """Return the rows placed before `cut_us` with the labels that had arrived by then.
+
+    A fraud whose report arrives at the cut or later counts as 0: nobody knew.
+    `cut_us` is in microseconds since 1970, in the clock of the table.
+    """
+    past = table[_microseconds(table["ts"]) < cut_us]
+    arrived = past["label_ts"].notna().to_numpy() & (_microseconds(past["label_ts"]) < cut_us)
+    reported = arrived & (past["label_fraud"].to_numpy() == 1)
+    return FraudRows(
+        fraud_features(past, contract),
+        reported.astype(np.float32),
+        past["customer_id"].to_numpy(np.int64),
+    )
+
+
+def fraud_features(table: pd.DataFrame, contract: DataContract) -> NDArray[np.float32]:
+    """Return [n, features] float32 in the order of the table, each within [-1, 1]."""
+    high = float(contract.column("amount").high or 1)
+    amount = np.clip(np.nan_to_num(table["amount"].to_numpy(np.float64)), 0.0, high)
+    columns = {"log_amount": np.log1p(amount) / np.log1p(high)}
+    columns |= _clock(_microseconds(table["ts"]))
+    columns |= _countries(table, contract)
+    columns |= _history(table, amount, high)
+    columns["first_order"] = (table["first_order"].to_numpy() == 1).astype(np.float64)
+    return np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
+
+
+def _clock(ts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    day = 2 * np.pi * (ts % DAY_US) / DAY_US
+    week = 2 * np.pi * (ts // DAY_US % 7) / 7
+    return {
+        "hour_sin": np.sin(day),
+        "hour_cos": np.cos(day),
+        "weekday_sin": np.sin(week),
+        "weekday_cos": np.cos(week),
+    }
+
+
+def _countries(table: pd.DataFrame, contract: DataContract) -> dict[str, NDArray[np.float64]]:
+    card, ship, ip = (
+        _codes(table, contract, name) for name in ("card_country", "ship_country", "ip_country")
+    )
+    return {
+        "card_is_not_ship": _differ(card, ship),
+        "card_is_not_ip": _differ(card, ip),
+        "ip_is_not_ship": _differ(ip, ship),
+        "knows_card": (card >= 0).astype(np.float64),
+        "knows_ip": (ip >= 0).astype(np.float64),
+    }
+
+
+def _codes(table: pd.DataFrame, contract: DataContract, name: str) -> NDArray[np.int64]:
+    """Return the place of every value in the public domain, -1 for what is absent or unknown."""
+    if name not in table.columns:
+        return np.full(len(table), -1)
+    domain = list(contract.column(name).domain or ())
+    codes: NDArray[np.int64] = pd.Index(domain).get_indexer(table[name])
+    return codes
+
+
+def _differ(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return 1 where both are known and differ."""
+    result: NDArray[np.float64] = ((one >= 0) & (other >= 0) & (one != other)).astype(np.float64)
+    return result
+
+
+def _history(
+    table: pd.DataFrame, amount: NDArray[np.float64], high: float
+) -> dict[str, NDArray[np.float64]]:
+    """Return what the customer did at this party strictly before each row."""
+    ts = _microseconds(table["ts"])
+    past = _Past(table["customer_id"].to_numpy(np.int64), ts)
+    # Whole cents: sums of integers do not depend on the rows of others, sums of floats do.
+    cents = np.rint(100 * amount).astype(np.int64)
+    columns = {"new_here": (past.count(None) == 0).astype(np.float64)}
+    for days in (1, 7, 30):
+        count, total = past.count(days * DAY_US), past.total(cents, days * DAY_US) / 100
+        columns[f"count_{days}d"] = _scaled(count, COUNT_BOUND)
+        columns[f"sum_{days}d"] = _scaled(total, COUNT_BOUND * high)
+        columns["amount_against_month"] = _against(amount, total, count)
+    pair = np.stack([table[name].to_numpy(np.int64) for name in ("customer_id", "counterparty_id")])
+    both = np.unique(pair, axis=1, return_inverse=True)[1].reshape(-1)
+    columns["pair_count_7d"] = _scaled(_Past(both, ts).count(7 * DAY_US), COUNT_BOUND)
+    return columns
+
+
+def _against(
+    amount: NDArray[np.float64], total: NDArray[np.float64], count: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the log of the amount over the mean of the window, scaled; 0 without history."""
+    mean = total / np.maximum(count, 1)
+    ratio = np.log1p(amount) - np.log1p(mean)
+    result: NDArray[np.float64] = np.where(count > 0, np.clip(ratio / RATIO_BOUND, -1.0, 1.0), 0.0)
+    return result
+
+
+def _scaled(values: NDArray[np.int64] | NDArray[np.float64], bound: float) -> NDArray[np.float64]:
+    """Return log(1 + value) as a part of log(1 + bound), at most 1."""
+    result: NDArray[np.float64] = np.minimum(np.log1p(values) / np.log1p(bound), 1.0)
+    return result
+
+
+class _Past:
+    """Windows of the rows of one group that end strictly before each row."""
+
+    def __init__(self, group: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
+        code = np.unique(group, return_inverse=True)[1]
+        self._order = np.lexsort((ts, code))
+        start = ts.min() if len(ts) else 0
+        # One number per row that sorts by group, then time: windows become binary searches.
+        self._span = int(np.ptp(ts)) + 1 if len(ts) else 1
+        self._code = code
+        self._since = ts - start
+        self._line = (code * self._span + self._since)[self._order]
+        self._end = np.searchsorted(self._line, code * self._span + self._since)
+
+    def count(self, window: int | None) -> NDArray[np.int64]:
+        """Return how many rows of the group lie in the last `window` microseconds; None: all."""
+        result: NDArray[np.int64] = self._end - self._begin(window)
+        return result
+
+    def total(self, values: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+        """Return the sum of the integers `values` of those rows."""
+        running = np.concatenate([[0], np.cumsum(values[self._order])])
+        result: NDArray[np.int64] = running[self._end] - running[self._begin(window)]
+        return result
+
+    def _begin(self, window: int | None) -> NDArray[np.int64]:
+        reach = self._since if window is None else np.minimum(self._since, window)
+        first = self._code * self._span + self._since - reach
+        begin: NDArray[np.int64] = np.searchsorted(self._line, first)
+        return begin
+
+
+def _microseconds(moments: "pd.Series[pd.Timestamp]") -> NDArray[np.int64]:
+    """Return microseconds since 1970, whatever the unit of the column; absent ones far below 0."""
+    result: NDArray[np.int64] = moments.to_numpy("datetime64[us]").astype(np.int64)
+    return result
