@@ -1,0 +1,369 @@
+"""What a demo found out, as one value: the terminal, the report and `--json` all read this."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+SCHEMA: Final = "entrepot.demo/1"
+
+Language = Literal["en", "zh"]
+Cell = str | int | float | None
+Row = Mapping[str, Cell]
+
+
+class Unit(StrEnum):
+    """Whose presence is hidden. Only the first two are about people."""
+
+    CUSTOMER = "customer"
+    ORDER = "order"
+    RETAILER_WEEK = "retailer-week (commercial confidentiality)"
+    COMMERCIAL = "commercial confidentiality"
+
+    @classmethod
+    def of_contract(cls, kind: str) -> "Unit":
+        """Return the unit that a contract's `[unit] kind` names.
+
+        Raises:
+            ValueError: no contract may name this kind.
+        """
+        return cls.COMMERCIAL if kind == "commercial" else cls(kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The same sentence in both languages."""
+
+    en: str
+    zh: str
+
+    def spoken(self, language: Language) -> str:
+        """Return the sentence in `language`."""
+        return self.zh if language == "zh" else self.en
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """One measure under five ways of working. None: that way was not measured.
+
+    baseline: what costs nothing: last year's week (naive), or the base rate.
+    """
+
+    baseline: float | None
+    local: float | None
+    federated_dp: float | None
+    federated: float | None
+    pooled: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PartyScores:
+    """The scores on one party's own test rows."""
+
+    party: str
+    scores: Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One model: what it is worth, to whom, and what it cost the nodes.
+
+    newcomer: the party whose row is the story, or None.
+    rounds:   rounds asked for; survivors: nodes whose update entered each finished round.
+    """
+
+    overall: Scores
+    parties: tuple[PartyScores, ...]
+    epsilon: float
+    delta: float
+    unit: Unit
+    data: Text
+    newcomer: str | None = None
+    rounds: int = 0
+    survivors: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A joint question and its answer.
+
+    rows:  the released answer.
+    error: per row, half the width of the 95 % interval of each measured column; None: unbounded.
+    exact_for_demo: the rows without noise. Computed beside the federation; no node would give it.
+    """
+
+    sql: str
+    rows: tuple[Row, ...]
+    error: tuple[Row, ...]
+    exact_for_demo: tuple[Row, ...]
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One rule that said no."""
+
+    rule: str
+    said: Text
+    law: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A node said no: why, what would help, and what became of that.
+
+    asked:  the question or run that was refused.
+    passed: the changed question or run that was accepted after the fix, or "".
+    """
+
+    node: str
+    kind: Literal["policy", "budget"]
+    reasons: tuple[Reason, ...]
+    fix: Text
+    asked: str = ""
+    passed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one dataset of one node has spent. `limit` is on epsilon, at `delta`."""
+
+    node: str
+    dataset: str
+    unit: Unit
+    epsilon: float
+    delta: float
+    limit: float
+    releases: int = 0
+
+    @property
+    def left(self) -> float:
+        """The distance to the limit. Never add runs to it: runs compose, they do not add."""
+        return max(0.0, self.limit - self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Messages of one kind from one party to another, counted in the sender's captures."""
+
+    sender: str
+    recipient: str
+    origin: str
+    destination: str
+    kind: str
+    messages: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Border:
+    """Messages of one kind from one jurisdiction to another. size: bytes."""
+
+    origin: str
+    destination: str
+    kind: str
+    messages: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A party that held a process of its own."""
+
+    party: str
+    role: str
+    jurisdiction: str
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was looked for in the captures, so that a zero can be believed.
+
+    canaries:  records planted; frames, size: messages and bytes searched.
+    foreign:   messages of a kind outside the closed union, or that cannot be read.
+    found:     records that were seen, as (party, id).
+    chance:    expected number of records that pure chance would report.
+    """
+
+    canaries: int
+    frames: int
+    size: int
+    foreign: int
+    found: tuple[tuple[str, str], ...]
+    chance: float
+
+    @property
+    def raw_rows_crossed(self) -> int:
+        """Return the number of the report: records seen, and messages that have no kind."""
+        return len(self.found) + self.foreign
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything a demo shows."""
+
+    demand: Training
+    fraud: Training
+    queries: tuple[Query, ...]
+    refusals: tuple[Refusal, ...]
+    budgets: tuple[Budget, ...]
+    nodes: tuple[Node, ...]
+    traffic: tuple[Crossing, ...]
+    search: Search
+    seconds: float
+    notes: tuple[Text, ...] = ()
+    faults: tuple[Text, ...] = ()
+    version: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def raw_rows_crossed(self) -> int:
+        """Return how many raw rows were seen in what the nodes sent."""
+        return self.search.raw_rows_crossed
+
+
+def borders(traffic: Sequence[Crossing], *, domestic: bool = False) -> tuple[Border, ...]:
+    """Return what crossed each border, or with `domestic` what stayed inside one, sorted."""
+    sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+    for item in traffic:
+        if (item.origin == item.destination) is domestic:
+            key = (item.origin, item.destination, item.kind)
+            messages, size = sums.get(key, (0, 0))
+            sums[key] = (messages + item.messages, size + item.size)
+    return tuple(Border(*key, *sums[key]) for key in sorted(sums))
+
+
+def to_json(outcome: Outcome) -> dict[str, Any]:
+    """Return the object that `entrepot demo --json` prints."""
+    return {
+        "schema": SCHEMA,
+        "demand": _demand(outcome.demand),
+        "fraud": _fraud(outcome.fraud),
+        "queries": [_query(query) for query in outcome.queries],
+        "refusals": [_refusal(refusal) for refusal in outcome.refusals],
+        "budgets": [_budget(budget) for budget in outcome.budgets],
+        "borders": [_border(border) for border in borders(outcome.traffic)],
+        "raw_rows_crossed": outcome.raw_rows_crossed,
+        "seconds": round(outcome.seconds, 1),
+        "domestic": [_border(border) for border in borders(outcome.traffic, domestic=True)],
+        "search": _search(outcome.search),
+        "processes": [_node(node) for node in outcome.nodes],
+        "notes": [_text(note) for note in outcome.notes],
+        "faults": [_text(fault) for fault in outcome.faults],
+        "version": outcome.version,
+        **outcome.extra,
+    }
+
+
+def _demand(training: Training) -> dict[str, Any]:
+    return {
+        "wape": _scores(training.overall, "naive"),
+        "warehouses": [
+            {"party": row.party, **_scores(row.scores, "naive")} for row in training.parties
+        ],
+        "newcomer": training.newcomer,
+        **_price(training),
+    }
+
+
+def _fraud(training: Training) -> dict[str, Any]:
+    return {
+        "ap": _scores(training.overall, "base_rate"),
+        "parties": [
+            {"party": row.party, **_scores(row.scores, "base_rate")} for row in training.parties
+        ],
+        **_price(training),
+    }
+
+
+def _price(training: Training) -> dict[str, Any]:
+    return {
+        "epsilon": training.epsilon,
+        "delta": training.delta,
+        "unit": training.unit.value,
+        "data": _text(training.data),
+        "rounds": training.rounds,
+        "survivors": list(training.survivors),
+    }
+
+
+def _scores(scores: Scores, baseline: str) -> dict[str, float | None]:
+    values = {
+        baseline: scores.baseline,
+        "local": scores.local,
+        "federated_dp": scores.federated_dp,
+        "federated": scores.federated,
+        "pooled": scores.pooled,
+    }
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+def _query(query: Query) -> dict[str, Any]:
+    return {
+        "sql": query.sql,
+        "rows": [dict(row) for row in query.rows],
+        "error": [dict(row) for row in query.error],
+        "exact_for_demo": [dict(row) for row in query.exact_for_demo],
+        "epsilon": query.epsilon,
+    }
+
+
+def _refusal(refusal: Refusal) -> dict[str, Any]:
+    return {
+        "node": refusal.node,
+        "kind": refusal.kind,
+        "reasons": [
+            {"rule": item.rule, **_text(item.said), "law": item.law and _text(item.law)}
+            for item in refusal.reasons
+        ],
+        "fix": _text(refusal.fix),
+        "asked": refusal.asked,
+        "passed": refusal.passed,
+    }
+
+
+def _budget(budget: Budget) -> dict[str, Any]:
+    return {
+        "node": budget.node,
+        "dataset": budget.dataset,
+        "unit": budget.unit.value,
+        "epsilon": budget.epsilon,
+        "delta": budget.delta,
+        "limit": budget.limit,
+        "releases": budget.releases,
+    }
+
+
+def _border(border: Border) -> dict[str, Any]:
+    return {
+        "origin": border.origin,
+        "destination": border.destination,
+        "kind": border.kind,
+        "messages": border.messages,
+        "bytes": border.size,
+    }
+
+
+def _search(search: Search) -> dict[str, Any]:
+    return {
+        "canaries": search.canaries,
+        "messages": search.frames,
+        "bytes": search.size,
+        "foreign_messages": search.foreign,
+        "found": [{"party": party, "id": record} for party, record in search.found],
+        "expected_by_chance": search.chance,
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    return {
+        "party": node.party,
+        "role": node.role,
+        "jurisdiction": node.jurisdiction,
+        "pid": node.pid,
+    }
+
+
+def _text(text: Text) -> dict[str, str]:
+    return {"en": text.en, "zh": text.zh}

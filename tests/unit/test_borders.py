@@ -1,0 +1,90 @@
+"""Captures become the table of what crossed each border; a torn capture is not an intruder."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.borders import UNREADABLE, Frame, crossings, read_captures, split
+from experiments.outcome import Border, borders
+from federation.envelopes import Envelope, seal
+from federation.messages import Kind
+from policies.parties import PartyId
+from secure_compute.primitives.signature import SigningKey
+
+KEY = SigningKey(bytes(32))
+PLACES = {"aggregator": "EU", "warehouse-cn": "CN", "warehouse-eu": "EU"}
+
+
+def wire(kind: Kind, sender: str, recipient: str, blob: bytes = b"") -> bytes:
+    blobs = {"vector": blob} if blob else {}
+    return seal(Envelope(kind, PartyId(sender), PartyId(recipient), blobs=blobs), KEY)
+
+
+def captured(*wires: bytes) -> bytes:
+    return b"".join(len(wire).to_bytes(8, "big") + wire for wire in wires)
+
+
+ROUND = wire(Kind.TRAIN_ROUND, "aggregator", "warehouse-cn", bytes(500))
+UPDATE = wire(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", bytes(700))
+AT_HOME = wire(Kind.PONG, "warehouse-eu", "aggregator")
+
+
+def test_messages_are_counted_by_border_and_kind(tmp_path: Path) -> None:
+    for party, data in {
+        "aggregator": captured(ROUND, ROUND),
+        "nodes/warehouse-cn": captured(UPDATE),
+        "nodes/warehouse-eu": captured(AT_HOME),
+    }.items():
+        (tmp_path / party / "captures").mkdir(parents=True)
+        (tmp_path / party / "captures" / "0001").write_bytes(data)
+    (tmp_path / "nodes" / "warehouse-uk").mkdir()
+    traffic = crossings(read_captures(tmp_path), PLACES)
+    assert borders(traffic) == (
+        Border("CN", "EU", "train.update", 1, len(UPDATE)),
+        Border("EU", "CN", "train.round", 2, 2 * len(ROUND)),
+    )
+    assert borders(traffic, domestic=True) == (Border("EU", "EU", "pong", 1, len(AT_HOME)),)
+
+
+def test_the_capture_not_the_message_says_who_sent_it() -> None:
+    (frame,) = split("warehouse-cn", captured(AT_HOME))
+    (crossing,) = crossings([frame], PLACES)
+    assert (crossing.sender, crossing.origin) == ("warehouse-cn", "CN")
+
+
+@pytest.mark.parametrize("intruder", [b"hello", b"", b"ENTR\x01" + bytes(200)])
+def test_a_message_of_no_kind_is_foreign(intruder: bytes) -> None:
+    frames = list(split("warehouse-cn", captured(UPDATE, intruder, UPDATE)))
+    assert [frame.is_foreign for frame in frames] == [False, True, False]
+    assert {item.kind for item in crossings(frames, PLACES)} == {UNREADABLE, "train.update"}
+
+
+@pytest.mark.parametrize("cut", [1, 7, 8, 9, 60, 400])
+def test_a_frame_cut_short_by_a_crash_is_neither_foreign_nor_in_the_way(cut: int) -> None:
+    data = captured(ROUND)[:cut] + captured(UPDATE, ROUND)
+    frames = list(split("aggregator", data))
+    assert [frame.torn for frame in frames] == [True, False, False]
+    assert not any(frame.is_foreign for frame in frames)
+    assert b"".join(frame.wire for frame in frames[1:]) == UPDATE + ROUND
+
+
+def test_intruders_side_by_side_are_all_foreign() -> None:
+    frames = list(split("warehouse-cn", captured(b"hello", b"again", UPDATE, b"", b"bye")))
+    assert [frame.is_foreign for frame in frames] == [True, True, False, True, True]
+
+
+def test_a_capture_that_ends_in_mid_frame_keeps_what_there_is() -> None:
+    frames = list(split("aggregator", captured(ROUND, UPDATE)[:-10]))
+    assert [frame.torn for frame in frames] == [False, True]
+    assert UPDATE.startswith(frames[1].wire)
+
+
+def test_an_empty_capture_has_no_frames() -> None:
+    assert list(split("aggregator", b"")) == []
+    assert crossings([], PLACES) == ()
+
+
+def test_an_unknown_party_is_shown_as_unknown() -> None:
+    stranger = Frame("warehouse-xx", b"", None)
+    (crossing,) = crossings([stranger], PLACES)
+    assert (crossing.origin, crossing.destination) == ("?", "?")
