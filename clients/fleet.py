@@ -1,0 +1,383 @@
+"""A node's client of the Flower server: join, pull, push, confirm, heartbeat, leave.
+
+It speaks the fleet API of the pinned Flower version and nothing else: it never fetches an app
+bundle, and it has no port of its own. Flower's own loop sleeps for seconds, ends the process when
+it is refused, and backs off for a minute; here every transport failure and every 5xx is tried
+again within two seconds for as long as the node lives, and a refusal is an error with a name.
+"""
+
+import logging
+import os
+import random
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from federation.control.quiet import QUIET
+
+os.environ.update(QUIET)
+import httpx
+from flwr.app import Error, Message
+
+# ---- PRIVATE flwr: pinned by tests/integration/test_flwr_contract.py -------------------------
+from flwr.app.message.message import make_message, remove_content_from_message
+from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
+from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_pull_object_fn_protobuf,
+    make_push_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    inflate_object_from_contents,
+    pull_objects,
+    push_object_contents_from_iterable,
+)
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+# ----------------------------------------------------------------------------------------------
+from clients.app import FOREIGN, REFUSED, pack, unpack
+from clients.errors import ClientError
+from secure_compute.primitives.node_keys import load_node_key
+
+_LOG = logging.getLogger(__name__)
+_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
+_OBJECTS_WITHIN = 120.0
+"""Seconds a sender may take to finish uploading a message it has announced."""
+_PUSHES = 4
+R = TypeVar("R")
+
+
+class NotRegisteredError(ClientError):
+    """The server does not know this node's key; the aggregator has to register it."""
+
+
+class WrongCertificateError(ClientError):
+    """The server's certificate is not signed by the authority this node was given."""
+
+
+class RunEndedError(ClientError):
+    """The run a message belongs to is over; the message needs no answer."""
+
+
+class ServerRefusedError(ClientError):
+    """The server refused a call for another reason; its log says why."""
+
+
+class StoppedError(ClientError):
+    """The node was told to stop while it waited for the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message the server handed to this node, its content not yet fetched."""
+
+    head: Message
+    wire: bytes  # survives a restart: `FleetClient.reclaim`
+    tree: ObjectTree
+
+    @property
+    def message_id(self) -> str:
+        """The server's name of the message."""
+        return self.head.metadata.message_id
+
+    @property
+    def run_id(self) -> int:
+        """The run the message belongs to."""
+        return self.head.metadata.run_id
+
+    def message(self, payload: bytes) -> Message:
+        """The claimed message as an application sees it."""
+        return make_message(self.head.metadata, pack(payload))
+
+    def refusal(self) -> Message:
+        """The reply to a message that is no envelope."""
+        return Message(Error(REFUSED, FOREIGN), reply_to=self.head)
+
+
+class FleetClient:
+    """One node's connection. Threads may share it; every call waits for the server to be there.
+
+    Args:
+        address: `host:port` of the fleet port.
+        ca: the PEM of the only authority that is believed.
+        key: the node's private key (OpenSSH file).
+        heartbeat_seconds: how often the node says that it lives, 10 to 1800.
+        id_file: where the server's number of this node is kept, so that a node that died can
+            come back at once instead of waiting to be forgotten.
+        stop: set it to make every waiting call raise `StoppedError`.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        ca: bytes,
+        key: Path,
+        heartbeat_seconds: float,
+        id_file: Path,
+        stop: threading.Event,
+    ) -> None:
+        private_key = load_node_key(key)
+        self._public_key = public_key_to_bytes(private_key.public_key())
+        self._client = FleetHttpClient.from_server_address(
+            address,
+            False,
+            ca,
+            [
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(private_key, private_key.public_key()),
+            ],
+        )
+        self._address = address
+        self._heartbeat_seconds = heartbeat_seconds
+        self._id_file = id_file
+        self._stop = stop
+        self._down = threading.Event()
+        self._node = Node()
+
+    def join(self) -> int:
+        """The node is online at the server, under the number that is returned.
+
+        A node that has been here before only sends a heartbeat: that brings it back from any
+        state at once, while activation is refused as long as the server believes it is online.
+
+        Raises:
+            WrongCertificateError: the server is not the one this node was sent to.
+            StoppedError: the node was told to stop.
+        """
+        self._refuse_wrong_certificate()
+        if self._id_file.exists() and self._rejoin(int(self._id_file.read_text())):
+            return int(self._node.node_id)
+        request = ActivateNodeRequest(
+            public_key=self._public_key, heartbeat_interval=self._heartbeat_seconds
+        )
+        self._node = Node(node_id=self._activate(request))
+        self._id_file.write_text(str(self._node.node_id))
+        return int(self._node.node_id)
+
+    def heartbeat(self) -> bool:
+        """Whether the server heard that this node lives."""
+        request = SendNodeHeartbeatRequest(
+            node=self._node, heartbeat_interval=self._heartbeat_seconds
+        )
+        try:
+            return bool(self._client.SendNodeHeartbeat(request).success)
+        except httpx.HTTPError:
+            return False
+
+    def leave(self) -> bool:
+        """Whether the server heard that this node is gone; it is asked once."""
+        try:
+            self._client.DeactivateNode(DeactivateNodeRequest(node_id=self._node.node_id))
+        except httpx.HTTPError:
+            return False
+        return True
+
+    def pull(self) -> Claim | None:
+        """The next message for this node, or None; the server may hold the call for a while.
+
+        Raises:
+            NotRegisteredError: the node's key is not registered any more.
+            StoppedError: the node was told to stop.
+        """
+        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        if not response.messages_list:
+            return None
+        return _claim(response.messages_list[0], response.message_object_trees[0])
+
+    def reclaim(self, wire: bytes) -> Claim:
+        """The claim whose `wire` was kept through a restart."""
+        length = int.from_bytes(wire[:8], "big")
+        tree = ObjectTree.FromString(wire[8 + length :])
+        return _claim(ProtoMessage.FromString(wire[8 : 8 + length]), tree)
+
+    def payload(self, claim: Claim) -> bytes:
+        """The bytes the claimed message carries.
+
+        Raises:
+            RunEndedError: its run is over, or its content was never uploaded.
+            NotAnEnvelopeError: it carries something else.
+        """
+        content = claim.tree.children[0] if claim.tree.children else ObjectTree()
+        chunk = _only_chunk(content)
+        if chunk is not None:
+            data = bytes(self._objects(claim, chunk).data)
+            if len(data) < FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE:
+                return data  # else it may stand for several equal chunks
+        return unpack(self._objects(claim, content))
+
+    def _objects(self, claim: Claim, tree: ObjectTree) -> Any:
+        fetch = make_pull_object_fn_protobuf(
+            lambda request: self._call(self._client.PullObject, request),
+            self._node,
+            claim.head.metadata.run_id,
+        )
+        names = [item.object_id for item in iterate_object_tree(tree)]
+        try:
+            objects = pull_objects(
+                names, fetch, max_time=_OBJECTS_WITHIN, initial_backoff=0.05, backoff_cap=0.5
+            )
+        except ObjectPullError as error:
+            raise RunEndedError("The message's content is not at the server any more.") from error
+        return inflate_object_from_contents(tree.object_id, objects)
+
+    def push(self, reply: Message) -> None:
+        """The reply is at the server, whole.
+
+        A reply whose upload was broken off is pushed again: the same message opens a new upload.
+
+        Raises:
+            RunEndedError: its run is over.
+        """
+        reply.metadata.__dict__["_message_id"] = reply.object_id
+        with no_object_id_recompute():
+            tree = get_object_tree(reply)
+            objects = {name: item.deflate() for name, item in get_all_nested_objects(reply).items()}
+            head = message_to_proto(remove_content_from_message(reply))
+        request = PushMessagesRequest(
+            node=self._node, messages_list=[head], message_object_trees=[tree]
+        )
+        for attempt in range(1, _PUSHES + 1):
+            session = self._call(self._client.PushMessages, request)
+            wanted = set(session.objects_to_push)
+            send = make_push_object_fn_protobuf(
+                lambda request: self._call(self._client.PushObject, request),
+                self._node,
+                reply.metadata.run_id,
+                session.session_id,
+            )
+            try:
+                push_object_contents_from_iterable(
+                    ((name, data) for name, data in objects.items() if name in wanted), send
+                )
+            except ObjectPushError as error:
+                if attempt == _PUSHES:
+                    raise RunEndedError("The server does not take the reply any more.") from error
+                self._wait(0.2)
+            else:
+                return
+
+    def confirm(self, message_id: str, run_id: int) -> None:
+        """The server may delete the message.
+
+        Raises:
+            RunEndedError: its run is over, and the message with it.
+        """
+        request = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=run_id, message_object_id=message_id
+        )
+        self._call(self._client.ConfirmMessageReceived, request)
+
+    def _activate(self, request: ActivateNodeRequest) -> int:
+        refusals = 0
+        while True:
+            try:
+                return int(self._call(self._client.ActivateNode, request).node_id)
+            except (ServerRefusedError, NotRegisteredError):
+                if refusals % 30 == 0:
+                    _LOG.warning("Not admitted: is this node's key registered at the aggregator?")
+                refusals += 1
+                self._wait(1.0)
+
+    def _rejoin(self, node_id: int) -> bool:
+        self._node = Node(node_id=node_id)
+        request = SendNodeHeartbeatRequest(
+            node=self._node, heartbeat_interval=self._heartbeat_seconds
+        )
+        try:
+            return bool(self._call(self._client.SendNodeHeartbeat, request).success)
+        except (NotRegisteredError, ServerRefusedError):
+            return False  # registered anew, with another number
+
+    def _call(self, call: Callable[[Any], R], request: Any) -> R:
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                response = call(request)
+            except httpx.HTTPStatusError as error:
+                status = error.response.status_code
+                if status == httpx.codes.UNAUTHORIZED:
+                    message = "The aggregator does not know this node's key; ask it to register it."
+                    raise NotRegisteredError(message) from error
+                if status == httpx.codes.FORBIDDEN:
+                    raise RunEndedError("The run is over.") from error
+                if status < httpx.codes.INTERNAL_SERVER_ERROR:
+                    message = f"The server refused a call with status {status}; see its log."
+                    raise ServerRefusedError(message) from error
+                self._went_down(f"status {status}")
+            except httpx.TransportError as error:
+                self._went_down(type(error).__name__)
+            else:
+                self._came_back()
+                return response
+            self._wait(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not secrecy
+            wait = min(wait * 1.5, _LONGEST_WAIT)
+
+    def _went_down(self, why: str) -> None:
+        if not self._down.is_set():
+            self._down.set()
+            _LOG.warning("The server does not answer (%s); trying again until it does.", why)
+
+    def _came_back(self) -> None:
+        if self._down.is_set():
+            self._down.clear()
+            _LOG.warning("The server answers again.")
+            if self._node.node_id:
+                self.heartbeat()
+
+    def _wait(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise StoppedError("The node was told to stop.")
+
+    def _refuse_wrong_certificate(self) -> None:
+        try:
+            self._client._client.get(f"https://{self._address}/health")  # noqa: SLF001
+        except httpx.TransportError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is not None:
+                message = (
+                    f"The server at {self._address} shows a certificate that this federation's "
+                    "authority did not sign; check the address, or ask for a new `ca.crt`."
+                )
+                raise WrongCertificateError(message) from error
+
+
+def _only_chunk(content: ObjectTree) -> ObjectTree | None:
+    """The one object that holds the bytes: record dict, array record, array, chunk."""
+    item = content
+    for _ in range(3):
+        if len(item.children) != 1:
+            return None
+        item = item.children[0]
+    return None if item.children else item
+
+
+def _claim(head: ProtoMessage, tree: ObjectTree) -> Claim:
+    raw = head.SerializeToString()
+    wire = len(raw).to_bytes(8, "big") + raw + tree.SerializeToString()
+    return Claim(message_from_proto(head), wire, tree)

@@ -1,0 +1,251 @@
+"""The node's loop: claim, answer, send, until told to stop.
+
+    settings = ServeSettings(address="127.0.0.1:9443", ca=folder / "keys/ca.crt",
+                             key=folder / "keys/flower", folder=folder,
+                             capture=folder / "captures/warehouse-cn.cap")
+    serve(settings, handler, threading.Event())     # handler: bytes -> bytes, several threads
+
+`serve` blocks until SIGTERM or SIGINT (or the event) and then tells the server that the node
+leaves. `create_node_key(folder / "keys/flower")` makes the key; the aggregator registers the line
+it returns. The handler is called once per distinct request: a repeated request gets the answer
+that was given before, also after a crash. What the handler raises never leaves the node.
+"""
+
+import logging
+import queue
+import random
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from flwr.clientapp import ClientApp
+
+from clients.app import NotAnEnvelopeError, answer, make_app, unpack
+from clients.errors import ClientError
+from clients.fleet import (
+    Claim,
+    FleetClient,
+    RunEndedError,
+    ServerRefusedError,
+    StoppedError,
+)
+from clients.inbox import Inbox, Parcel, request_key
+from federation.control.captures import Capture
+
+_LOG = logging.getLogger(__name__)
+_DELETE_AFTER = 10.0
+"""Seconds until the server may delete a message; deleting one while its sender is still
+uploading it would make the sender's push fail."""
+_KEEP_ANSWERS = 7 * 86400.0
+_CLEAR_EVERY = 600.0
+_FINISH = 2.0
+
+
+class ForgottenAnswerError(ClientError):
+    """The request was answered long ago; a second answer would be a second release."""
+
+
+class LoopFailedError(ClientError):
+    """A thread of the node ended with an error that nobody foresaw."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How a node reaches the server.
+
+    folder:            holds `outbox.sqlite` and `node_id`.
+    workers:           how many requests are answered at once.
+    heartbeat_seconds: how often the node says it lives; the server misses it after twice that.
+    poll_seconds:      the pause after an empty pull that the server did not hold.
+    capture:           the file to which every outbound envelope is written before it is sent.
+    """
+
+    address: str
+    ca: Path
+    key: Path
+    folder: Path
+    workers: int = 2
+    heartbeat_seconds: float = 10.0
+    poll_seconds: float = 0.25
+    capture: Path | None = None
+
+
+class Once:
+    """A handler that computes each distinct request once, and remembers the answer durably."""
+
+    def __init__(self, handler: Callable[[bytes], bytes], inbox: Inbox) -> None:
+        self._handler = handler
+        self._inbox = inbox
+        self._lock = threading.Lock()
+        self._under_way: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def __call__(self, payload: bytes) -> bytes:
+        """The answer to the request, the same for ever.
+
+        Raises:
+            ForgottenAnswerError: it was given too long ago to be still here.
+        """
+        request = request_key(payload)
+        with self._lock:
+            turn = self._under_way[request]
+        with turn:
+            given = self._inbox.answer(request)
+            if given is None:
+                return self._inbox.keep(request, self._handler(payload), time.time())
+        if given.payload is None:
+            message = "This request was answered before, and the answer was cleared away."
+            raise ForgottenAnswerError(message)
+        return given.payload
+
+
+class _Loop:
+    """One node's threads: one pulls, some work, one beats, one tidies."""
+
+    def __init__(
+        self, settings: ServeSettings, fleet: FleetClient, inbox: Inbox, stop: threading.Event
+    ) -> None:
+        self.failure: ClientError | None = None
+        self.under_way: set[str] = set()
+        self._settings = settings
+        self._fleet = fleet
+        self._inbox = inbox
+        self._stop = stop
+        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
+        self._free = threading.Semaphore(settings.workers)
+
+    def start(self, app: ClientApp) -> None:
+        """All threads run; none of them keeps the process alive."""
+        tasks = [self._pull, self._beat, self._tidy]
+        tasks += [partial(self._work, app)] * self._settings.workers
+        for task in tasks:
+            threading.Thread(target=self._guard, args=(task,), daemon=True).start()
+
+    def _pull(self) -> None:
+        """Claims what there is to do, never more than can be started at once."""
+        for parcel in self._inbox.unanswered():
+            self._free.acquire()
+            self._hand_out(self._fleet.reclaim(parcel.head))
+        while not self._stop.is_set():
+            self._free.acquire()
+            asked = time.monotonic()
+            claim = self._fleet.pull()
+            if claim is not None:
+                self._inbox.claim(Parcel(claim.message_id, claim.wire), time.time())
+                self._hand_out(claim)
+                continue
+            self._free.release()
+            if time.monotonic() - asked < self._settings.poll_seconds:
+                self._stop.wait(self._settings.poll_seconds)
+
+    def _hand_out(self, claim: Claim) -> None:
+        self.under_way.add(claim.message_id)
+        self._claims.put(claim)
+
+    def _work(self, app: ClientApp) -> None:
+        """Answers claims, one after the other."""
+        while not self._stop.is_set():
+            claim = self._claims.get()
+            try:
+                self._attend(app, claim)
+            except (RunEndedError, ServerRefusedError) as error:
+                _LOG.info("A message was dropped: %s", error)
+                self._inbox.drop(claim.message_id)
+            self.under_way.discard(claim.message_id)
+            self._free.release()
+
+    def _attend(self, app: ClientApp, claim: Claim) -> None:
+        try:
+            reply = answer(app, claim.message(self._fleet.payload(claim)))
+        except NotAnEnvelopeError:
+            reply = claim.refusal()
+        if self._capture is not None and reply.has_content():
+            self._capture.append(unpack(reply.content))
+        self._fleet.push(reply)
+        self._inbox.sent(claim.message_id, claim.run_id, time.time() + _DELETE_AFTER)
+
+    def _beat(self) -> None:
+        """Says that the node lives."""
+        interval = self._settings.heartbeat_seconds
+        while not self._stop.wait(interval * random.uniform(0.6, 0.8)):  # noqa: S311 - jitter
+            while not self._fleet.heartbeat() and not self._stop.wait(1.0):
+                pass
+
+    def _tidy(self) -> None:
+        """Lets the server delete what is answered, and clears old answers."""
+        cleared = 0.0
+        while not self._stop.wait(2.0):
+            for due in self._inbox.due(time.time()):
+                with suppress(RunEndedError, ServerRefusedError):
+                    self._fleet.confirm(due.message_id, due.run_id)
+                self._inbox.confirmed(due.message_id)
+            if not self.under_way and time.time() - cleared > _CLEAR_EVERY:
+                cleared = time.time()
+                self._inbox.clear(cleared - _KEEP_ANSWERS)
+
+    def _guard(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except StoppedError:
+            pass
+        except ClientError as error:
+            self.failure = self.failure or error
+        except Exception:  # noqa: BLE001 - logged, and the node starts again
+            _LOG.exception("A thread of this node failed.")
+            self.failure = self.failure or LoopFailedError("The node failed; its log says where.")
+        finally:
+            self._stop.set()
+
+
+def serve(
+    settings: ServeSettings, handler: Callable[[bytes], bytes], stop: threading.Event
+) -> None:
+    """The node has answered requests until it was told to stop, and has left.
+
+    Raises:
+        NotRegisteredError: the server does not know this node's key any more.
+        WrongCertificateError: the server is not the one this node was sent to.
+        LocalProtocolError: the node's key cannot be read.
+        LoopFailedError: something broke that nobody foresaw; start the node again.
+    """
+    _on_signals(stop)
+    ca, id_file = settings.ca.read_bytes(), settings.folder / "node_id"
+    fleet = FleetClient(
+        settings.address, ca, settings.key, settings.heartbeat_seconds, id_file, stop
+    )
+    inbox = Inbox(settings.folder / "outbox.sqlite")
+    loop = _Loop(settings, fleet, inbox, stop)
+    try:
+        node_id = fleet.join()
+    except StoppedError:
+        return
+    _LOG.info("Joined as node %d.", node_id)
+    loop.start(make_app(Once(handler, inbox)))
+    stop.wait()
+    if loop.failure is not None:
+        raise loop.failure
+    _finish(loop)
+    fleet.leave()
+
+
+def _finish(loop: _Loop) -> None:
+    """Answers on their way out have had a moment; the rest is resumed at the next start."""
+    deadline = time.monotonic() + _FINISH
+    while loop.under_way and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def _on_signals(stop: threading.Event) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)

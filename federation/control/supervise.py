@@ -1,0 +1,151 @@
+"""Keeps child processes alive.
+
+    supervise({"superlink": [sys.executable, "-m", "aggregator.superlink", …],
+               "coordinator": [sys.executable, "-m", "aggregator.coordinator", …]},
+              logs=folder / "logs", pids=folder / "run")
+
+blocks, starts a child again whenever it dies, passes SIGTERM and SIGINT on, and returns the exit
+code for the caller. A child that calls `exit_with_parent()` ends when its supervisor does, even
+when the supervisor was killed: it holds the reading end of a pipe whose writing end only the
+supervisor has.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+FINAL = frozenset({2, 10, 30})
+"""Exit codes after which a child is not started again: nothing would change."""
+_MARK = "ENTREPOT_SUPERVISED"
+_SLOWEST = 2.0
+_HEALTHY = 10.0
+_LEAVE = 8.0
+
+
+def exit_with_parent() -> None:
+    """This process ends when its supervisor does; nothing changes without a supervisor."""
+    if os.environ.pop(_MARK, None) is not None:
+        threading.Thread(target=_exit_on_eof, daemon=True, name="supervisor").start()
+
+
+def _exit_on_eof() -> None:
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_LEAVE)
+    os._exit(1)
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    argv: Sequence[str]
+    log: Path
+    pid_file: Path
+    process: "subprocess.Popen[bytes] | None" = None
+    since: float = 0.0
+    start_at: float = 0.0
+    delay: float = 0.1
+    starts: int = field(default=0)
+
+    def start(self, env: Mapping[str, str], now: float) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**env, _MARK: "1"}
+            )
+        self.since, self.starts = now, self.starts + 1
+        self.pid_file.write_text(str(self.process.pid))
+
+    def ended(self, now: float) -> int | None:
+        """The exit code of the process, once: the next start is planned with the answer."""
+        code = None if self.process is None else self.process.poll()
+        if code is None:
+            return None
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+        self.process = None
+        self.delay = 0.1 if now - self.since > _HEALTHY else min(self.delay * 2, _SLOWEST)
+        self.start_at = now + self.delay
+        return code
+
+    def last_line(self) -> str:
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 4096))
+            lines = log.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def supervise(
+    children: Mapping[str, Sequence[str]],
+    *,
+    logs: Path,
+    pids: Path,
+    env: Mapping[str, str] | None = None,
+    stop: threading.Event | None = None,
+) -> int:
+    """The children have run until told to stop (0), or until one gave up (its exit code).
+
+    Args:
+        children: the command line of each child, by name.
+        logs: the folder of the log files `NAME.log`, appended to.
+        pids: the folder of the files `NAME.pid`, removed at the end.
+        env: the children's environment; this process's own when not given.
+        stop: set it to end the children from another thread.
+    """
+    for folder in (logs, pids):
+        folder.mkdir(parents=True, exist_ok=True)
+    halt = stop or threading.Event()
+    _on_signals(halt)
+    running = [
+        _Child(name, argv, logs / f"{name}.log", pids / f"{name}.pid")
+        for name, argv in children.items()
+    ]
+    try:
+        return _watch(running, halt, os.environ if env is None else env)
+    finally:
+        _end(running)
+
+
+def _watch(children: Sequence[_Child], halt: threading.Event, env: Mapping[str, str]) -> int:
+    while not halt.is_set():
+        now = time.monotonic()
+        for child in children:
+            code = child.ended(now)
+            if code in FINAL:
+                sys.stderr.write(child.last_line() + "\n")
+                return int(code or 0)
+            if child.process is None and now >= child.start_at:
+                child.start(env, now)
+        halt.wait(0.1)
+    return 0
+
+
+def _end(children: Sequence[_Child]) -> None:
+    processes = [child.process for child in children if child.process is not None]
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + _LEAVE
+    for process in processes:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for child in children:
+        child.pid_file.unlink(missing_ok=True)
+
+
+def _on_signals(halt: threading.Event) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        halt.set()
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, handler)

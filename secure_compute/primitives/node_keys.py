@@ -1,0 +1,81 @@
+"""The key with which a node proves to the Flower server which node it is: ECDSA on P-256."""
+
+import os
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+    load_ssh_public_key,
+)
+
+from secure_compute.errors import LocalProtocolError
+
+
+def create_node_key(path: Path) -> bytes:
+    """A fresh private key stands at `path` (OpenSSH, mode 0600); its public half is returned.
+
+    The public key is one OpenSSH line and also stands at `path` + `.pub`. A key that is already
+    there is kept.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(path, generate_private_key(SECP256R1()))
+    line = public_line(load_node_key(path))
+    path.with_name(path.name + ".pub").write_bytes(line + b"\n")
+    return line
+
+
+def load_node_key(path: Path) -> EllipticCurvePrivateKey:
+    """The private key at `path`.
+
+    Raises:
+        LocalProtocolError: there is no such file, or it holds something else.
+    """
+    try:
+        key = load_ssh_private_key(path.read_bytes(), None)
+    except (OSError, ValueError) as error:
+        message = f"{path} is not a readable node key; create one with `entrepot node join`."
+        raise LocalProtocolError(message) from error
+    if not isinstance(key, EllipticCurvePrivateKey):
+        message = f"{path} is not an ECDSA key; Flower accepts only NIST curves."
+        raise LocalProtocolError(message)
+    return key
+
+
+def public_line(key: EllipticCurvePrivateKey) -> bytes:
+    """The public half as one OpenSSH line, without comment or newline."""
+    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+
+
+def public_pem(line: bytes) -> bytes:
+    """The PEM form that Flower registers, of a public key given as an OpenSSH line.
+
+    Raises:
+        LocalProtocolError: the line is not an ECDSA public key.
+    """
+    try:
+        key = load_ssh_public_key(line)
+    except ValueError as error:
+        message = "This is not an OpenSSH public key; send the node's `.pub` file."
+        raise LocalProtocolError(message) from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        message = "The node's public key is not ECDSA; Flower accepts only NIST curves."
+        raise LocalProtocolError(message)
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _write_private(path: Path, key: EllipticCurvePrivateKey) -> None:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "wb") as stream:
+        stream.write(pem)
