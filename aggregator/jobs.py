@@ -1,0 +1,148 @@
+"""What the aggregator was asked to do and how far it got, on disk.
+
+The command line adds orders and watches; the coordinator takes them up one at a time and writes a
+checkpoint per round. A crash loses at most the round it happened in.
+"""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+from policies.parties import PartyId
+
+Status: TypeAlias = Literal["queued", "running", "done", "refused", "abandoned", "failed"]
+
+FINAL: Final = frozenset({"done", "refused", "abandoned", "failed"})
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, wire BLOB NOT NULL, status TEXT NOT NULL, created REAL NOT NULL,
+    result TEXT);
+CREATE TABLE IF NOT EXISTS notes (
+    number INTEGER PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs(id), note TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS notes_job ON notes(job);
+CREATE TABLE IF NOT EXISTS rounds (
+    job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, weights BLOB NOT NULL,
+    velocity BLOB NOT NULL, parties TEXT NOT NULL, PRIMARY KEY (job, round));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One order on the table. `wire` is the signed order; `result` is JSON once final."""
+
+    id: str
+    wire: bytes
+    status: Status
+    result: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state after `round` rounds, and who still takes part.
+
+    weights: little-endian float32; velocity: the server's momentum, little-endian float64.
+    """
+
+    round: int
+    weights: bytes
+    velocity: bytes
+    parties: tuple[PartyId, ...]
+
+
+class Jobs:
+    """The aggregator's table of work; safe for several processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with closing(self._open()) as db:
+            db.executescript(SCHEMA)
+
+    def add(self, job: str, wire: bytes, now: float) -> None:
+        """Put a signed order on the table; adding it twice changes nothing."""
+        self._write("INSERT OR IGNORE INTO jobs VALUES (?, ?, 'queued', ?, NULL)", (job, wire, now))
+
+    def next(self) -> Job | None:
+        """Return the job that a crash interrupted, else the oldest that waits."""
+        rows = self._read(
+            "SELECT id, wire, status, result FROM jobs WHERE status IN ('running', 'queued')"
+            " ORDER BY status = 'queued', created LIMIT 1"
+        )
+        return _job(rows[0]) if rows else None
+
+    def find(self, job: str) -> Job | None:
+        """Return one job by its id, or by the first digits of it."""
+        rows = self._read(
+            "SELECT id, wire, status, result FROM jobs WHERE id GLOB ? LIMIT 1", (job + "*",)
+        )
+        return _job(rows[0]) if rows else None
+
+    def start(self, job: str) -> None:
+        """Mark a job as being worked on."""
+        self._write("UPDATE jobs SET status = 'running' WHERE id = ?", (job,))
+
+    def end(self, job: str, status: Status, result: dict[str, Any]) -> None:
+        """Write down how a job ended."""
+        self._write(
+            "UPDATE jobs SET status = ?, result = ? WHERE id = ?",
+            (status, json.dumps(result), job),
+        )
+
+    def note(self, job: str, **note: Any) -> None:
+        """Tell whoever watches how far the job is."""
+        self._write("INSERT INTO notes (job, note) VALUES (?, ?)", (job, json.dumps(note)))
+
+    def notes(self, job: str, after: int = 0) -> list[tuple[int, dict[str, Any]]]:
+        """Return the notes with a number above `after`."""
+        rows = self._read(
+            "SELECT number, note FROM notes WHERE job = ? AND number > ? ORDER BY number",
+            (job, after),
+        )
+        return [(number, json.loads(note)) for number, note in rows]
+
+    def commit_round(self, job: str, checkpoint: Checkpoint) -> None:
+        """Make a round durable: from here on a crash never repeats it."""
+        self._write(
+            "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?)",
+            (
+                job,
+                checkpoint.round,
+                checkpoint.weights,
+                checkpoint.velocity,
+                json.dumps(checkpoint.parties),
+            ),
+        )
+
+    def last_round(self, job: str) -> Checkpoint | None:
+        """Return the newest checkpoint of a job."""
+        rows = self._read(
+            "SELECT round, weights, velocity, parties FROM rounds WHERE job = ?"
+            " ORDER BY round DESC LIMIT 1",
+            (job,),
+        )
+        if not rows:
+            return None
+        number, weights, velocity, parties = rows[0]
+        return Checkpoint(number, weights, velocity, tuple(json.loads(parties)))
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _write(self, sql: str, values: Sequence[Any]) -> None:
+        with closing(self._open()) as db:
+            db.execute(sql, values)
+
+    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with closing(self._open()) as db:
+            return db.execute(sql, values).fetchall()
+
+
+def _job(row: tuple[Any, ...]) -> Job:
+    return Job(row[0], row[1], row[2], json.loads(row[3]) if row[3] else None)

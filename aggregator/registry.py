@@ -1,0 +1,45 @@
+"""Trained models on disk: weights as plain numbers, and everything needed to use and check them."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from federation.models import Vector
+from federation.orders import WorkOrder
+from federation.tasks import TrainingTask
+
+
+def save_model(
+    folder: Path, run: str, order: WorkOrder, task: TrainingTask, weights: Vector
+) -> Path:
+    """Write `<run>.npz` whole or not at all, and return its path. No pickle, ever."""
+    card = {
+        "run": run,
+        "model": task.model,
+        "recipe": task.recipe.to_json(),
+        "epsilon": order.epsilon,
+        "delta": order.delta,
+        "unit": order.unit,
+        "cohort": list(order.cohort),
+        "code": order.code,
+    }
+    buffer = io.BytesIO()
+    text = np.frombuffer(json.dumps(card, sort_keys=True).encode(), np.uint8)
+    np.savez(buffer, weights=weights, card=text)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{task.model}-{run[:12]}.npz"
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(buffer.getvalue())
+    with partial.open("rb") as handle:
+        os.fsync(handle.fileno())
+    partial.replace(path)
+    return path
+
+
+def load_model(path: Path) -> tuple[Vector, dict[str, object]]:
+    """Return a model's weights, float32 [dimension], and its card."""
+    with np.load(path, allow_pickle=False) as archive:
+        return archive["weights"].astype(np.float32), json.loads(archive["card"].tobytes())

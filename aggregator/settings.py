@@ -1,0 +1,64 @@
+"""The aggregator is a folder too; `aggregator.toml` says where it listens and what it believes."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.errors import AggregatorSettingsError
+from federation.membership import Roster, open_roster
+from policies.parties import PartyId
+from secure_compute.errors import LocalProtocolError
+from secure_compute.primitives.signature import SigningKey, VerifyKey
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorSettings:
+    """Everything `aggregator.toml` says.
+
+    fleet_port:   where nodes connect, over TLS.
+    control_port: loopback only; starts runs and hands out tasks.
+    capture:      whether every outbound message is also written to `captures/`.
+    """
+
+    folder: Path
+    party: PartyId
+    federation: str
+    fleet_port: int
+    control_port: int
+    pin: VerifyKey
+    capture: bool
+
+    @property
+    def identity(self) -> SigningKey:
+        """The key the aggregator signs its words with."""
+        return SigningKey((self.folder / "keys" / "identity.key").read_bytes())
+
+    def roster(self) -> Roster:
+        """Return the roster, verified under the pin."""
+        return open_roster((self.folder / "roster.bin").read_bytes(), self.pin)
+
+
+def load_aggregator(folder: Path) -> AggregatorSettings:
+    """Read `aggregator.toml`.
+
+    Raises:
+        AggregatorSettingsError: it is missing or malformed.
+    """
+    path = folder / "aggregator.toml"
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        return AggregatorSettings(
+            folder=folder.resolve(),
+            party=PartyId(value["party"]),
+            federation=value["federation"],
+            fleet_port=int(value["fleet_port"]),
+            control_port=int(value["control_port"]),
+            pin=VerifyKey(value["pin"]),
+            capture=bool(value.get("capture", False)),
+        )
+    except FileNotFoundError as why:
+        raise AggregatorSettingsError(f"{folder} is no aggregator: no aggregator.toml") from why
+    except KeyError as why:
+        raise AggregatorSettingsError(f"{path} lacks {why}") from why
+    except (tomllib.TOMLDecodeError, ValueError, LocalProtocolError) as why:
+        raise AggregatorSettingsError(f"{path}: {why}") from why

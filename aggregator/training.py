@@ -1,0 +1,91 @@
+"""A training run as arithmetic on states: (state, updates) → state.
+
+Nothing here waits, sends, logs or reads a clock. `aggregator.coordinator` performs the exchange;
+tests call the same functions in memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from aggregator.errors import AbandonedError, MalformedReplyError
+from aggregator.jobs import Checkpoint
+from federation.models import Vector
+from federation.recipes import Progress, Recipe
+from policies.parties import PartyId
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A run after `round` committed rounds.
+
+    parties: who still takes part; a party that misses a round is out for the rest of the run.
+    minimum: fewest parties a round may be made of.
+    """
+
+    recipe: Recipe
+    minimum: int
+    round: int
+    progress: Progress
+    parties: tuple[PartyId, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether every round is committed."""
+        return self.round >= self.recipe.rounds
+
+    @property
+    def weights(self) -> bytes:
+        """The model as it travels: little-endian float32."""
+        return self.progress.weights.astype("<f4").tobytes()
+
+    def checkpoint(self) -> Checkpoint:
+        """Return what a crash must not lose."""
+        velocity = self.progress.velocity.astype("<f8").tobytes()
+        return Checkpoint(self.round, self.weights, velocity, self.parties)
+
+
+def begin(recipe: Recipe, seed: int, minimum: int, parties: tuple[PartyId, ...]) -> Training:
+    """Return the state before the first round."""
+    return Training(recipe, minimum, 0, Progress.start(recipe, seed), parties)
+
+
+def resume(recipe: Recipe, minimum: int, last: Checkpoint) -> Training:
+    """Return the state that `last` recorded."""
+    progress = Progress(
+        np.frombuffer(last.weights, "<f4").astype(np.float32),
+        np.frombuffer(last.velocity, "<f8").astype(np.float64),
+    )
+    return Training(recipe, minimum, last.round, progress, last.parties)
+
+
+def read_update(blob: bytes, dimension: int) -> Vector:
+    """Return a node's update, float32 [dimension].
+
+    Raises:
+        MalformedReplyError: it has another size, or is not finite.
+    """
+    if len(blob) != 4 * dimension:
+        raise MalformedReplyError(f"an update of {len(blob)} bytes for {dimension} parameters")
+    update = np.frombuffer(blob, dtype="<f4").astype(np.float32)
+    if not np.isfinite(update).all():
+        raise MalformedReplyError("an update that is not finite")
+    return update
+
+
+def absorb(state: Training, updates: Mapping[PartyId, Vector]) -> Training:
+    """Return the state after one more round.
+
+    Raises:
+        AbandonedError: fewer updates than the minimum; nothing is made of them.
+    """
+    present = tuple(party for party in state.parties if party in updates)
+    if len(present) < state.minimum:
+        absent = ", ".join(party for party in state.parties if party not in updates)
+        raise AbandonedError(
+            f"round {state.round + 1} was abandoned: {len(present)} of at least "
+            f"{state.minimum} parties answered; missing: {absent or 'none'}"
+        )
+    progress = state.progress.advance(state.recipe, [updates[party] for party in present])
+    return replace(state, round=state.round + 1, progress=progress, parties=present)

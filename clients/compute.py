@@ -1,0 +1,96 @@
+"""One child process that holds the training framework and the features, for as long as needed.
+
+The node itself stays small: torch is imported in a child, started when an order is accepted and
+ended with it. A child that crashes takes nothing with it. It lives on a pipe, so it ends with its
+parent, however the parent ends.
+"""
+
+import logging
+import multiprocessing
+import threading
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from clients.errors import ComputeError
+from clients.training.jobs import TrainJob
+
+log = logging.getLogger(__name__)
+
+
+class Compute:
+    """Runs training jobs in a child, one at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._child: tuple[SpawnProcess, Connection[Any, Any]] | None = None
+
+    def warm(self, job: TrainJob) -> None:
+        """Start the child and let it load what `job` will need, without waiting."""
+        threading.Thread(target=self._warm, args=(job,), daemon=True).start()
+
+    def update(self, job: TrainJob, round_: int, weights: bytes) -> bytes:
+        """Return the update of round `round_`, little-endian float32.
+
+        Raises:
+            ComputeError: the child failed; its reason is in this node's log and nowhere else.
+        """
+        return self._ask((job, round_, weights))
+
+    def stop(self) -> None:
+        """End the child, if there is one."""
+        with self._lock:
+            self._end()
+
+    def _warm(self, job: TrainJob) -> None:
+        try:
+            self._ask((job, 0, None))
+        except ComputeError as why:
+            log.warning("warming up failed: %s", why)
+
+    def _ask(self, request: tuple[TrainJob, int, bytes | None]) -> bytes:
+        with self._lock:
+            _, pipe = self._child = self._child or _start()
+            try:
+                pipe.send(request)
+                done, result = pipe.recv()
+            except (EOFError, OSError) as why:
+                self._end()
+                raise ComputeError("the training process ended unexpectedly") from why
+            if not done:
+                raise ComputeError(result.decode())
+            return bytes(result)
+
+    def _end(self) -> None:
+        if self._child is not None:
+            process, pipe = self._child
+            pipe.close()
+            process.terminate()
+            process.join()
+            self._child = None
+
+
+def _start() -> tuple[SpawnProcess, "Connection[Any, Any]"]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def _serve(pipe: "Connection[Any, Any]") -> None:
+    """Answer (job, round, weights) until the parent is gone."""
+    from clients.training.service import Trainer  # torch belongs in this process alone
+
+    trainer = Trainer()
+    while True:
+        try:
+            job, round_, weights = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            answer = (True, trainer.perform(job, round_, weights))
+        except Exception as why:  # noqa: BLE001  told to this node's own log, never sent on
+            answer = (False, f"{type(why).__name__}: {why}".encode())
+        pipe.send(answer)

@@ -1,0 +1,25 @@
+"""What can go wrong at a node. Messages go to the operator; none of them crosses a border."""
+
+
+class ClientError(Exception):
+    """Root of this package's errors; never raised itself."""
+
+
+class NodeSettingsError(ClientError):
+    """The node's folder lacks something or says something it may not."""
+
+
+class OverdrawnError(ClientError):
+    """More releases were asked for than were reserved."""
+
+
+class UnknownOrderError(ClientError):
+    """Work was asked for that this node never accepted."""
+
+
+class RefusedWorkError(ClientError):
+    """This node will not do what the message asks for."""
+
+
+class ComputeError(ClientError):
+    """The training process of this node failed; the operator finds why in the node's log."""

@@ -1,0 +1,236 @@
+"""The node's own verdict on an order: attributes it computed itself, its law, then its budget.
+
+Nothing here has a handle to rows: a refusal is a function of the order, the node's contracts and
+policy, its books and the clock.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from clients.books import Books, Reservation
+from clients.errors import RefusedWorkError
+from clients.release import code_digest
+from clients.settings import NodeSettings
+from federation import plans
+from federation.errors import FederationError
+from federation.membership import Roster
+from federation.orders import SignedOrder, WorkOrder
+from federation.pricing import price
+from federation.sql import parse
+from federation.tasks import QueryTask, TrainingTask
+from policies.budget import accountant
+from policies.budget.account import scope_of
+from policies.budget.events import Event, Repeated, to_json
+from policies.contracts import DataContract
+from policies.engine import Deny, Law, Permit, Reason, Request, decide
+from policies.errors import InsufficientBudgetError
+from policies.parties import Grade, Jurisdiction, Role
+from secure_compute.canonical import JSON
+
+
+MINIMUM_ORGANISATIONS: Final = 3
+"""Fewest organisations behind anything that is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """The proofs that an order may be worked on, and what it reads."""
+
+    permit: Permit
+    reservation: Reservation
+    contract: DataContract
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why this node will not do it: every reason at once, and the nearest order that would pass."""
+
+    kind: Literal["policy", "budget", "order"]
+    reasons: tuple[Reason, ...]
+
+    @property
+    def summary(self) -> str:
+        """The reasons, for this node's log."""
+        return "; ".join(f"{reason.id} {reason.text_en}" for reason in self.reasons)
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return what the other side may know."""
+        return {
+            "kind": self.kind,
+            "reasons": [
+                {"id": r.id, "law": r.law, "en": r.text_en, "zh": r.text_zh} for r in self.reasons
+            ],
+            "fixes": [
+                {"en": r.fix_en, "zh": r.fix_zh, "override": r.override or ""} for r in self.reasons
+            ],
+        }
+
+
+class MisstatedOrderError(RefusedWorkError):
+    """The order contradicts itself or this node's contracts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges orders for one node; `now` is the node's clock, in seconds since 1970."""
+
+    settings: NodeSettings
+    roster: Roster
+    contracts: Mapping[str, DataContract]
+    law: Law
+    books: Books
+    now: Callable[[], float]
+
+    def consider(self, signed: SignedOrder) -> Agreed | Refusal:
+        """Permit and reserve, or refuse with every reason."""
+        order = signed.order
+        try:
+            contract, event = self._contract(order), self._event(order)
+            decision = decide(self._request(order, contract, event), self.law)
+            if isinstance(decision, Deny):
+                return Refusal("policy", decision.reasons)
+            scope = scope_of(contract.name, self.contracts.values())
+            reservation = self.books.reserve(scope, order.id, event, order.releases)
+        except InsufficientBudgetError as why:
+            return Refusal("budget", (_poor(why),))
+        except (MisstatedOrderError, FederationError) as why:
+            return Refusal("order", (_misstated(why),))
+        return Agreed(decision, reservation, contract)
+
+    def again(self, signed: SignedOrder) -> Agreed:
+        """Return the proofs for an order accepted before; the law is asked anew each time.
+
+        Raises:
+            RefusedWorkError: the law refuses it now.
+        """
+        verdict = self.consider(signed)
+        if isinstance(verdict, Refusal):
+            raise RefusedWorkError(f"no longer permitted: {verdict.summary}")
+        return verdict
+
+    def as_keyholder(self, signed: SignedOrder) -> None:
+        """Agree to hold the key of a query.
+
+        Raises:
+            RefusedWorkError: no query, expired, for other code, or too few stand in it.
+        """
+        order = signed.order
+        organisations = {self.roster.find(party).organisation for party in order.cohort}
+        if order.kind != "query" or order.expires <= self.now():
+            raise RefusedWorkError("a key is held for a query that has not expired")
+        if order.code != code_digest():
+            raise RefusedWorkError("the order was written for other code than is installed here")
+        if len(organisations) < MINIMUM_ORGANISATIONS or order.minimum < MINIMUM_ORGANISATIONS:
+            raise RefusedWorkError("a sum of fewer than three organisations is not opened")
+
+    def _contract(self, order: WorkOrder) -> DataContract:
+        contract = self.contracts.get(order.contract)
+        if contract is None or contract.version != order.contract_version:
+            raise MisstatedOrderError(
+                f"this node does not offer {order.contract} version {order.contract_version}"
+            )
+        if order.unit != contract.unit.kind or order.delta != str(contract.limit.delta):
+            raise MisstatedOrderError(
+                f"{contract.name} protects the unit {contract.unit.kind} at delta "
+                f"{contract.limit.delta}; the order says {order.unit} at {order.delta}"
+            )
+        known = {column.name for column in contract.columns}
+        if not set(order.columns) <= known:
+            raise MisstatedOrderError(f"the order reads columns that {contract.name} does not have")
+        return contract
+
+    def _event(self, order: WorkOrder) -> Event:
+        """Derive what one release does from what will really run, and compare."""
+        contract = self.contracts[order.contract]
+        if order.kind == "train":
+            recipe = TrainingTask.from_json(order.parameters).recipe
+            event, releases, rows = recipe.event(), recipe.rounds, recipe.rows_per_unit
+        else:
+            task = QueryTask.from_json(order.parameters)
+            event, releases, rows = price(task.plan, task.noise_multiplier), 1, contract.unit.rows
+            cohort = [self.roster.find(party) for party in order.cohort]
+            same_columns = tuple(sorted(plans.columns(task.plan))) == order.columns
+            if task.plan != parse(task.sql, self.contracts, cohort) or not same_columns:
+                raise MisstatedOrderError("the plan is not what its SQL means under the contract")
+        if (to_json(event), releases) != (dict(order.event), order.releases):
+            raise MisstatedOrderError("the order's price is not that of what it would run")
+        if rows > contract.unit.rows:
+            raise MisstatedOrderError(
+                f"{contract.name} lets one {contract.unit.kind} contribute "
+                f"{contract.unit.rows} rows, the order wants {rows}"
+            )
+        return event
+
+    def _request(self, order: WorkOrder, contract: DataContract, event: Event) -> Request:
+        proposer = self.roster.find(order.proposer)
+        whole = Repeated(event, order.releases)
+        epsilon = accountant.epsilon([whole], float(contract.limit.delta))
+        grouped, filtered = _shown(order, contract)
+        return Request(
+            action=order.kind,
+            proposer=order.proposer,
+            proposer_role=proposer.role,
+            purpose=order.purpose,
+            legal_basis=order.legal_basis,
+            node=self.settings.party,
+            role=self.settings.role,
+            jurisdiction=self.settings.jurisdiction,
+            dataset=contract.name,
+            unit=contract.unit.kind,
+            epsilon=repr(epsilon),
+            delta=order.delta,
+            grouped=grouped,
+            filtered=filtered,
+            aggregated=contract.grades(order.columns),
+            recipients=frozenset(self.roster.find(p).jurisdiction for p in order.recipients),
+            aggregator=self.roster.find(self.settings.aggregator).jurisdiction,
+            keyholder=self._keyholder(order),
+            cohort=len({self.roster.find(party).organisation for party in order.cohort}),
+            minimum_cohort=order.minimum,
+            code_matches=order.code == code_digest(),
+            expired=order.expires <= self.now(),
+            private=True,
+        )
+
+    def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
+        if order.kind == "train":
+            return None
+        (keyholder,) = self.roster.with_role(Role.KEYHOLDER)
+        return keyholder.jurisdiction
+
+
+def _shown(order: WorkOrder, contract: DataContract) -> tuple[frozenset[Grade], frozenset[Grade]]:
+    if order.kind == "train":
+        return frozenset(), frozenset()
+    plan = QueryTask.from_json(order.parameters).plan
+    condition = plans.predicate(plan)
+    filtered = [leaf.column for leaf in plans.leaves(condition)] if condition else []
+    return contract.grades(key.column for key in plan.keys), contract.grades(filtered)
+
+
+def _poor(why: InsufficientBudgetError) -> Reason:
+    left = f"{max(0.0, why.remaining):.2f}"
+    return Reason(
+        "BUDGET-001",
+        "Privacy account",
+        f"The account of {why.scope} has spent or reserved {why.spent:.2f} of {why.limit:.2f}; "
+        f"this asks for {why.requested:.2f} and {left} is left",
+        f"{why.scope} 的隐私账户已用或已预留 {why.spent:.2f}(上限 {why.limit:.2f});"
+        f"本次需要 {why.requested:.2f},剩余 {left}",
+        f"ask for {why.override}" if why.override else "wait for the next accounting window",
+        f"请改为 {why.override}" if why.override else "请等待下一个核算周期",
+        why.override,
+    )
+
+
+def _misstated(why: Exception) -> Reason:
+    return Reason(
+        "ORDER-001",
+        "Work order",
+        f"The order does not hold together: {why}",
+        f"任务单前后不一致:{why}",
+        "let the proposer write it again with this node's contract at hand",
+        "请提出方对照本节点的数据合约重新编写",
+        None,
+    )

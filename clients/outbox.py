@@ -1,0 +1,58 @@
+"""What this node accepted and what it said, on disk (`outbox.sqlite`).
+
+A reply is written here before its first byte leaves. Asked the same thing again, the node sends
+the same bytes again: no fresh noise is ever drawn for a release that was already paid.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS replies (
+    release_key TEXT PRIMARY KEY, wire BLOB NOT NULL);
+"""
+
+
+class Outbox:
+    """Accepted orders and the replies to them; safe for several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with closing(self._open()) as db:
+            db.executescript(SCHEMA)
+
+    def accept(self, order: str, wire: bytes) -> None:
+        """Remember that this node agreed to an order."""
+        self._write("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (order, wire))
+
+    def accepted(self, order: str) -> bytes | None:
+        """Return the signed order, if this node agreed to it."""
+        return self._one("SELECT wire FROM accepted WHERE id = ?", order)
+
+    def keep(self, key: str, wire: bytes) -> bytes:
+        """Make a reply durable and return it; the first one kept under a key stays."""
+        self._write("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, wire))
+        return self.reply(key) or wire
+
+    def reply(self, key: str) -> bytes | None:
+        """Return the reply that was kept under `key`."""
+        return self._one("SELECT wire FROM replies WHERE release_key = ?", key)
+
+    def _open(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    def _write(self, sql: str, values: Sequence[Any]) -> None:
+        with closing(self._open()) as db:
+            db.execute(sql, values)
+
+    def _one(self, sql: str, key: str) -> bytes | None:
+        with closing(self._open()) as db:
+            row = db.execute(sql, (key,)).fetchone()
+        return bytes(row[0]) if row else None

@@ -1,0 +1,104 @@
+"""A node is a folder; `node.toml` says whose it is and whom it trusts.
+
+node.toml  contract/*.toml  policy/*.cedar  keys/  books.sqlite  outbox.sqlite  data/
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clients.errors import NodeSettingsError
+from federation.membership import Roster, open_roster
+from policies.contracts import DataContract, load_contract
+from policies.parties import Jurisdiction, PartyId, Role
+from secure_compute.errors import LocalProtocolError
+from secure_compute.primitives.signature import SigningKey, VerifyKey
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """Everything `node.toml` says, with paths made absolute.
+
+    pin:     the federation key shown at joining; the roster is believed under it alone.
+    address: `host:port` of the aggregator's fleet port.
+    capture: whether every outbound message is also written to `captures/`.
+    """
+
+    folder: Path
+    party: PartyId
+    organisation: str
+    role: Role
+    jurisdiction: Jurisdiction
+    federation: str
+    aggregator: PartyId
+    address: str
+    ca: Path
+    pin: VerifyKey
+    capture: bool
+
+    @property
+    def identity(self) -> SigningKey:
+        """The key this node signs its words with."""
+        return SigningKey(_read(self.folder / "keys" / "identity.key"))
+
+    def roster(self) -> Roster:
+        """Return the roster, verified under the pin."""
+        return open_roster(_read(self.folder / "roster.bin"), self.pin)
+
+    def contracts(self) -> dict[str, DataContract]:
+        """Return the contracts this node offers, by name."""
+        texts = sorted((self.folder / "contract").glob("*.toml"))
+        contracts = [load_contract(path.read_text(encoding="utf-8")) for path in texts]
+        return {contract.name: contract for contract in contracts}
+
+    def table(self, contract: DataContract) -> Path:
+        """Return where the rows of `contract` lie."""
+        return self.folder / "data" / contract.table
+
+
+def load_settings(folder: Path) -> NodeSettings:
+    """Read `node.toml`.
+
+    Raises:
+        NodeSettingsError: it is missing, or a field is missing or has another meaning.
+    """
+    path = folder / "node.toml"
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as why:
+        raise NodeSettingsError(
+            f"{folder} is no node: it has no node.toml; join a federation first"
+        ) from why
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+        raise NodeSettingsError(f"{path} is not TOML: {why}") from why
+    try:
+        return _settings(folder.resolve(), value)
+    except KeyError as why:
+        raise NodeSettingsError(f"{path} lacks {why}") from why
+    except (ValueError, LocalProtocolError) as why:
+        raise NodeSettingsError(f"{path}: {why}") from why
+
+
+def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
+    return NodeSettings(
+        folder=folder,
+        party=PartyId(value["party"]),
+        organisation=value["organisation"],
+        role=Role(value["role"]),
+        jurisdiction=Jurisdiction(value["jurisdiction"]),
+        federation=value["federation"],
+        aggregator=PartyId(value["aggregator"]["party"]),
+        address=value["aggregator"]["address"],
+        ca=folder / value["aggregator"]["ca"],
+        pin=VerifyKey(value["pin"]),
+        capture=bool(value.get("capture", False)),
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as why:
+        raise NodeSettingsError(f"{path} is missing; restore it or join again") from why

@@ -1,0 +1,31 @@
+"""What a node's table looks like from outside: its schema, never its rows."""
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from pyarrow import ArrowException
+
+from clients.errors import NodeSettingsError
+from policies.contracts import Conformant, DataContract, conform
+
+
+def conform_table(contract: DataContract, table: Path) -> Conformant:
+    """Hold the Parquet file `table` to its contract.
+
+    Raises:
+        NodeSettingsError: there is no such file, or it is not Parquet.
+        NonConformantError: it is not what the contract promises.
+    """
+    try:
+        with pq.ParquetFile(table) as file:
+            schema = {field.name: str(field.type) for field in file.schema_arrow}
+            empty = file.metadata.num_rows == 0
+    except FileNotFoundError as why:
+        raise NodeSettingsError(
+            f"{table} is missing; put the rows of contract {contract.name} there"
+        ) from why
+    except ArrowException as why:
+        raise NodeSettingsError(
+            f"{table} is not a whole Parquet file; export the rows of {contract.name} again"
+        ) from why
+    return conform(contract, schema, empty)

@@ -1,0 +1,128 @@
+"""The one command, `entrepot`. A sub-command's libraries are imported when it is called."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from experiments.exits import FAILED, INTERRUPTED, MEANING, USAGE
+
+COMMANDS: Final = {
+    "demo": ("experiments.commands.demo", "A whole federation on this machine, in two minutes."),
+    "doctor": ("experiments.commands.doctor", "Check versions, ports, keys and disk."),
+    "aggregator": ("experiments.commands.aggregator", "Run the table everyone sits at."),
+    "node": ("experiments.commands.node", "Run or check one partner's node."),
+    "train": ("experiments.commands.train", "Train the demand or the fraud model together."),
+    "query": ("experiments.commands.query", "Ask a joint SQL question, with its price."),
+    "budget": ("experiments.commands.budget", "What was spent, and what is left."),
+    "simulate": ("experiments.commands.simulate", "Many nodes in one process, on your own data."),
+    "bench": ("experiments.commands.bench", "Measure, beside what you would use instead."),
+}
+
+EPILOG: Final = "Exit codes: " + " · ".join(f"{code} {text}" for code, text in MEANING.items())
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module only when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names without importing anything."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command called `cmd_name`; its module is imported here."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table above."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.version_option(package_name="entrepot")
+@click.pass_context
+def entrepot(ctx: click.Context, debug: bool) -> None:
+    """Federated analytics for cross-border commerce: the data stays in bond."""
+    ctx.obj = {"debug": debug}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with a documented code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(words))
+
+
+def run(words: Sequence[str]) -> int:
+    """Return the exit code of one command line; one clear sentence per failure."""
+    try:
+        code: Any = entrepot.main(args=list(words), standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as why:
+        click.echo(why.format_message())
+        return USAGE
+    except click.ClickException as why:
+        why.show()
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FAILED
+    except Exception as why:
+        if "--debug" in words or os.environ.get("ENTREPOT_DEBUG"):
+            raise
+        return _explain(why)
+
+
+def _explain(why: Exception) -> int:
+    # Every error of ours is one sentence; anything else is a defect, and says where to look.
+    module = type(why).__module__.split(".")[0]
+    if module in {
+        "experiments",
+        "clients",
+        "aggregator",
+        "federation",
+        "policies",
+        "secure_compute",
+    }:
+        click.echo(f"entrepot: {why}", err=True)
+    else:
+        click.echo(
+            f"entrepot: unexpected {type(why).__name__}: {why} (run with --debug to see where)",
+            err=True,
+        )
+    return int(getattr(why, "exit_code", USAGE if _is_usage(why) else FAILED))
+
+
+def _is_usage(why: Exception) -> bool:
+    names = {cls.__name__ for cls in type(why).__mro__}
+    return bool(
+        names
+        & {
+            "NodeSettingsError",
+            "AggregatorSettingsError",
+            "NonConformantError",
+            "MalformedContractError",
+            "UnsupportedQueryError",
+            "PortTakenError",
+            "UntrustedRosterError",
+            "VersionMismatchError",
+            "LawError",
+            "LocalProtocolError",
+            "MalformedOrderError",
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

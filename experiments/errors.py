@@ -1,0 +1,43 @@
+"""What can go wrong at the composition root, each with its exit code."""
+
+
+class ExperimentError(Exception):
+    """Root of this package's errors; never raised itself."""
+
+    exit_code = 1
+
+
+class UsageError(ExperimentError):
+    """The command line or the configuration asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class NoFederationError(ExperimentError):
+    """There is no federation where the command looked for one."""
+
+    exit_code = 2
+
+
+class PolicyRefusalError(ExperimentError):
+    """Nodes refused the work under their policies."""
+
+    exit_code = 10
+
+
+class BudgetExhaustedError(ExperimentError):
+    """Nodes refused the work because their privacy budgets cannot pay for it."""
+
+    exit_code = 11
+
+
+class UnreachableError(ExperimentError):
+    """A process of the federation does not answer."""
+
+    exit_code = 20
+
+
+class IntegrityError(ExperimentError):
+    """Something that must never happen was counted, such as a raw row on the wire."""
+
+    exit_code = 30

@@ -1,0 +1,207 @@
+"""Founds a federation on this machine: keys, certificates, roster, and one folder per party.
+
+This is what a ceremony between organisations will do; here one process plays all of them, and says
+so. Private keys are written with mode 0600 into the folder of whoever owns them.
+"""
+
+import os
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any, Final
+
+import tomli_w
+
+from aggregator.places import Places, create_secrets
+from experiments.errors import UsageError
+from experiments.home import Home
+from federation.membership import Member, Roster, sign_roster
+from policies.law.bundle import Caps, bundle
+from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
+from secure_compute.primitives.certificates import make_certificates, write_certificates
+from secure_compute.primitives.node_keys import create_node_key
+from secure_compute.primitives.signature import KEY_SIZE, SigningKey, VerifyKey
+
+ANALYST: Final = PartyId("analyst")
+AGGREGATOR: Final = PartyId("aggregator")
+
+
+CAPS: Final = Caps(train_epsilon=Decimal(8), query_epsilon=Decimal("0.5"))
+"""What every node of a federation founded here allows at most, until its operator says less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A party to be: who it is, and where its data lives."""
+
+    party: PartyId
+    organisation: str
+    role: Role
+    jurisdiction: Jurisdiction
+
+
+def _seat(party: str, organisation: str, role: Role, jurisdiction: Jurisdiction) -> Seat:
+    return Seat(PartyId(party), organisation, role, jurisdiction)
+
+
+DEMO_SEATS: Final = (
+    _seat("warehouse-cn", "Ningbo Bonded Storage", Role.WAREHOUSE, Jurisdiction.CN),
+    _seat("warehouse-eu", "Rotterdam Fulfilment", Role.WAREHOUSE, Jurisdiction.EU),
+    _seat("warehouse-uk", "Felixstowe Stores", Role.WAREHOUSE, Jurisdiction.UK),
+    _seat("warehouse-us", "Newark Logistics", Role.WAREHOUSE, Jurisdiction.US),
+    _seat("payments-eu", "Lyon Paiements", Role.PAYMENT_PARTNER, Jurisdiction.EU),
+    _seat("payments-cn", "Shenzhen Pay", Role.PAYMENT_PARTNER, Jurisdiction.CN),
+    _seat("merchant-uk", "Leeds Outfitters", Role.MERCHANT, Jurisdiction.UK),
+    _seat("merchant-br", "Recife Comércio", Role.MERCHANT, Jurisdiction.BR),
+    _seat("keyholder-ch", "Zug Treuhand", Role.KEYHOLDER, Jurisdiction.CH),
+    _seat(AGGREGATOR, "Entrepôt Operations", Role.AGGREGATOR, Jurisdiction.EU),
+    _seat(ANALYST, "Commerce Analytics", Role.ANALYST, Jurisdiction.EU),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The two ports of the aggregator, both on loopback here."""
+
+    fleet: int
+    control: int
+
+
+def free_ports() -> Ports:
+    """Return two ports that nobody listens on at this moment."""
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return Ports(one.getsockname()[1], two.getsockname()[1])
+
+
+def found(
+    folder: Path,
+    name: str,
+    seats: Sequence[Seat],
+    limits: Mapping[str, Mapping[str, str]],
+    ports: Ports,
+) -> Home:
+    """Write a whole federation into `folder`, which must not hold one yet.
+
+    limits: per contract name, the `epsilon` and `delta` its account may ever spend.
+
+    Raises:
+        UsageError: there is a federation in the folder already.
+    """
+    if (folder / "federation.toml").exists():
+        raise UsageError(f"{folder} holds a federation already; choose another folder")
+    founder = _new_key()
+    keys = {seat.party: _new_key() for seat in seats}
+    roster = Roster(name, 1, tuple(_member(seat, keys[seat.party]) for seat in seats))
+    wire = sign_roster(roster, founder)
+    _secret(folder / "people" / "founder" / "identity.key", founder.seed)
+    _secret(folder / "people" / ANALYST / "identity.key", keys[ANALYST].seed)
+    (folder / "roster.bin").write_bytes(wire)
+    _write_aggregator(
+        folder / "aggregator", name, keys[AGGREGATOR], founder.verify_key, ports, wire
+    )
+    for seat in seats:
+        if seat.role in {*DATA_ROLES, Role.KEYHOLDER}:
+            _write_node(folder, name, seat, keys[seat.party], founder.verify_key, ports, wire)
+            _write_law(folder / "nodes" / seat.party, seat, limits)
+    _toml(
+        folder / "federation.toml",
+        {"name": name, "pin": founder.verify_key.hex, "analyst": str(ANALYST)},
+    )
+    return Home(folder.resolve(), name, founder.verify_key, ANALYST)
+
+
+def _new_key() -> SigningKey:
+    return SigningKey(os.urandom(KEY_SIZE))
+
+
+def _member(seat: Seat, key: SigningKey) -> Member:
+    return Member(seat.party, seat.organisation, seat.role, seat.jurisdiction, key.verify_key)
+
+
+def _write_aggregator(
+    folder: Path, name: str, key: SigningKey, pin: VerifyKey, ports: Ports, roster: bytes
+) -> None:
+    places = Places(folder)
+    _secret(folder / "keys" / "identity.key", key.seed)
+    write_certificates(places.ca.parent, make_certificates(datetime.now(UTC)))
+    create_secrets(places)
+    (folder / "roster.bin").write_bytes(roster)
+    _toml(
+        folder / "aggregator.toml",
+        {
+            "party": str(AGGREGATOR),
+            "federation": name,
+            "fleet_port": ports.fleet,
+            "control_port": ports.control,
+            "pin": pin.hex,
+            "capture": True,
+        },
+    )
+
+
+def _write_node(
+    folder: Path,
+    name: str,
+    seat: Seat,
+    key: SigningKey,
+    pin: VerifyKey,
+    ports: Ports,
+    roster: bytes,
+) -> None:
+    node = folder / "nodes" / seat.party
+    _secret(node / "keys" / "identity.key", key.seed)
+    line = create_node_key(node / "keys" / "flower")
+    enrolled = folder / "aggregator" / "nodes" / f"{seat.party}.pub"
+    enrolled.parent.mkdir(parents=True, exist_ok=True)
+    enrolled.write_bytes(line + b"\n")
+    shutil.copy(Places(folder / "aggregator").ca, node / "keys" / "ca.crt")
+    (node / "roster.bin").write_bytes(roster)
+    for part in ("data", "contract", "policy"):
+        (node / part).mkdir(exist_ok=True)
+    _toml(
+        node / "node.toml",
+        {
+            "party": str(seat.party),
+            "organisation": seat.organisation,
+            "role": seat.role.value,
+            "jurisdiction": seat.jurisdiction.value,
+            "federation": name,
+            "pin": pin.hex,
+            "capture": True,
+            "aggregator": {
+                "party": str(AGGREGATOR),
+                "address": f"127.0.0.1:{ports.fleet}",
+                "ca": "keys/ca.crt",
+            },
+        },
+    )
+
+
+def _write_law(node: Path, seat: Seat, limits: Mapping[str, Mapping[str, str]]) -> None:
+    offered = {Role.WAREHOUSE: ("demand", "orders"), Role.KEYHOLDER: ()}
+    for contract in offered.get(seat.role, ("orders",)):
+        source = files("experiments") / "parties" / "contracts" / f"{contract}.toml"
+        text = Template(source.read_text(encoding="utf-8")).substitute(limits[contract])
+        (node / "contract" / f"{contract}.toml").write_text(text, encoding="utf-8")
+    for filename, text in bundle(seat.party, seat.jurisdiction, CAPS).items():
+        (node / "policy" / filename).write_text(text, encoding="utf-8")
+
+
+def _secret(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+
+
+def _toml(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tomli_w.dumps(value).encode())

@@ -1,0 +1,88 @@
+"""What an order asks a node to do, read from the order's parameters.
+
+A training order carries a `TrainingTask`, a query order a `QueryTask`. Both have one canonical
+form and know the event that one release is; a node compares that event with the order's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from federation.errors import MalformedOrderError
+from federation import plans
+from federation.recipes import Recipe
+from secure_compute.canonical import JSON
+
+MODELS: Final = ("demand", "fraud")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingTask:
+    """Train one of the known models by a recipe.
+
+    seed:  of the initial weights and of nothing else; it is public.
+    until: rows from this moment on stay out, in microseconds since 1970; 0 lets all rows in.
+    """
+
+    model: Literal["demand", "fraud"]
+    seed: int
+    until: int
+    recipe: Recipe
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the canonical form."""
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "until": self.until,
+            "recipe": self.recipe.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TrainingTask":
+        """Read what `to_json` wrote.
+
+        Raises:
+            MalformedOrderError: it is no training task of this version.
+        """
+        match value:
+            case {
+                "model": "demand" | "fraud" as model,
+                "seed": int(seed),
+                "recipe": dict(recipe),
+            } if len(value) == 3:
+                return cls(model, seed, Recipe.from_json(recipe))
+        raise MalformedOrderError(
+            f"A training order names one of {', '.join(MODELS)}, a seed, an end and a recipe."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTask:
+    """Answer one plan with noise of `noise_multiplier` times each aggregate's sensitivity."""
+
+    sql: str
+    plan: plans.Plan
+    noise_multiplier: str
+
+    def to_json(self) -> dict[str, JSON]:
+        """Return the canonical form."""
+        return {
+            "sql": self.sql,
+            "plan": plans.to_json(self.plan),
+            "noise_multiplier": self.noise_multiplier,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "QueryTask":
+        """Read what `to_json` wrote.
+
+        Raises:
+            MalformedOrderError: it is no query of this version.
+        """
+        match value:
+            case {"sql": str(sql), "plan": dict(plan), "noise_multiplier": str(noise)} if (
+                len(value) == 3
+            ):
+                return cls(sql, plans.from_json(plan), noise)
+        raise MalformedOrderError("A query order names its SQL, its plan and its noise.")
