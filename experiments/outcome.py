@@ -1,7 +1,7 @@
 """What a demo found out, as one value: the terminal, the report and `--json` all read this."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -242,13 +242,13 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "fraud": _fraud(outcome.fraud),
         "queries": [_query(query) for query in outcome.queries],
         "refusals": [_refusal(refusal) for refusal in outcome.refusals],
-        "budgets": [_budget(budget) for budget in outcome.budgets],
+        "budgets": [asdict(budget) for budget in outcome.budgets],
         "borders": [_border(border) for border in borders(outcome.traffic)],
         "raw_rows_crossed": outcome.raw_rows_crossed,
         "seconds": round(outcome.seconds, 1),
         "domestic": [_border(border) for border in borders(outcome.traffic, domestic=True)],
         "search": _search(outcome.search),
-        "processes": [_node(node) for node in outcome.nodes],
+        "processes": [asdict(node) for node in outcome.nodes],
         "notes": [_text(note) for note in outcome.notes],
         "faults": [_text(fault) for fault in outcome.faults],
         "version": outcome.version,
@@ -323,18 +323,6 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def _budget(budget: Budget) -> dict[str, Any]:
-    return {
-        "node": budget.node,
-        "dataset": budget.dataset,
-        "unit": budget.unit.value,
-        "epsilon": budget.epsilon,
-        "delta": budget.delta,
-        "limit": budget.limit,
-        "releases": budget.releases,
-    }
-
-
 def _border(border: Border) -> dict[str, Any]:
     return {
         "origin": border.origin,
@@ -353,15 +341,6 @@ def _search(search: Search) -> dict[str, Any]:
         "foreign_messages": search.foreign,
         "found": [{"party": party, "id": record} for party, record in search.found],
         "expected_by_chance": search.chance,
-    }
-
-
-def _node(node: Node) -> dict[str, Any]:
-    return {
-        "party": node.party,
-        "role": node.role,
-        "jurisdiction": node.jurisdiction,
-        "pid": node.pid,
     }
 
 
