@@ -92,5 +92,9 @@ class ChangedOrderError(PolicyError):
     """An order's name comes back with other contents than were reserved."""
 
 
+class ForeignBooksError(PolicyError):
+    """The file is no account book of this version."""
+
+
 class MalformedLawError(PolicyError):
     """A policy text does not parse, does not match the schema, or lacks its annotations."""
