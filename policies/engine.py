@@ -166,7 +166,9 @@ def _question(request: Request) -> dict[str, Any]:
         "unit": request.unit,
         "personal": request.unit != "commercial",
         "epsilon": {"__extn": {"fn": "decimal", "arg": _rounded_up(request.epsilon)}},
-        "delta_e12": int((Decimal(request.delta) * 10**12).to_integral_value(ROUND_CEILING)),
+        "delta_e12": int(
+            (_price(request.delta, "delta") * 10**12).to_integral_value(ROUND_CEILING)
+        ),
         "grouped": sorted(request.grouped),
         "filtered": sorted(request.filtered),
         "aggregated": sorted(request.aggregated),
@@ -190,13 +192,18 @@ def _question(request: Request) -> dict[str, Any]:
 
 def _rounded_up(epsilon: str) -> str:
     """Return the four-digit decimal not below `epsilon`: rounding is always against the asker."""
-    try:
-        number = Decimal(epsilon)
-    except InvalidOperation as why:
-        raise ValueError("epsilon is not a decimal number") from why
-    if not number.is_finite() or number < 0:
-        raise ValueError("epsilon is not a finite number above zero")
+    number = _price(epsilon, "epsilon")
     return format(number.quantize(Decimal("0.0001"), rounding=ROUND_CEILING), "f")
+
+
+def _price(text: str, name: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation as why:
+        raise ValueError(f"{name} is not a decimal number") from why
+    if not number.is_finite() or number <= 0:
+        raise ValueError(f"{name} is not a finite number above zero")
+    return number
 
 
 _TEXTS: Final = ("law", "en", "zh", "fix_en", "fix_zh")
