@@ -89,6 +89,7 @@ class Query:
 
     rows:  the released answer.
     error: per row, half the width of the 95 % interval of each measured column; None: unbounded.
+    low, high: per row, the ends of those intervals; empty: value - error, value + error.
     exact_for_demo: the rows without noise. Computed beside the federation; no node would give it.
     """
 
@@ -97,6 +98,8 @@ class Query:
     error: tuple[Row, ...]
     exact_for_demo: tuple[Row, ...]
     epsilon: float
+    low: tuple[Row, ...] = ()
+    high: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Reason:
 
     rule: str
     said: Text
-    law: Text | None = None
+    law: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,8 +317,7 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
         "node": refusal.node,
         "kind": refusal.kind,
         "reasons": [
-            {"rule": item.rule, **_text(item.said), "law": item.law and _text(item.law)}
-            for item in refusal.reasons
+            {"rule": item.rule, **_text(item.said), "law": item.law} for item in refusal.reasons
         ],
         "fix": _text(refusal.fix),
         "asked": refusal.asked,

@@ -22,6 +22,7 @@ from experiments.outcome import (
     Training,
     borders,
 )
+from experiments.showing import columns_of
 from experiments.verdicts import PRECISION, WAPE, Measure, verdicts
 from experiments.words import cell, epsilon, name_of, say, score, size, small
 
@@ -167,16 +168,9 @@ def _queries(queries: tuple[Query, ...], language: Language) -> RenderableType:
     return Group(*parts)
 
 
-def measured(query: Query) -> tuple[str, ...]:
-    """Return the columns that carry noise, in the order of the answer."""
-    noised = {name for row in query.error for name in row}
-    return tuple(name for name in (query.rows[0] if query.rows else ()) if name in noised)
-
-
 def _answer(query: Query, language: Language) -> Table:
-    columns = measured(query)
-    keys = [name for name in (query.rows[0] if query.rows else ()) if name not in columns]
-    headings = [part for name in columns for part in (name, "±", say("query.exact", language))]
+    keys, columns = columns_of(query)
+    headings = [part for name in columns for part in (name, "±", say("query.exact_short", language))]
     table = _table(*keys, *headings, numbers=len(headings))
     for row, error, exact in zip(query.rows, query.error, query.exact_for_demo, strict=False):
         figures = [cell(of.get(name)) for name in columns for of in (row, error, exact)]
@@ -196,7 +190,7 @@ def _refusal(refusal: Refusal, language: Language) -> RenderableType:
     if refusal.asked:
         grid.add_row(say("refusal.asked", language), escape(refusal.asked))
     for reason in refusal.reasons:
-        law = f" ({reason.law.spoken(language)})" if reason.law else ""
+        law = f" ({reason.law})" if reason.law else ""
         said = f"{reason.rule}  {reason.said.spoken(language)}{law}"
         grid.add_row(say("refusal.why", language), escape(said))
     grid.add_row(say("refusal.fix", language), escape(refusal.fix.spoken(language)))
@@ -212,7 +206,7 @@ def _budgets(budgets: tuple[Budget, ...], language: Language) -> RenderableType:
         table.add_row(
             budget.node,
             budget.dataset,
-            name_of("unit", budget.unit.value, language),
+            name_of("unit_short", budget.unit.value, language),
             epsilon(budget.epsilon),
             epsilon(budget.limit),
             epsilon(budget.left) if budget.left else say("budget.full", language),

@@ -1,0 +1,190 @@
+"""A made-up outcome of a demo, so that reports can be looked at without running one."""
+
+from dataclasses import replace
+
+from experiments.outcome import (
+    Budget,
+    Crossing,
+    Node,
+    Outcome,
+    PartyScores,
+    Query,
+    Reason,
+    Refusal,
+    Scores,
+    Search,
+    Text,
+    Training,
+    Unit,
+)
+
+NODES = (
+    Node("warehouse-cn", "warehouse", "CN", 4101),
+    Node("warehouse-eu", "warehouse", "EU", 4102),
+    Node("warehouse-uk", "warehouse", "UK", 4103),
+    Node("warehouse-us", "warehouse", "US", 4104),
+    Node("payments-eu", "payment_partner", "EU", 4105),
+    Node("payments-cn", "payment_partner", "CN", 4106),
+    Node("merchant-uk", "merchant", "UK", 4107),
+    Node("merchant-br", "merchant", "BR", 4108),
+    Node("keyholder-ch", "keyholder", "CH", 4109),
+    Node("aggregator", "aggregator", "EU", 4100),
+)
+
+DEMAND = Training(
+    overall=Scores(0.402, 0.281, 0.229, 0.221, 0.212),
+    parties=(
+        PartyScores("warehouse-cn", Scores(0.371, 0.224, 0.221, 0.214, 0.210)),
+        PartyScores("warehouse-eu", Scores(0.388, 0.219, 0.223, 0.213, 0.209)),
+        PartyScores("warehouse-uk", Scores(0.502, 0.311, 0.254, 0.241, 0.232)),
+        PartyScores("warehouse-us", Scores(0.379, 0.231, 0.226, 0.217, 0.211)),
+    ),
+    epsilon=4,
+    delta=1e-6,
+    unit=Unit.RETAILER_WEEK,
+    data=Text(
+        "cheese: weekly sales of 88 retailers, public",
+        "cheese：88 家零售商的每周销量，公开数据",  # noqa: RUF001
+    ),
+    newcomer="warehouse-uk",
+    rounds=8,
+    survivors=(4,) * 8,
+)
+
+FRAUD = Training(
+    overall=Scores(0.021, 0.236, 0.301, 0.352, 0.377),
+    parties=(
+        PartyScores("payments-eu", Scores(0.024, 0.261, 0.318, 0.361, 0.381)),
+        PartyScores("payments-cn", Scores(0.018, 0.252, 0.309, 0.355, 0.380)),
+        PartyScores("merchant-uk", Scores(0.022, 0.224, 0.291, 0.348, 0.372)),
+        PartyScores("merchant-br", Scores(0.020, 0.201, 0.284, 0.341, 0.370)),
+    ),
+    epsilon=2,
+    delta=1e-6,
+    unit=Unit.CUSTOMER,
+    data=Text(
+        "generated commerce, size small",
+        "生成的商业数据，规模 small",  # noqa: RUF001
+    ),
+    rounds=6,
+    survivors=(4, 4, 4, 3, 4, 4),
+)
+
+QUERIES = (
+    Query(
+        sql="SELECT category, SUM(amount) AS spent, COUNT(*) AS orders FROM orders "
+        "GROUP BY category",
+        rows=(
+            {"category": "home", "spent": 812_345.5, "orders": 10_412},
+            {"category": "toys", "spent": 402_118.0, "orders": 7_733},
+            {"category": "apparel", "spent": 655_201.2, "orders": 9_126},
+            {"category": "<b>&odd", "spent": 91_020.4, "orders": 1_208},
+        ),
+        error=({"spent": 14_200.0, "orders": 61},) * 4,
+        exact_for_demo=(
+            {"category": "home", "spent": 806_120.25, "orders": 10_377},
+            {"category": "toys", "spent": 410_998.5, "orders": 7_751},
+            {"category": "apparel", "spent": 651_420.0, "orders": 9_101},
+            {"category": "<b>&odd", "spent": 112_004.0, "orders": 1_222},
+        ),
+        epsilon=0.3,
+    ),
+    Query(
+        sql="SELECT AVG(amount) AS mean FROM orders WHERE first_order = 1",
+        rows=({"mean": 71.42},),
+        error=({"mean": 1.91},),
+        exact_for_demo=({"mean": 70.88},),
+        epsilon=0.2,
+    ),
+)
+
+REFUSALS = (
+    Refusal(
+        node="merchant-br",
+        kind="policy",
+        reasons=(
+            Reason(
+                "BR-002",
+                Text(
+                    "Marketing is not a purpose these records were collected for",
+                    "营销不属于收集这些记录时的目的",
+                ),
+                "LGPD Art. 6",
+            ),
+        ),
+        fix=Text("ask for market statistics instead", "请改为市场统计目的"),
+        asked="SELECT AVG(amount) AS mean FROM orders  (purpose=marketing)",
+        passed="SELECT AVG(amount) AS mean FROM orders  (purpose=market_statistics)",
+    ),
+    Refusal(
+        node="payments-cn",
+        kind="budget",
+        reasons=(
+            Reason(
+                "budget",
+                Text(
+                    "This run needs ε 8 and 1.1200 is left of 3.4",
+                    "本次运行需要 ε 8，上限 3.4 仅剩 1.1200",  # noqa: RUF001
+                ),
+            ),
+        ),
+        fix=Text("ask for at most ε 1.1 with one release", "请求至多 ε 1.1 且仅一次发布"),
+        asked="train fraud privacy.epsilon=8",
+    ),
+)
+
+
+def _budgets() -> tuple[Budget, ...]:
+    demand = [
+        Budget(node.party, "demand", Unit.RETAILER_WEEK, 4.0, 1e-6, 8.0, 8) for node in NODES[:4]
+    ]
+    orders = [
+        Budget(node.party, "orders", Unit.CUSTOMER, 0.3712 if place < 4 else 2.2781, 1e-6, 3.4, 4)
+        for place, node in enumerate(NODES[:8])
+    ]
+    return (*demand, *orders)
+
+
+def _traffic() -> tuple[Crossing, ...]:
+    found = []
+    for node in NODES[:8]:
+        trains = "demand" if node.role == "warehouse" else "fraud"
+        rounds = 8 if trains == "demand" else 6
+        there, back = ("aggregator", node.party), (node.party, "aggregator")
+        for (sender, recipient), kind, messages, size in (
+            (there, "order.offer", 4, 9_200),
+            (back, "order.accepted", 4, 2_100),
+            (there, "train.round", rounds, rounds * 21_000),
+            (back, "train.update", rounds, rounds * 20_800),
+            (there, "query.partial", 2, 700_000),
+            (back, "query.ciphertext", 2, 820_000),
+        ):
+            found.append(_crossing(sender, recipient, kind, messages, size))
+    found.append(_crossing("aggregator", "keyholder-ch", "query.open", 2, 6_400_000))
+    found.append(_crossing("keyholder-ch", "aggregator", "query.opened", 2, 2_000))
+    found.append(_crossing("merchant-br", "aggregator", "order.refused", 1, 900))
+    return tuple(found)
+
+
+def _crossing(sender: str, recipient: str, kind: str, messages: int, size: int) -> Crossing:
+    places = {node.party: node.jurisdiction for node in NODES}
+    return Crossing(sender, recipient, places[sender], places[recipient], kind, messages, size)
+
+
+OUTCOME = Outcome(
+    demand=DEMAND,
+    fraud=FRAUD,
+    queries=QUERIES,
+    refusals=REFUSALS,
+    budgets=_budgets(),
+    nodes=NODES,
+    traffic=_traffic(),
+    search=Search(160, 214, 20_062_360, 0, (), 1.5e-4),
+    seconds=96.4,
+    notes=(Text("This outcome is made up for tests.", "此结果为测试而虚构。"),),
+    version="0.1.0",
+)
+
+LEAKING = replace(
+    OUTCOME, search=replace(OUTCOME.search, found=(("warehouse-cn", "4711000012345678"),))
+)
