@@ -38,7 +38,16 @@ MAX_REACH: Final = 10**6
 """Steps between zero and the widest clipped value; coarser steps are chosen beyond it."""
 
 PARTY_COLUMNS: Final = frozenset(
-    {"bank", "jurisdiction", "merchant", "node", "organisation", "organization", "partner"}
+    {
+        "bank",
+        "counterparty",
+        "jurisdiction",
+        "merchant",
+        "node",
+        "organisation",
+        "organization",
+        "partner",
+    }
     | {"party", "payment_partner", "retailer", "seller", "shop", "silo", "site", "store"}
     | {"supplier", "vendor", "warehouse"}
 )
