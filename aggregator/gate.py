@@ -157,8 +157,8 @@ class Gate:
             await self._app(scope, receive, send)
         elif operation == "pull-messages":
             await self._pull(api, request, scope, receive, send)
-        elif await self._answered(scope, receive, send):
-            self._note(api, operation, request, state.get("protobuf_response"))
+        elif (response := await self._answer(scope, receive, send)) is not None:
+            self._note(api, operation, request, response)
 
     async def _pull(
         self, api: str, request: Any, scope: Scope, receive: Receive, send: Send
@@ -169,8 +169,9 @@ class Gate:
             scope["state"]["protobuf_response"] = empty
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
-        elif await self._answered(scope, receive, send) and api == "fleet":
-            response = scope["state"].get("protobuf_response")
+            return
+        response = await self._answer(scope, receive, send)
+        if response is not None and api == "fleet":
             self._hints.node_pulled(
                 request.node.node_id, len(getattr(response, "messages_list", ()))
             )
@@ -191,20 +192,23 @@ class Gate:
         finally:
             self._hints.reply_pull(requests)
 
-    async def _answered(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether the application inside answered with status 200."""
-        statuses: list[int] = []
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Any:
+        """What the application inside answered; None unless it did with status 200.
+
+        The middleware outside takes the answer away as soon as it hears of it.
+        """
+        answers: list[Any] = []
 
         async def watch(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                statuses.append(message["status"])
+            if message["type"] == "http.response.start" and message["status"] == 200:
+                answers.append(scope["state"].get("protobuf_response"))
             await send(message)
 
         await self._app(scope, receive, watch)
-        return statuses == [200]
+        return answers[0] if answers else None
 
     def _note(self, api: str, operation: str, request: Any, response: Any) -> None:
-        if operation == "push-messages" and response is not None:
+        if operation == "push-messages":
             heads = [message.metadata for message in request.messages_list]
             nodes = [head.dst_node_id for head in heads] if api == "runtime" else []
             replies = [head.reply_to_message_id for head in heads] if api == "fleet" else []

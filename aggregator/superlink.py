@@ -20,10 +20,10 @@ import signal
 import socket
 import sqlite3
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from federation.control.quiet import QUIET
 from federation.control.supervise import exit_with_parent
@@ -40,10 +40,19 @@ from flwr.common.constant import (
     TRANSPORT_TYPE_GRPC_RERE,
 )
 from flwr.supercore.auth.typing import AccountInfo
+from flwr.supercore.routers.runtime.tracing import RuntimeTracingMiddleware
 from flwr.superlink.auth_plugin import ControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
+from flwr.superlink.routers.control.middlewares import (
+    ControlAuthenticationMiddleware,
+    ControlEventLogMiddleware,
+    ControlLicenseMiddleware,
+    ControlSensitiveResponseMiddleware,
+)
+from flwr.superlink.routers.fleet.middlewares import FleetEventLogMiddleware
+from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 
 # ----------------------------------------------------------------------------------------------
 from starlette.middleware import Middleware
@@ -56,6 +65,17 @@ if TYPE_CHECKING:
 
 FLEET_ROUTES = ("/v1/fleet/", "/health")
 CONTROL_ROUTES = ("/v1/control/", "/v1/runtime/", "/health")
+NEEDED_ON: Mapping[object, tuple[str, ...]] = {
+    ControlSensitiveResponseMiddleware: ("/v1/control/",),
+    ControlAuthenticationMiddleware: ("/v1/control/",),
+    ControlLicenseMiddleware: ("/v1/control/",),
+    ControlEventLogMiddleware: ("/v1/control/",),
+    RuntimeTracingMiddleware: ("/v1/runtime/acquire-task", "/v1/runtime/pull-task-input"),
+    NodeAuthMiddleware: ("/v1/fleet/",),
+    FleetEventLogMiddleware: (),  # there is no fleet event log
+}
+"""Where each stock middleware does something. On all other routes it hands the request on as it
+is, at a cost: passing all of them by there halves the server's work."""
 _GRACE = 60.0
 """Seconds that runs and nodes get, after the server was down, to be heard again."""
 _THREADS = 4
@@ -115,6 +135,24 @@ def only(app: Application, routes: tuple[str, ...]) -> Application:
     return filtered
 
 
+def pass_by(middleware: Middleware) -> Middleware:
+    """The same middleware, not entered on routes where it would do nothing."""
+    routes = NEEDED_ON.get(middleware.cls)
+    if routes is None:
+        return middleware
+
+    def build(app: Application, *args: Any, **kwargs: Any) -> Application:
+        entered = middleware.cls(app, *args, **kwargs)
+
+        async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+            needed = scope["type"] == "http" and scope["path"].startswith(routes)
+            await (entered if needed else app)(scope, receive, send)
+
+        return choose
+
+    return Middleware(build, *middleware.args, **middleware.kwargs)
+
+
 def give_grace(database: Path, seconds: float, now: datetime) -> None:
     """An outage of this server expires neither a run nor a node: all get `seconds` from `now`."""
     if not database.exists():
@@ -161,7 +199,8 @@ def build_app(places: Places, host: str, port: int) -> Application:
         runtime_dependency_install=False,
     )
     app = create_app(config, SuperLinkLifespan)
-    app.user_middleware.append(Middleware(Gate))  # last is innermost
+    stock = [pass_by(middleware) for middleware in app.user_middleware]
+    app.user_middleware = [*stock, Middleware(Gate)]  # the last is the innermost
     return app
 
 
