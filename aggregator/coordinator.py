@@ -12,7 +12,7 @@ from typing import Protocol
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Job, Jobs
 from aggregator.letters import Answer, Desk, Silence
-from aggregator.querying import QueryOutcome, opened_values
+from aggregator.querying import opened_answer
 from aggregator.registry import save_model
 from aggregator.settings import AggregatorSettings
 from aggregator.training import Training, absorb, begin, read_update, resume
@@ -20,6 +20,8 @@ from federation.errors import FederationError
 from federation.messages import Kind
 from federation.orders import WorkOrder, open_order
 from federation.tasks import TrainingTask
+from policies.disclosure import clear
+from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.errors import SecureComputeError
 
@@ -78,7 +80,7 @@ class Coordinator:
         except AbandonedError as why:
             self._jobs.end(job.id, "abandoned", {"error": str(why)})
             self._close(job)
-        except (FederationError, MalformedReplyError, SecureComputeError) as why:
+        except (FederationError, MalformedReplyError, PolicyError, SecureComputeError) as why:
             self._jobs.end(job.id, "failed", {"error": str(why)})
             self._close(job)
 
@@ -89,9 +91,8 @@ class Coordinator:
         state = self._resume(job, order, task)
         while not state.done:
             state = self._round(job, state)
-        path = save_model(
-            self._settings.folder / "models", job.id, order, task, state.progress.weights
-        )
+        released = clear(state.progress.weights, self._organisations(state.parties), order.minimum)
+        path = save_model(self._settings.folder / "models", job.id, order, task, released)
         return {"model": str(path), "rounds": state.round, "parties": list(state.parties)}
 
     def _resume(self, job: Job, order: WorkOrder, task: TrainingTask) -> Training:
@@ -151,8 +152,12 @@ class Coordinator:
         opened = self._ask(Kind.QUERY_OPEN, job.id, 0, {keyholder.party: sealed}, ROUND_SECONDS)
         if keyholder.party not in opened:
             raise AbandonedError(f"the keyholder {keyholder.party} did not open the sum")
-        outcome: QueryOutcome = opened_values(order, opened[keyholder.party].envelope, answers)
-        return outcome.to_json()
+        letter = opened[keyholder.party].envelope
+        released = opened_answer(order, letter, answers, self._organisations(tuple(answers)))
+        return {"answer": released.result.to_json(), "parties": sorted(answers)}
+
+    def _organisations(self, parties: tuple[PartyId, ...]) -> int:
+        return len({self._desk.roster.find(party).organisation for party in parties})
 
     # -- both ----------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ class Coordinator:
         self._ask(Kind.CLOSE, job.id, 0, {party: {} for party in cohort}, CLOSE_SECONDS)
 
 
-def as_callable(
+def as_transport(
     exchange: Callable[[Mapping[PartyId, bytes], float], Mapping[PartyId, object]],
 ) -> Transport:
     """Return a transport whose losses are plain sentences."""

@@ -10,10 +10,11 @@ import numpy as np
 from federation.models import Vector
 from federation.orders import WorkOrder
 from federation.tasks import TrainingTask
+from policies.disclosure import Releasable
 
 
 def save_model(
-    folder: Path, run: str, order: WorkOrder, task: TrainingTask, weights: Vector
+    folder: Path, run: str, order: WorkOrder, task: TrainingTask, released: Releasable
 ) -> Path:
     """Write `<run>.npz` whole or not at all, and return its path. No pickle, ever."""
     card = {
@@ -28,7 +29,7 @@ def save_model(
     }
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(card, sort_keys=True).encode(), np.uint8)
-    np.savez(buffer, weights=weights, card=text)
+    np.savez(buffer, weights=released.result, card=text)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{task.model}-{run[:12]}.npz"
     partial = path.with_suffix(".partial")

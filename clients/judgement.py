@@ -28,7 +28,6 @@ from policies.errors import InsufficientBudgetError
 from policies.parties import Grade, Jurisdiction, Role
 from secure_compute.canonical import JSON
 
-
 MINIMUM_ORGANISATIONS: Final = 3
 """Fewest organisations behind anything that is opened."""
 

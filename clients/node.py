@@ -9,6 +9,7 @@ bytes. What goes wrong is told to this node's own log; the other side reads a fi
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
 from clients.judgement import Judge, Refusal
 from clients.keyholding import Keyholding
 from clients.outbox import Outbox
-from clients.querying import noised_ciphertext
+from clients.querying import read_key, sealed_partial
 from clients.settings import NodeSettings
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
@@ -27,8 +28,8 @@ from federation.errors import FederationError
 from federation.membership import Roster
 from federation.messages import Kind
 from federation.orders import SignedOrder, open_order
-from federation.tasks import QueryTask, TrainingTask
-from policies.errors import PolicyError
+from federation.tasks import TrainingTask
+from policies.errors import PolicyError, UnknownReservationError
 from policies.parties import Role
 from secure_compute.canonical import JSON, digest, digest_bytes
 from secure_compute.entropy import Entropy
@@ -138,7 +139,8 @@ class Node:
         return _reply(Kind.ACCEPTED)
 
     def _close(self, letter: Envelope) -> Reply:
-        self._books.close(letter.order)
+        with suppress(UnknownReservationError):  # an order refused here has nothing to give back
+            self._books.close(letter.order)
         self._compute.stop()
         return _reply(Kind.CLOSED)
 
@@ -181,11 +183,14 @@ class Node:
 
     def _sealed_partial(self, signed: SignedOrder, public: bytes) -> Reply:
         agreed = self._judge.again(signed)
-        task = QueryTask.from_json(signed.order.parameters)
-        ciphertext = noised_ciphertext(
-            task, agreed, public, self._roster, self._settings, self._entropy
+        key = read_key(public, signed.order, self._roster, self._settings.aggregator)
+        part = sealed_partial(signed.order, agreed, key, self._settings, self._entropy)
+        return _reply(
+            Kind.QUERY_CIPHERTEXT,
+            statement=part.commitment.statement(),
+            signature=part.signature,
+            ciphertext=part.ciphertext,
         )
-        return _reply(Kind.QUERY_CIPHERTEXT, ciphertext=ciphertext)
 
     def _release(
         self, letter: Envelope, given: str, make: Callable[[], Reply], *, last: bool
@@ -223,9 +228,16 @@ class Node:
         signed = self._signed(letter, letter.blobs.get("order", b""))
         self._judge.as_keyholder(signed)
         self._outbox.accept(letter.order, signed.wire)
-        return _reply(Kind.QUERY_PUBLIC_KEY, public_key=self._keyholding.public_key(signed))
+        return _reply(Kind.QUERY_PUBLIC_KEY, **self._keyholding.offer_key(signed.order))
 
     def _open_sum(self, letter: Envelope) -> Reply:
         signed = self._accepted(letter)
-        values = self._keyholding.open_sum(signed, letter.blobs, self._roster)
-        return _reply(Kind.QUERY_OPENED, values)
+        opened = self._keyholding.open_sum(signed.order, letter.blobs)
+        return _reply(
+            Kind.QUERY_OPENED,
+            {
+                "values": list(opened.values),
+                "contributors": list(opened.contributors),
+                "listing": opened.listing,
+            },
+        )

@@ -87,6 +87,7 @@ def found(
     seats: Sequence[Seat],
     limits: Mapping[str, Mapping[str, str]],
     ports: Ports,
+    cut_us: int = 0,
 ) -> Home:
     """Write a whole federation into `folder`, which must not hold one yet.
 
@@ -113,9 +114,14 @@ def found(
             _write_law(folder / "nodes" / seat.party, seat, limits)
     _toml(
         folder / "federation.toml",
-        {"name": name, "pin": founder.verify_key.hex, "analyst": str(ANALYST)},
+        {
+            "name": name,
+            "pin": founder.verify_key.hex,
+            "analyst": str(ANALYST),
+            "cut_us": cut_us,
+        },
     )
-    return Home(folder.resolve(), name, founder.verify_key, ANALYST)
+    return Home(folder.resolve(), name, founder.verify_key, ANALYST, cut_us)
 
 
 def _new_key() -> SigningKey:

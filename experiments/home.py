@@ -14,12 +14,16 @@ from secure_compute.primitives.signature import SigningKey, VerifyKey
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of a federation, as its founder or a data team holds it."""
+    """The folder of a federation, as its founder or a data team holds it.
+
+    cut_us: fraud is trained on orders placed before this moment, in microseconds since 1970.
+    """
 
     folder: Path
     name: str
     pin: VerifyKey
     analyst: PartyId
+    cut_us: int = 0
 
     @property
     def aggregator(self) -> Path:
@@ -70,7 +74,11 @@ def open_home(option: Path | None) -> Home:
     try:
         value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         return Home(
-            folder.resolve(), value["name"], VerifyKey(value["pin"]), PartyId(value["analyst"])
+            folder.resolve(),
+            value["name"],
+            VerifyKey(value["pin"]),
+            PartyId(value["analyst"]),
+            int(value.get("cut_us", 0)),
         )
     except FileNotFoundError as why:
         raise NoFederationError(

@@ -49,9 +49,10 @@ class TrainingTask:
             case {
                 "model": "demand" | "fraud" as model,
                 "seed": int(seed),
+                "until": int(until),
                 "recipe": dict(recipe),
-            } if len(value) == 3:
-                return cls(model, seed, Recipe.from_json(recipe))
+            } if len(value) == 4:
+                return cls(model, seed, until, Recipe.from_json(recipe))
         raise MalformedOrderError(
             f"A training order names one of {', '.join(MODELS)}, a seed, an end and a recipe."
         )

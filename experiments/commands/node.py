@@ -1,0 +1,37 @@
+"""`entrepot node`: run or check one partner's node."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from federation.control.supervise import supervise
+
+
+@click.group()
+def command() -> None:
+    """Run or check one partner's node."""
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def run(folder: Path) -> int:
+    """Keep the node in FOLDER running; ends on Ctrl-C, comes back by itself after a crash."""
+    argv = [sys.executable, "-m", "clients.worker", "--folder", str(folder.resolve())]
+    return supervise({"node": argv}, logs=folder / "logs", pids=folder / "run")
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+def check(folder: Path) -> int:
+    """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books."""
+    from clients.settings import load_settings
+    from clients.worker import build
+
+    settings = load_settings(folder)
+    build(settings)
+    offered = ", ".join(settings.contracts()) or "nothing"
+    click.echo(
+        f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
+    )
+    return 0

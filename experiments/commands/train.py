@@ -1,0 +1,72 @@
+"""`entrepot train`: propose a training run and see it through."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("model", type=click.Choice(["demand", "fraud"]))
+@click.argument("overrides", nargs=-1)
+@click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
+@click.option("--dry-run", is_flag=True, help="Show the order and its price; ask nobody.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    model: str, overrides: tuple[str, ...], federation: Path | None, dry_run: bool, as_json: bool
+) -> int:
+    """Train MODEL with every node that agrees; OVERRIDES such as privacy.epsilon=1."""
+    from dataclasses import replace
+
+    from aggregator.jobs import Jobs
+    from experiments.errors import PolicyRefusalError
+    from experiments.following import follow, require_done
+    from experiments.home import open_home
+    from experiments.ordering import sign, training_order
+    from experiments.settings import compose
+
+    home = open_home(federation)
+    settings = compose([f"experiment={model}", *overrides])
+    if not settings.private:
+        raise PolicyRefusalError(
+            "BASE-007 a run without differential privacy is refused by every node; "
+            "drop privacy=none, or use `entrepot simulate` on your own data"
+        )
+    task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
+    order = training_order(home, task, settings.terms)
+    if dry_run:
+        _show(order.to_json() | {"id": order.id}, as_json)
+        return 0
+    jobs = Jobs(home.jobs)
+    jobs.add(order.id, sign(home, order), time.time())
+    job = follow(jobs, order.id, _watch)
+    result = require_done(job)
+    shown = {
+        "schema": "entrepot.train/1",
+        "run": order.id,
+        "model": result["model"],
+        "epsilon": order.epsilon,
+        "delta": order.delta,
+        "unit": order.unit,
+        "rounds": result["rounds"],
+        "parties": result["parties"],
+    }
+    _show(shown, as_json)
+    return 0
+
+
+def _watch(note: dict[str, Any]) -> None:
+    from experiments.notes import line
+
+    if text := line(note):
+        click.echo(text, err=True)
+
+
+def _show(value: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False))
+        return
+    for name, part in value.items():
+        click.echo(f"{name}: {part if isinstance(part, str) else json.dumps(part)}")

@@ -1,0 +1,75 @@
+"""Watches a job on the aggregator's table until it ends."""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from aggregator.jobs import FINAL, Job, Jobs
+from experiments.errors import (
+    BudgetExhaustedError,
+    ExperimentError,
+    PolicyRefusalError,
+    UnreachableError,
+)
+
+POLL_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 30.0
+
+Watcher = Callable[[dict[str, Any]], None]
+
+
+class AbandonedRunError(ExperimentError):
+    """Too few parties saw the work through."""
+
+
+def follow(jobs: Jobs, job: str, watch: Watcher, patience: float = PATIENCE_SECONDS) -> Job:
+    """Tell `watch` every note of the job and return the job once it has ended.
+
+    Raises:
+        UnreachableError: nobody takes the job up within `patience` seconds.
+    """
+    seen, give_up = 0, time.monotonic() + patience
+    while True:
+        for number, note in jobs.notes(job, seen):
+            seen = number
+            watch(note)
+        found = jobs.find(job)
+        if found is not None and found.status in FINAL:
+            for _, note in jobs.notes(job, seen):
+                watch(note)
+            return found
+        if found is not None and found.status == "queued" and time.monotonic() > give_up:
+            raise UnreachableError(
+                "the aggregator does not take the order up; is it running? "
+                "(`entrepot aggregator run`); the order stays queued"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def require_done(job: Job) -> dict[str, Any]:
+    """Return the result of a job that is done.
+
+    Raises:
+        PolicyRefusalError, BudgetExhaustedError: nodes refused it; the message has every reason.
+        AbandonedRunError: it ended in another way.
+    """
+    result = job.result or {}
+    if job.status == "done":
+        return result
+    if job.status == "refused":
+        kinds = {refusal["kind"] for refusal in result["refusals"]}
+        error = BudgetExhaustedError if kinds == {"budget"} else PolicyRefusalError
+        raise error(explain(result["refusals"], "en"))
+    raise AbandonedRunError(str(result.get("error", job.status)))
+
+
+def explain(refusals: list[dict[str, Any]], language: str) -> str:
+    """Return every reason and every fix, one node a line."""
+    lines = []
+    for refusal in refusals:
+        reasons = "; ".join(
+            f"{reason['id']} {reason[language]} ({reason['law']})" for reason in refusal["reasons"]
+        )
+        fixes = "; ".join(dict.fromkeys(fix[language] for fix in refusal["fixes"]))
+        lines.append(f"{refusal['node']}: {reasons}. → {fixes}")
+    return "refused\n  " + "\n  ".join(lines)

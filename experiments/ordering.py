@@ -1,0 +1,135 @@
+"""Turns what a data team wants into a signed work order; spends nothing and touches no row."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.resources import files
+from string import Template
+from typing import Any, Final
+
+from clients.release import code_digest
+from experiments.errors import UsageError
+from experiments.home import Home
+from federation import plans
+from federation.membership import Member
+from federation.orders import WorkOrder, sign_order
+from federation.pricing import calibrate_query, price
+from federation.sql import contract_name, parse
+from federation.tasks import QueryTask, TrainingTask
+from policies.budget import accountant
+from policies.budget.events import Repeated, spell, to_json
+from policies.contracts import DataContract, load_contract
+from policies.parties import DATA_ROLES, PartyId, Role
+
+LIFETIME_SECONDS: Final = 3600
+
+READS: Final = {"demand": "demand", "fraud": "orders"}
+"""The contract each model trains on."""
+
+HOLDERS: Final = {
+    "demand": (Role.WAREHOUSE,),
+    "fraud": (Role.PAYMENT_PARTNER, Role.MERCHANT),
+}
+"""The roles that take part in training each model, unless an order names its cohort."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What an order says besides its task.
+
+    cohort: the parties asked, empty for everyone whose role fits; minimum: fewest that must agree.
+    """
+
+    purpose: str
+    legal_basis: str = "contract"
+    cohort: tuple[PartyId, ...] = ()
+    minimum: int = 3
+
+
+def published_contracts() -> dict[str, DataContract]:
+    """Return the federation's contracts as published, for planning; limits are the nodes' own."""
+    folder = files("experiments") / "parties" / "contracts"
+    texts = [item.read_text(encoding="utf-8") for item in folder.iterdir()]
+    blanks = {"epsilon": "1", "delta": "1e-6"}
+    contracts = [load_contract(Template(text).substitute(blanks)) for text in texts]
+    return {contract.name: contract for contract in contracts}
+
+
+def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
+    """Return the order that asks the cohort to train by `task`."""
+    contract = published_contracts()[READS[task.model]]
+    cohort = _cohort(home, terms, HOLDERS[task.model])
+    event, rounds = task.recipe.event(), task.recipe.rounds
+    epsilon = accountant.epsilon([Repeated(event, rounds)], float(contract.limit.delta))
+    return WorkOrder(
+        kind="train",
+        columns=tuple(sorted(column.name for column in contract.columns)),
+        parameters=task.to_json(),
+        epsilon=spell(Decimal(repr(epsilon))),
+        event=to_json(event),
+        releases=rounds,
+        **_shared(home, contract, cohort, terms),
+    )
+
+
+def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
+    """Return the order that asks the cohort a joint question at a price of at most `epsilon`.
+
+    Raises:
+        UnsupportedQueryError: the SQL says something that has no price.
+    """
+    contracts = published_contracts()
+    contract = contracts.get(contract_name(sql))
+    cohort = _cohort(home, terms, DATA_ROLES)
+    plan = parse(sql, contracts, cohort)
+    if contract is None:
+        raise UsageError(f"no contract called {contract_name(sql)}; known: {', '.join(contracts)}")
+    noise = calibrate_query(plan, epsilon, str(contract.limit.delta))
+    event = price(plan, noise)
+    cost = accountant.epsilon([event], float(contract.limit.delta))
+    return WorkOrder(
+        kind="query",
+        columns=tuple(sorted(plans.columns(plan))),
+        parameters=QueryTask(sql, plan, noise).to_json(),
+        epsilon=spell(Decimal(repr(cost))),
+        event=to_json(event),
+        releases=1,
+        **_shared(home, contract, cohort, terms),
+    )
+
+
+def sign(home: Home, order: WorkOrder) -> bytes:
+    """Return the order behind the analyst's signature."""
+    return sign_order(order, home.analyst_key())
+
+
+def _cohort(home: Home, terms: Terms, roles: Sequence[Role]) -> tuple[Member, ...]:
+    roster = home.roster()
+    if terms.cohort:
+        return tuple(roster.find(party) for party in terms.cohort)
+    return roster.with_role(*roles)
+
+
+def _shared(
+    home: Home, contract: DataContract, cohort: Sequence[Member], terms: Terms
+) -> dict[str, Any]:
+    now = int(time.time())
+    return {
+        "federation": home.name,
+        "proposer": home.analyst,
+        "purpose": terms.purpose,
+        "legal_basis": terms.legal_basis,
+        "code": code_digest(),
+        "contract": contract.name,
+        "contract_version": contract.version,
+        "recipients": (home.analyst,),
+        "unit": contract.unit.kind,
+        "delta": str(contract.limit.delta),
+        "cohort": tuple(member.party for member in cohort),
+        "minimum": terms.minimum,
+        "created": now,
+        "expires": now + LIFETIME_SECONDS,
+        "nonce": os.urandom(16).hex(),
+    }

@@ -1,0 +1,146 @@
+"""Where Hydra stops: configuration files in, frozen values out, or one sentence naming the key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from importlib.resources import as_file, files
+from typing import Any, Final
+
+from experiments.errors import UsageError
+from experiments.ordering import Terms
+from federation.errors import MalformedOrderError
+from federation.models import ModelSpec
+from federation.recipes import Recipe
+from federation.tasks import TrainingTask
+from policies.budget import accountant
+from policies.errors import PolicyError
+from policies.parties import PartyId
+
+NOISELESS: Final = Decimal("1e-9")
+"""Stands for "no noise" in a recipe that never leaves this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Which data a simulation runs on."""
+
+    name: str
+    size: str
+    seed: int
+    heterogeneity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One composed configuration. private is False only where simulations allow it."""
+
+    task: TrainingTask
+    terms: Terms
+    data: DataSettings
+    private: bool
+    epsilon: float | None
+
+
+def compose(overrides: Sequence[str]) -> Settings:
+    """Read the configuration with `overrides` such as `privacy.epsilon=1`.
+
+    Raises:
+        UsageError: an override names a key or a value that does not exist.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with as_file(files("experiments") / "conf") as folder:
+        try:
+            with initialize_config_dir(config_dir=str(folder.resolve()), version_base="1.3"):
+                config = hydra_compose(config_name="train", overrides=list(overrides))
+            value = OmegaConf.to_container(config, resolve=True)
+        except (HydraException, OmegaConfBaseException) as why:
+            raise UsageError(f"configuration: {_first_line(why)}") from why
+    if not isinstance(value, dict):
+        raise UsageError("the configuration is not a mapping")
+    return read(value)
+
+
+def read(value: dict[Any, Any]) -> Settings:
+    """Return the settings of a composed configuration.
+
+    Raises:
+        UsageError: a value is missing or impossible.
+    """
+    try:
+        private = value["privacy"]["unit"] != "none"
+        return Settings(
+            TrainingTask(value["model"]["name"], int(value["seed"]), 0, _recipe(value, private)),
+            _terms(value),
+            DataSettings(**value["data"]),
+            private,
+            float(value["privacy"]["epsilon"]) if private else None,
+        )
+    except (KeyError, TypeError, ValueError, InvalidOperation) as why:
+        raise UsageError(f"configuration: {why}") from why
+    except (MalformedOrderError, PolicyError) as why:
+        raise UsageError(f"configuration: {why}") from why
+
+
+def _recipe(value: dict[Any, Any], private: bool) -> Recipe:
+    model, privacy = value["model"], value["privacy"]
+    releases = int(model["rounds"]) * int(model["steps"])
+    return Recipe(
+        model=ModelSpec((_inputs(model), *model["hidden"], 1), model["activation"]),
+        loss=model["loss"],
+        rounds=int(model["rounds"]),
+        steps=int(model["steps"]),
+        sampling_rate=_decimal(privacy["sampling_rate"]),
+        clip=_decimal(privacy["clip"]),
+        noise_multiplier=_noise(privacy, releases) if private else NOISELESS,
+        grid=int(privacy["grid"]),
+        learning_rate=_decimal(model["learning_rate"]),
+        expected_units=int(privacy["expected_units"]),
+        rows_per_unit=int(privacy["rows_per_unit"]),
+        server_rate=_decimal(model["server_rate"]),
+        server_momentum=_decimal(model["server_momentum"]),
+        window=int(model["window"]),
+    )
+
+
+def _inputs(model: dict[Any, Any]) -> int:
+    """Return how many features the installed version computes for a model."""
+    if model["name"] == "demand":
+        from clients.training.demand import features_of
+
+        return len(features_of(int(model["window"])))
+    from clients.training.fraud import FEATURES
+
+    return len(FEATURES)
+
+
+def _noise(privacy: dict[Any, Any], releases: int) -> Decimal:
+    multiplier = accountant.calibrate(
+        float(privacy["sampling_rate"]),
+        releases,
+        float(privacy["epsilon"]),
+        float(privacy["delta"]),
+    )
+    return _decimal(multiplier)
+
+
+def _terms(value: dict[Any, Any]) -> Terms:
+    cohort = value["cohort"]
+    return Terms(
+        purpose=value["purpose"],
+        legal_basis=value["legal_basis"],
+        cohort=tuple(PartyId(party) for party in cohort["parties"]),
+        minimum=int(cohort["minimum"]),
+    )
+
+
+def _decimal(number: object) -> Decimal:
+    return Decimal(str(number)).normalize()
+
+
+def _first_line(why: Exception) -> str:
+    return next((line for line in str(why).splitlines() if line.strip()), type(why).__name__)
