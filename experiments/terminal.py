@@ -170,7 +170,9 @@ def _queries(queries: tuple[Query, ...], language: Language) -> RenderableType:
 
 def _answer(query: Query, language: Language) -> Table:
     keys, columns = columns_of(query)
-    headings = [part for name in columns for part in (name, "±", say("query.exact_short", language))]
+    headings = [
+        part for name in columns for part in (name, "±", say("query.exact_short", language))
+    ]
     table = _table(*keys, *headings, numbers=len(headings))
     for row, error, exact in zip(query.rows, query.error, query.exact_for_demo, strict=False):
         figures = [cell(of.get(name)) for name in columns for of in (row, error, exact)]

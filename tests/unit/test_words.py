@@ -54,7 +54,7 @@ def test_every_kind_role_place_and_unit_has_a_name() -> None:
         "role": Role,
         "place": Jurisdiction,
         "unit": Unit,
-        "units": Unit,
+        "unit_short": Unit,
     }.items():
         for name in names:
             assert f"{section}.{name.value}" in catalogue()

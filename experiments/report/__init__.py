@@ -1,0 +1,1 @@
+"""One self-contained page about a run, for four readers; and one picture of it."""

@@ -1,0 +1,205 @@
+"""The plots of the report, as inline SVG with a title and a description each."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from markupsafe import Markup
+
+from experiments.outcome import Budget, Language, Query, Scores, Training
+from experiments.report.drawing import circle, drawing, line, rect, tag, text
+from experiments.report.reading import HUNDRED, Reading
+from experiments.showing import columns_of, intervals
+from experiments.verdicts import Measure, is_helped
+from experiments.words import cell, epsilon, say, score
+
+WIDTH: Final = 760
+LEFT: Final = 190
+RIGHT: Final = 726
+ROW: Final = 40
+WAYS: Final = ("baseline", "local", "pooled", "federated", "federated_dp")
+"""In the order of drawing: what the federation did stands on top."""
+
+
+def ways_plot(training: Training, measure: Measure, language: Language) -> Markup:
+    """Return one row per party and one for all: five marks, and a line from alone to together."""
+    rows = [(row.party, row.scores) for row in training.parties]
+    rows.append((say("score.all", language), training.overall))
+    every = [value for _, scores in rows for way in WAYS if (value := getattr(scores, way))]
+    end = _round_up(max(every, default=1.0))
+    height = 62 + ROW * len(rows) + 26
+    marks = [
+        _ways_row(62 + ROW * place, name, scores, end, training, measure)
+        for place, (name, scores) in enumerate(rows)
+    ]
+    about = _about(training, measure, language)
+    axis = _axis(end, 56, height - 26)
+    return drawing(WIDTH, height, about, about, _key(measure, language), axis, *marks)
+
+
+def _about(training: Training, measure: Measure, language: Language) -> str:
+    if not measure.lower_is_better:
+        return say("plot.fraud", language)
+    if training.newcomer is None:
+        return say("plot.demand_plain", language)
+    return say("plot.demand", language, party=training.newcomer)
+
+
+def _ways_row(
+    y: float, name: str, scores: Scores, end: float, training: Training, measure: Measure
+) -> Markup:
+    middle = y + ROW / 2
+    is_story = name == training.newcomer
+    parts = [rect(0, y + 2, WIDTH, ROW - 4, "d-glow", rx=6)] if is_story else []
+    weight = 700 if is_story else 400
+    parts.append(text(12, middle + 5, name, font_size=14, font_weight=weight))
+    if scores.local is not None and scores.federated_dp is not None:
+        class_ = "d-gain" if is_helped(scores, measure) else "d-loss"
+        ends = (_x(scores.local, end), _x(scores.federated_dp, end))
+        parts.append(line(ends[0], middle, ends[1], middle, class_))
+    for way in WAYS:
+        value = getattr(scores, way)
+        if value is not None:
+            parts.append(_mark(_x(value, end), middle, way))
+    return tag("g", tag("title", _spoken(name, scores)), *parts)
+
+
+def _spoken(name: str, scores: Scores) -> str:
+    return f"{name}: " + ", ".join(f"{way} {score(getattr(scores, way))}" for way in WAYS)
+
+
+def _mark(x: float, y: float, way: str) -> Markup:
+    if way == "federated_dp":
+        return circle(x, y, 7.5, "d-teal")
+    if way in {"federated", "pooled"}:
+        return circle(x, y, 5, "d-hollow" if way == "federated" else "d-hollow-grey")
+    return circle(x, y, 5.5, "d-grey" if way == "local" else "d-pale")
+
+
+def _key(measure: Measure, language: Language) -> Markup:
+    parts: list[Markup] = []
+    x = 12.0
+    for way in ("baseline", "local", "federated_dp", "federated", "pooled"):
+        said = say(f"score.{measure.baseline if way == 'baseline' else way}", language)
+        parts += [_mark(x + 6, 18, way), text(x + 20, 23, said, font_size=13, class_="d-muted")]
+        x += 52 + sum(13 if character > "\u2fff" else 6.9 for character in said)
+    return tag("g", *parts)
+
+
+def _axis(end: float, top: float, bottom: float) -> Markup:
+    parts: list[Markup] = []
+    step = _step(end)
+    for tick in range(round(end / step) + 1):
+        value = step * tick
+        x = _x(value, end)
+        parts.append(line(x, top, x, bottom, "d-grid"))
+        said = f"{value:.2f}"
+        parts.append(
+            text(x, bottom + 18, said, font_size=12, class_="d-muted", text_anchor="middle")
+        )
+    return tag("g", *parts)
+
+
+def _x(value: float, end: float, start: float = 0.0) -> float:
+    return LEFT + (RIGHT - LEFT) * (value - start) / ((end - start) or 1.0)
+
+
+def _step(value: float) -> float:
+    """Return a step that divides the axis into at most seven parts."""
+    return next((step for step in (0.02, 0.05, 0.1, 0.2, 0.5) if value <= 7 * step + 1e-9), 1.0)
+
+
+def _round_up(value: float) -> float:
+    """Return the end of an axis that holds `value`: a whole number of steps."""
+    step = _step(value)
+    return step * math.ceil(value / step - 1e-9)
+
+
+def query_plots(query: Query, language: Language) -> Iterator[Markup]:
+    """Yield one plot per noised column: value, interval, and a tick for the exact value."""
+    for column in columns_of(query)[1]:
+        shown = list(intervals(query, column))
+        if shown:
+            yield _intervals(query, column, shown, language)
+
+
+def _intervals(
+    query: Query,
+    column: str,
+    shown: Sequence[tuple[float, float, float, float | None]],
+    language: Language,
+) -> Markup:
+    keys = columns_of(query)[0]
+    names = [" · ".join(cell(row[key]) for key in keys) for row in query.rows] if keys else [column]
+    start, end = _span(shown)
+    step = 28
+    height = 34 + step * len(shown) + 26
+    parts = [text(12, 20, column, font_size=14, font_weight=700)]
+    for place, (value, low, high, exact) in enumerate(shown):
+        y = 34 + step * (place + 0.5)
+        parts.append(text(12, y + 5, names[place] if place < len(names) else "", font_size=13))
+        parts.append(line(_x(low, end, start), y, _x(high, end, start), y, "d-span"))
+        parts.append(circle(_x(value, end, start), y, 5, "d-teal"))
+        if exact is not None:
+            x = _x(exact, end, start)
+            parts.append(line(x, y - 9, x, y + 9, "d-mark"))
+    for value, anchor in ((start, "start"), (end, "end")):
+        parts.append(
+            text(
+                _x(value, end, start),
+                height - 8,
+                cell(value),
+                font_size=12,
+                class_="d-muted",
+                text_anchor=anchor,
+            )
+        )
+    parts.insert(0, line(LEFT, height - 24, RIGHT, height - 24, "d-grid"))
+    about = say("plot.query", language, column=column)
+    return drawing(WIDTH, height, about, about, *parts)
+
+
+def _span(shown: Sequence[tuple[float, float, float, float | None]]) -> tuple[float, float]:
+    ends = [end for _, low, high, exact in shown for end in (low, high, exact) if end is not None]
+    start, end = min(ends), max(ends)
+    margin = (end - start or 1.0) * 0.04
+    # Where zero is not far it belongs on the axis: lengths are compared with it.
+    start = 0.0 if 0 <= start < end * 0.6 else start - margin
+    return start, end + margin
+
+
+def budget_bar(budget: Budget, language: Language) -> Markup:
+    """Return how much of the limit is spent, as a bar."""
+    share = min(1.0, budget.epsilon / budget.limit) if budget.limit else 1.0
+    about = say(
+        "plot.budget",
+        language,
+        epsilon=epsilon(budget.epsilon),
+        limit=epsilon(budget.limit),
+    )
+    return drawing(
+        160,
+        12,
+        about,
+        about,
+        rect(0, 1, 160, 10, "d-tint", rx=5),
+        rect(0, 1, max(160 * share, 3), 10, "d-amber" if share > 0.8 else "d-teal", rx=5),
+    )
+
+
+def hundred_dots(reading: Reading, language: Language) -> Markup:
+    """Return a hundred members as dots: caught by luck, by estimate, at most."""
+    about = say("reading.figure", language, bound=reading.bound, curve=reading.curve)
+    dots = [
+        circle(9 + 15 * (place % 25), 9 + 15 * (place // 25), 5.5, _dot(place, reading))
+        for place in range(HUNDRED)
+    ]
+    return drawing(25 * 15 + 3, 4 * 15 + 3, about, about, *dots)
+
+
+def _dot(place: int, reading: Reading) -> str:
+    if place < reading.luck:
+        return "d-text"
+    if place < reading.curve:
+        return "d-teal"
+    return "d-amber" if place < reading.bound else "d-tint"
