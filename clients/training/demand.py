@@ -1,0 +1,195 @@
+"""Weekly demand: training rows that read one window of one retailer's weeks and no more.
+
+The unit of privacy is one retailer-week.  A row is a window of w consecutive weeks: the
+target is the last week's volume relative to the mean of the w - 1 before it, and every
+feature is computed from these w weeks and public bounds alone.  A private step uses only
+rows whose last week is of the step's phase modulo w, so the windows of one step do not
+overlap and each retailer-week stands in at most one of its rows.
+
+Columns of the table: retailer, week (a whole number), volume, display (the share of stores
+with a display, 0 to 1) and price.  Display and price of the target week are planned, and
+so known in advance.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from clients.training.errors import TrainingDataError
+from clients.training.sampling import UnitRows
+
+Array = NDArray[np.float64]
+
+COLUMNS: Final = ("retailer", "week", "volume", "display", "price")
+_LARGEST_FEATURE: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemandBounds:
+    """Public bounds of the contract: what a value outside them is moved to."""
+
+    volume: float
+    price_low: float
+    price_high: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """n windows of w consecutive weeks; the last column is the target week.
+
+    volume, display, price: [n, w] float64 within the bounds.
+    """
+
+    volume: Array
+    display: Array
+    price: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model, and all that it reads: columns, at weeks before the target.
+
+    `ages` counts weeks before the target week: 0 is the target week itself.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    ages: tuple[int, ...]
+    compute: Callable[[Windows], Array]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemandRows:
+    """Rows of the model: features [n, inputs], targets and bases [n] in logs, weeks [n].
+
+    target = log1p(volume) - base, where base = log1p(mean volume of the w - 1 weeks before).
+    """
+
+    features: NDArray[np.float32]
+    targets: NDArray[np.float32]
+    base: Array
+    volume: Array
+    week: NDArray[np.int64]
+    retailer: NDArray[np.int64]
+    window: int
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.week)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "DemandRows":
+        """Return the chosen rows."""
+        return DemandRows(
+            self.features[chosen],
+            self.targets[chosen],
+            self.base[chosen],
+            self.volume[chosen],
+            self.week[chosen],
+            self.retailer[chosen],
+            self.window,
+        )
+
+
+def features_of(window: int) -> tuple[Feature, ...]:
+    """Return the features of windows of `window` weeks, in the model's order."""
+    past = tuple(range(1, window))
+    return (
+        Feature("price", ("price",), (0, *past), _price),
+        Feature("display", ("display",), (0,), lambda at: 5.0 * at.display[:, -1]),
+        Feature("past display", ("display",), past, lambda at: 5.0 * at.display[:, :-1].mean(1)),
+        Feature("volume spread", ("volume",), past, _volume_spread),
+        Feature("last volume", ("volume",), past, _last_volume),
+    )
+
+
+def demand_rows(table: pd.DataFrame, window: int, bounds: DemandBounds) -> DemandRows:
+    """Return one row per retailer-week that has the w - 1 weeks before it.
+
+    Of several table rows for one retailer-week the first counts.
+
+    Raises:
+        TrainingDataError: a column is missing, or the window is shorter than two weeks.
+    """
+    if window < 2 or not set(COLUMNS) <= set(table.columns):
+        raise TrainingDataError(
+            f"A demand table needs the columns {', '.join(COLUMNS)} and a window of 2 weeks."
+        )
+    ordered = table.drop_duplicates(["retailer", "week"]).sort_values(["retailer", "week"])
+    retailer = pd.factorize(ordered["retailer"])[0].astype(np.int64)
+    week = ordered["week"].to_numpy(np.int64)
+    last = np.arange(window - 1, len(ordered))
+    first = last - window + 1
+    whole = (retailer[last] == retailer[first]) & (week[last] - week[first] == window - 1)
+    index = first[whole, None] + np.arange(window)
+    windows = _windows(ordered, index, bounds)
+    base = np.log1p(windows.volume[:, :-1].mean(1))
+    inputs = np.stack([feature.compute(windows) for feature in features_of(window)], axis=1)
+    return DemandRows(
+        np.clip(inputs, -_LARGEST_FEATURE, _LARGEST_FEATURE).astype(np.float32),
+        (np.log1p(windows.volume[:, -1]) - base).astype(np.float32),
+        base,
+        windows.volume[:, -1],
+        week[last[whole]],
+        retailer[last[whole]],
+        window,
+    )
+
+
+def private_units(rows: DemandRows) -> UnitRows:
+    """Return `rows` for private steps: each a unit of its own, in the phase of its last week."""
+    return UnitRows(
+        rows.features[:, None, :],
+        rows.targets[:, None],
+        np.ones((len(rows), 1), np.bool_),
+        rows.week % rows.window,
+        rows.window,
+    )
+
+
+def predicted_volume(rows: DemandRows, outputs: Array) -> Array:
+    """Return the volumes [n] that the model's outputs [n] stand for, never negative."""
+    return np.maximum(np.expm1(np.clip(outputs + rows.base, 0.0, 30.0)), 0.0)
+
+
+def wape(predicted: Array, actual: Array) -> float:
+    """Return Σ|predicted - actual| / Σ actual: 0 is perfect, smaller is better."""
+    return float(np.abs(predicted - actual).sum() / actual.sum())
+
+
+def _windows(ordered: pd.DataFrame, index: NDArray[np.int64], bounds: DemandBounds) -> Windows:
+    def bounded(column: str, low: float, high: float) -> Array:
+        values = ordered[column].to_numpy(np.float64)
+        whole = np.clip(np.where(np.isfinite(values), values, low), low, high)
+        taken: Array = whole[index]
+        return taken
+
+    return Windows(
+        bounded("volume", 0.0, bounds.volume),
+        bounded("display", 0.0, 1.0),
+        bounded("price", bounds.price_low, bounds.price_high),
+    )
+
+
+def _price(at: Windows) -> Array:
+    """Return the target week's log price relative to the weeks before; 1 is 20 %."""
+    prices = np.log(at.price)
+    relative: Array = 5.0 * (prices[:, -1] - prices[:, :-1].mean(1))
+    return relative
+
+
+def _volume_spread(at: Windows) -> Array:
+    """Return the mean log volume relative to the log of the mean: 0 if steady, else below."""
+    past = at.volume[:, :-1]
+    spread: Array = 5.0 * (np.log1p(past).mean(1) - np.log1p(past.mean(1)))
+    return spread
+
+
+def _last_volume(at: Windows) -> Array:
+    """Return the log volume of the week before, relative to the mean log volume."""
+    past = np.log1p(at.volume[:, :-1])
+    relative: Array = 2.0 * (past[:, -1] - past.mean(1))
+    return relative
