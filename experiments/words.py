@@ -66,7 +66,7 @@ def cell(value: object) -> str:
     """Return one value of an answer: numbers short, and grouped in thousands."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–" if value is None else str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
+    if isinstance(value, int) or value == 0:
+        return f"{value:,.0f}"
     digits = 0 if abs(value) >= 1000 else 2 if abs(value) >= 1 else 4
     return f"{value:,.{digits}f}"

@@ -232,6 +232,7 @@ def _readings(outcome: Outcome, language: Language) -> list[dict[str, Any]]:
     found += [
         (f"{budget.node} · {budget.dataset}", budget.epsilon, budget.delta, budget.unit)
         for budget in highest.values()
+        if not any((budget.epsilon, budget.delta) == (item[1], item[2]) for item in found)
     ]
     return [
         {
