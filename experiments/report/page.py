@@ -25,12 +25,12 @@ SEES: Final = {
     "rows": ("yes", "no", "no", "no", "no"),
     "exact": ("yes", "no", "no", "no", "no"),
     "update": ("yes", "no", "yes", "no", "no"),
-    "model": ("yes", "yes", "yes", "no", "yes"),
+    "model": ("yes", "part", "yes", "no", "yes"),
     "partial": ("yes", "no", "cipher", "sum", "no"),
     "answer": ("no", "no", "yes", "yes", "yes"),
-    "books": ("yes", "own_cell", "no", "no", "no"),
+    "books": ("yes", "no", "told", "no", "told"),
     "refusal": ("yes", "no", "yes", "no", "yes"),
-    "order": ("yes", "yes", "yes", "yes", "yes"),
+    "order": ("yes", "part", "yes", "queries", "yes"),
 }
 """Who sees what, by artefact: the node itself, other nodes, aggregator, keyholder, data team."""
 

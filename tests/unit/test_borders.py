@@ -1,11 +1,14 @@
 """Captures become the table of what crossed each border; a torn capture is not an intruder."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from experiments.borders import UNREADABLE, Frame, crossings, read_captures, split
+from experiments.canaries import count_raw_rows
 from experiments.outcome import Border, borders
+from federation.control.captures import Capture
 from federation.envelopes import Envelope, seal
 from federation.messages import Kind
 from policies.parties import PartyId
@@ -77,6 +80,20 @@ def test_a_capture_that_ends_in_mid_frame_keeps_what_there_is() -> None:
     frames = list(split("aggregator", captured(ROUND, UPDATE)[:-10]))
     assert [frame.torn for frame in frames] == [False, True]
     assert UPDATE.startswith(frames[1].wire)
+
+
+def test_a_row_in_a_real_capture_counts_one(tmp_path: Path) -> None:
+    row = {"id": 4711000012345678, "amount": 123.4567, "timestamp_us": 1735689600123457,
+           "timestamp_text": "2025-01-01 00:00:00.123457"}  # fmt: skip
+    truth = tmp_path / "canaries.json"
+    truth.write_text(json.dumps({"warehouse-cn": [row]}), "utf-8")
+    capture = Capture(tmp_path / "nodes" / "warehouse-cn" / "captures" / "warehouse-cn.cap")
+    capture.append(UPDATE)
+    assert count_raw_rows(read_captures(tmp_path), truth).raw_rows_crossed == 0
+    leak = wire(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", json.dumps(row).encode())
+    capture.append(leak)
+    capture.close()
+    assert count_raw_rows(read_captures(tmp_path), truth).raw_rows_crossed == 1
 
 
 def test_an_empty_capture_has_no_frames() -> None:
