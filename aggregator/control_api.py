@@ -7,6 +7,7 @@ and two empty modules; no side ever unpacks or runs it.
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from federation.control.quiet import QUIET
@@ -144,9 +145,8 @@ class ControlApi:
 
     def start_run(self) -> int:
         """The number of a fresh run, which waits for our executor."""
-        bundle, _ = build_fab_from_files(_FILES)
-        fab = Fab(hashlib.sha256(bundle).hexdigest(), bundle, {})
-        return int(_ask(self._client.StartRun, StartRunRequest(fab=fab_to_proto(fab))).run_id)
+        request = StartRunRequest(fab=fab_to_proto(_bundle()))
+        return int(_ask(self._client.StartRun, request).run_id)
 
     def stop_runs(self) -> list[int]:
         """No run is under way; the numbers of those that were are returned."""
@@ -159,6 +159,12 @@ class ControlApi:
     def close(self) -> None:
         """The connection is closed."""
         self._client.close()
+
+
+@cache
+def _bundle() -> Fab:
+    content, _ = build_fab_from_files(_FILES)
+    return Fab(hashlib.sha256(content).hexdigest(), content, {})
 
 
 def _ask(call: "Callable[[Any], Any]", request: object) -> "Any":

@@ -30,8 +30,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-NODE_HOLD = 20.0
-"""Seconds a node's pull is held: below the HTTP client's 30 and the 300 of a signed timestamp."""
+NODE_HOLD = 8.0
+"""Seconds a node's pull is held; the HTTP client gives up after 30."""
 REPLY_HOLD = 1.0
 """Seconds the coordinator's pull is held: the stock handler notices dead nodes only when asked."""
 _REMEMBERED = 300.0

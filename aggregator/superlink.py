@@ -78,8 +78,8 @@ NEEDED_ON: Mapping[object, tuple[str, ...]] = {
 is, at a cost: passing all of them by there halves the server's work."""
 _GRACE = 60.0
 """Seconds that runs and nodes get, after the server was down, to be heard again."""
-_THREADS = 4
-"""Threads of the handlers: they hold one interpreter lock and one database, more are slower."""
+_THREADS = 1
+"""Threads of the handlers: they share one interpreter lock and one database, more are slower."""
 
 
 class BearerToken(ControlAuthnPlugin):

@@ -1,0 +1,53 @@
+"""The node's Flower application."""
+
+import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app.message.message import make_message
+from flwr.app.metadata import Metadata
+from flwr.clientapp import ClientApp
+
+from clients.app import FOREIGN, SCRUBBED, NotAnEnvelopeError, answer, make_app, pack, unpack
+
+
+def message(kind: str, content: RecordDict) -> Message:
+    return make_message(Metadata(1, "m", 1, 2, "", "", 1.8e9, 60.0, kind), content)
+
+
+@pytest.mark.parametrize("kind", ["train", "train.round", "query", "query.partial"])
+def test_bytes_go_in_and_bytes_come_out(kind: str) -> None:
+    app = make_app(lambda payload: payload[::-1])
+    assert isinstance(app, ClientApp)
+    reply = answer(app, message(kind, pack(b"\0abc")))
+    assert unpack(reply.content) == b"cba\0"
+    assert reply.metadata.reply_to_message_id == "m"
+
+
+def test_the_text_of_an_exception_does_not_leave() -> None:
+    def boom(_: bytes) -> bytes:
+        raise ValueError("customer 4711 paid 12.50")
+
+    reply = answer(make_app(boom), message("train", pack(b"")))
+    assert reply.error.reason == SCRUBBED
+    assert "4711" not in repr(reply.error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        RecordDict(),
+        RecordDict({"a": ConfigRecord({"x": b"bytes"})}),
+        RecordDict({"a": ArrayRecord(), "b": ArrayRecord()}),
+        RecordDict({"a": ArrayRecord({"x": Array("float32", (1,), "numpy.ndarray", b"1234")})}),
+        RecordDict({"a": ArrayRecord({"x": Array("uint8", (1,), "numpy.ndarray", b"1")})}),
+    ],
+)
+def test_anything_else_is_refused(content: RecordDict) -> None:
+    with pytest.raises(NotAnEnvelopeError):
+        unpack(content)
+    reply = answer(make_app(lambda payload: payload), message("train", content))
+    assert reply.error.reason == FOREIGN
+
+
+def test_other_message_types_are_refused() -> None:
+    reply = answer(make_app(lambda payload: payload), message("evaluate", pack(b"")))
+    assert reply.error.reason == FOREIGN

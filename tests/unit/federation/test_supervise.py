@@ -1,0 +1,153 @@
+"""The supervisor: children live as long as it does, and no longer."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from federation.control.supervise import supervise
+
+ROOT = Path(__file__).parents[3]
+CHILD = """
+import sys, time
+from pathlib import Path
+from federation.control.supervise import exit_with_parent
+exit_with_parent()
+with Path(sys.argv[1]).open("a") as log:
+    log.write("started\\n")
+time.sleep(600)
+"""
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    return state != "Z"
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def halt() -> Iterator[threading.Event]:
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def start(
+    folder: Path, environment: dict[str, str], halt: threading.Event, **children: list[str]
+) -> "tuple[threading.Thread, list[int]]":
+    codes: list[int] = []
+    thread = threading.Thread(
+        target=lambda: codes.append(
+            supervise(children, logs=folder, pids=folder, env=environment, stop=halt)
+        )
+    )
+    thread.start()
+    return thread, codes
+
+
+def pid(folder: Path, name: str) -> int:
+    until(lambda: (folder / f"{name}.pid").exists() and bool((folder / f"{name}.pid").read_text()))
+    return int((folder / f"{name}.pid").read_text())
+
+
+def test_a_killed_child_is_started_again_and_its_neighbour_is_not(
+    tmp_path: Path, environment: dict[str, str], halt: threading.Event
+) -> None:
+    children = {
+        name: [sys.executable, "-c", CHILD, str(tmp_path / f"{name}.txt")] for name in ("a", "b")
+    }
+    thread, codes = start(tmp_path, environment, halt, **children)
+    first, neighbour = pid(tmp_path, "a"), pid(tmp_path, "b")
+    os.kill(first, signal.SIGKILL)
+    until(lambda: pid(tmp_path, "a") != first)
+    until(lambda: (tmp_path / "a.txt").exists())
+    assert pid(tmp_path, "b") == neighbour
+    second = pid(tmp_path, "a")
+    halt.set()
+    thread.join(20.0)
+    assert codes == [0]
+    assert not alive(second)
+    assert not alive(neighbour)
+    assert not (tmp_path / "a.pid").exists()
+
+
+@pytest.mark.parametrize("code", [2, 10, 30])
+def test_a_child_that_cannot_be_helped_ends_the_supervisor(
+    tmp_path: Path,
+    environment: dict[str, str],
+    halt: threading.Event,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+) -> None:
+    script = f"import sys; print('noise'); print('Choose another port.'); sys.exit({code})"
+    thread, codes = start(tmp_path, environment, halt, child=[sys.executable, "-c", script])
+    thread.join(20.0)
+    assert codes == [code]
+    assert capsys.readouterr().err == "Choose another port.\n"
+
+
+def test_children_die_with_a_killed_supervisor(tmp_path: Path, environment: dict[str, str]) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from federation.control.supervise import supervise
+folder = Path({str(tmp_path)!r})
+child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
+supervise({{"child": child}}, logs=folder, pids=folder)
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    until(lambda: (tmp_path / "child.txt").exists())
+    child = pid(tmp_path, "child")
+    supervisor.kill()
+    supervisor.wait()
+    until(lambda: not alive(child))
+
+
+def test_sigterm_reaches_the_children(tmp_path: Path, environment: dict[str, str]) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from federation.control.supervise import supervise
+folder = Path({str(tmp_path)!r})
+child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
+sys.exit(supervise({{"child": child}}, logs=folder, pids=folder))
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    until(lambda: (tmp_path / "child.txt").exists())
+    child = pid(tmp_path, "child")
+    supervisor.terminate()
+    assert supervisor.wait(20.0) == 0
+    assert not alive(child)
+
+
+def test_the_supervisor_is_small() -> None:
+    script = (
+        "import sys; import federation.control.supervise;"
+        "print(sorted(m for m in sys.modules if m.split('.')[0] in"
+        " ('flwr', 'numpy', 'torch', 'pandas', 'asyncio', 'cryptography')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.strip() == "[]"
