@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     invariant,
+    multiple,
     precondition,
     rule,
 )
@@ -88,23 +88,21 @@ class Spending(RuleBasedStateMachine):
         releases=st.integers(1, 6),
         dataset=st.sampled_from(DATASETS),
     )
-    def reserve(self, multiplier: str, releases: int, dataset: str) -> str:
+    def reserve(self, multiplier: str, releases: int, dataset: str) -> object:
         name = f"order-{len(self.orders)}"
         total = price([*self.counted(), (multiplier, releases)])
         try:
             self.books.reserve(self.scope(dataset), name, Gaussian(multiplier), releases)
         except InsufficientBudgetError:
             assert total > LIMIT - 2e-4
-            return "none"
+            return multiple()
         assert total <= LIMIT
         self.orders[name] = Order(multiplier, releases)
         return name
 
     @rule(name=held, dataset=st.sampled_from(DATASETS))
     def reserve_again(self, name: str, dataset: str) -> None:
-        order = self.orders.get(name)
-        if order is None:
-            return
+        order = self.orders[name]
         try:
             self.books.reserve(
                 self.scope(dataset), name, Gaussian(order.multiplier), order.reserved
@@ -113,11 +111,13 @@ class Spending(RuleBasedStateMachine):
         except ClosedOrderError:
             assert order.closed
 
-    @rule(name=held, key=st.sampled_from("abcdefg"))
-    def settle(self, name: str, key: str) -> None:
-        order = self.orders.get(name)
-        if order is None:
-            return
+    @rule(name=held, keys=st.text("abcdefg", min_size=1, max_size=5))
+    def settle(self, name: str, keys: str) -> None:
+        for key in keys:
+            self.settle_one(name, key)
+
+    def settle_one(self, name: str, key: str) -> None:
+        order = self.orders[name]
         try:
             fresh = self.books.settle(name, key)
         except OverdrawnError:
@@ -131,11 +131,10 @@ class Spending(RuleBasedStateMachine):
             assert not fresh or (not order.closed and len(order.keys) < order.reserved)
             order.keys.add(key)
 
-    @rule(name=consumes(held))
+    @rule(name=held)
     def close(self, name: str) -> None:
-        if name in self.orders:
-            self.books.close(name)
-            self.orders[name].closed = True
+        self.books.close(name)
+        self.orders[name].closed = True
 
     @rule()
     def reopen(self) -> None:
