@@ -8,6 +8,7 @@ refusal is the same sentence whatever the data say.
 import datetime
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
@@ -78,6 +79,21 @@ def clip_of(contract: DataContract, name: str) -> Clip:
         _plain(step),
         _unit(column),
     )
+
+
+def capped(clip: Clip, high: Decimal) -> Clip:
+    """Return `clip` with a lower upper end: less to hide, so less noise.
+
+    Raises:
+        UnsupportedQueryError: the end lies outside the contract's bounds, or between two steps.
+    """
+    steps = high / Decimal(clip.step)
+    if steps != steps.to_integral_value() or not clip.low < steps <= clip.high:
+        raise UnsupportedQueryError(
+            f"LEAST({clip.column}, …) takes a whole number of {clip.step} {clip.unit} within the "
+            "contract's bounds: choose one, or leave LEAST out"
+        )
+    return replace(clip, high=int(steps))
 
 
 def unit_of(contract: DataContract) -> tuple[tuple[str, ...], int]:
@@ -162,7 +178,7 @@ def require_cohort(cohort: Sequence[Member]) -> None:
 
 def _fit_columns(plan: Plan, contract: DataContract) -> None:
     summed = sorted({item.column for item in plan.aggregates if item.function != "count"})
-    if plan.child.clips != tuple(clip_of(contract, name) for name in summed):
+    if not _within(plan.child.clips, tuple(clip_of(contract, name) for name in summed)):
         raise UnsupportedQueryError(
             "the plan's bounds on values are not the contract's: write the query anew"
         )
@@ -175,6 +191,14 @@ def _fit_columns(plan: Plan, contract: DataContract) -> None:
         raise UnsupportedQueryError(
             "COUNT takes *, SUM and AVG take a column: write the query anew"
         )
+
+
+def _within(clips: Sequence[Clip], widest: Sequence[Clip]) -> bool:
+    """Tell whether each clip is its contract's, or ends below it (LEAST), and none is missing."""
+    return len(clips) == len(widest) and all(
+        clip == replace(most, high=clip.high) and clip.low < clip.high <= most.high
+        for clip, most in zip(clips, widest, strict=True)
+    )
 
 
 def _fit_size(plan: Plan) -> None:

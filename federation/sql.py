@@ -1,9 +1,12 @@
 """SQL text to plan: a small subset, and a sentence for everything outside it.
 
-    SELECT [key, ...] COUNT(*) | SUM(column) | AVG(column) [AS name], ...
+    SELECT [key, ...] COUNT(*) | SUM(value) | AVG(value) [AS name], ...
     FROM contract
     [WHERE column =|<>|<|<=|>|>= literal, IN (...), BETWEEN ... AND ..., joined by AND, OR, ( )]
     [GROUP BY key, ...]        -- columns with a public domain in the contract
+
+A value is a column or LEAST(column, number), which bounds it below its contract's upper bound: the
+noise follows the bound. A value that is missing stays missing, also under LEAST.
 
 sqlglot reads the text (DuckDB's dialect); what it read is taken apart node by node, and a node or
 an attribute that is not named here is refused, never skipped.
@@ -21,7 +24,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from federation.errors import UnsupportedQueryError
-from federation.fitting import clip_of, fit, key_of, literal_of, unit_of
+from federation.fitting import capped, clip_of, fit, key_of, literal_of, unit_of
 from federation.membership import Member
 from federation.plans import (
     Aggregate,
@@ -29,6 +32,7 @@ from federation.plans import (
     Among,
     AnyOf,
     Bound,
+    Clip,
     Comparison,
     GroupBy,
     Operator,
@@ -95,9 +99,8 @@ def parse(sql: str, contracts: Mapping[str, DataContract], cohort: Sequence[Memb
     child = leaf if where is None else Where(leaf, names.predicate(where.this))
     keys = tuple(key_of(contract, name) for name in names.grouped(select.args.get("group")))
     aggregates = names.selected(select.expressions, {key.column for key in keys})
-    summed = sorted({item.column for item in aggregates if item.column})
     unit, rows = unit_of(contract)
-    bound = Bound(child, unit, rows, tuple(clip_of(contract, name) for name in summed))
+    bound = Bound(child, unit, rows, names.clips(aggregates))
     plan = GroupBy(bound, keys, aggregates)
     fit(plan, contract, cohort)
     return plan
@@ -203,6 +206,7 @@ class _Names:
     def __init__(self, contract: DataContract, alias: str) -> None:
         self._contract = contract
         self._tables = {"", contract.name, alias}
+        self._caps: dict[str, set[Decimal | None]] = {}
 
     def grouped(self, group: exp.Expr | None) -> tuple[str, ...]:
         """Return the columns of GROUP BY."""
@@ -250,8 +254,40 @@ class _Names:
                 "or AVG(column) and compute with the answers"
             )
         _only(item, {"this"}, function.upper())
-        name = self.column(item.this, function.upper())
+        name = self.value(item.this, function.upper())
         return Aggregate(function, name, label or f"{function}_{name}")
+
+    def value(self, node: exp.Expr, clause: str) -> str:
+        """Return the column that is summed, and keep the cap that LEAST puts on it."""
+        cap: Decimal | None = None
+        if isinstance(node, exp.Least) and len(node.expressions) == 1:
+            _only(node, {"this", "expressions", "ignore_nulls"}, "LEAST")
+            cap, node = self.number(node.expressions[0]), node.this
+        name = self.column(node, clause)
+        self._caps.setdefault(name, set()).add(cap)
+        return name
+
+    def clips(self, aggregates: Sequence[Aggregate]) -> tuple[Clip, ...]:
+        """Return the bounds of the columns that are summed."""
+        found = []
+        for name in sorted({item.column for item in aggregates if item.column}):
+            caps = self._caps[name]
+            if len(caps) > 1:
+                raise UnsupportedQueryError(
+                    f"SELECT bounds {name!r} in two ways: use the same LEAST everywhere"
+                )
+            clip, cap = clip_of(self._contract, name), next(iter(caps))
+            found.append(clip if cap is None else capped(clip, cap))
+        return tuple(found)
+
+    def number(self, node: exp.Expr) -> Decimal:
+        """Return a literal number."""
+        match node:
+            case exp.Literal(args={"is_string": False}):
+                return Decimal(node.name)
+            case exp.Neg(args={"this": exp.Literal(args={"is_string": False}) as inner}):
+                return -Decimal(inner.name)
+        raise UnsupportedQueryError("LEAST takes a column and a number: write LEAST(amount, 100)")
 
     def predicate(self, node: exp.Expr) -> Predicate:
         """Return a condition on rows."""
@@ -310,10 +346,8 @@ class _Names:
         match node:
             case exp.Literal(args={"is_string": True}):
                 return literal_of(self._contract, name, node.name)
-            case exp.Literal():
-                return literal_of(self._contract, name, Decimal(node.name))
-            case exp.Neg(args={"this": exp.Literal(args={"is_string": False}) as inner}):
-                return literal_of(self._contract, name, -Decimal(inner.name))
+            case exp.Literal() | exp.Neg(args={"this": exp.Literal(args={"is_string": False})}):
+                return literal_of(self._contract, name, self.number(node))
             case exp.Boolean():
                 return literal_of(self._contract, name, bool(node.this))
             case exp.Cast(args={"this": exp.Literal(args={"is_string": True}) as inner}) if (

@@ -18,7 +18,8 @@ SELECTED = (
     "COUNT(*)",
     "SUM(amount)",
     "SUM(balance)",
-    "AVG(balance)",
+    "AVG(LEAST(balance, -5))",
+    "SUM(LEAST(amount, 40))",
     "AVG(amount), COUNT(*)",
     "SUM(balance), COUNT(*), AVG(amount)",
 )

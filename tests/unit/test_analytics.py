@@ -143,6 +143,12 @@ def test_a_value_beyond_its_bounds_is_clipped_and_a_missing_one_is_not_counted(t
     assert exact(text, rows, tmp_path) == (50_000 + 0 + 200, 3, 4)
 
 
+def test_a_query_may_bound_a_value_more_tightly(tmp_path):
+    rows = [{"customer_id": n, "amount": a} for n, a in enumerate([450.0, 20.5, None, -3.0])]
+    text = "SELECT SUM(LEAST(amount, 30)) FROM orders"
+    assert exact(text, rows, tmp_path) == (3000 + 2050,)
+
+
 def test_a_cell_that_nobody_falls_into_is_zero_and_still_there(tmp_path):
     rows = [{"category": "toys"}]
     text = "SELECT category, COUNT(*) FROM orders GROUP BY category"

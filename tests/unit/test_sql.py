@@ -25,6 +25,8 @@ GOOD = [
     "SELECT COUNT(*) FROM orders WHERE (gift = FALSE OR hour IN (0, 1)) AND day >= '2025-01-02'",
     "SELECT COUNT(*) FROM orders WHERE day < DATE '2025-03-01' AND note <> 'x'",
     "SELECT COUNT(*) FROM orders WHERE 12.50 <= amount",
+    "SELECT SUM(LEAST(amount, 99.99)), AVG(LEAST(amount, 99.99)) FROM orders",
+    "SELECT SUM(LEAST(balance, -3)) FROM orders",
 ]
 
 BAD = {
@@ -102,6 +104,14 @@ BAD = {
     "bad_placeholder": ("SELECT COUNT(*) FROM orders WHERE amount > ?", "literal"),
     "bad_label_twice": ("SELECT COUNT(*), COUNT(*) FROM orders", "one name"),
     "bad_other_table": ("SELECT SUM(b.amount) FROM orders", "not in FROM"),
+    "bad_least_wide": ("SELECT SUM(LEAST(amount, 501)) FROM orders", "LEAST"),
+    "bad_least_low": ("SELECT SUM(LEAST(amount, 0)) FROM orders", "LEAST"),
+    "bad_least_between_steps": ("SELECT SUM(LEAST(amount, 0.001)) FROM orders", "LEAST"),
+    "bad_least_column": ("SELECT SUM(LEAST(amount, balance)) FROM orders", "LEAST"),
+    "bad_least_three": ("SELECT SUM(LEAST(amount, 1, 2)) FROM orders", "LEAST"),
+    "bad_least_text": ("SELECT SUM(LEAST(amount, '9')) FROM orders", "LEAST"),
+    "bad_least_twice": ("SELECT SUM(LEAST(amount, 9)), AVG(amount) FROM orders", "two ways"),
+    "bad_greatest": ("SELECT SUM(GREATEST(amount, 9)) FROM orders", "GREATEST"),
     "bad_case_column": ("SELECT SUM(AMOUNT) FROM orders", "does not have"),
 }
 
@@ -152,6 +162,13 @@ def test_a_negative_bound_counts_by_its_size():
     assert plans.sensitivities(plan) == (60,)
 
 
+def test_a_tighter_bound_is_a_smaller_sensitivity():
+    plan = parse("SELECT SUM(LEAST(amount, 100)), COUNT(*) FROM orders")
+    assert plans.sensitivities(plan) == (30_000, 3)
+    # What lies below zero is not bounded by LEAST.
+    assert plans.sensitivities(parse("SELECT SUM(LEAST(balance, 1)) FROM orders")) == (60,)
+
+
 def test_two_organisations_are_no_cohort():
     pair = (member("warehouse-cn", "A"), member("warehouse-eu", "B"), member("third", "B"))
     with pytest.raises(UnsupportedQueryError, match="larger cohort"):
@@ -199,6 +216,8 @@ UNFIT = {
     "bad_more_rows": (["bound", "rows"], 4),
     "bad_other_unit": (["bound", "unit"], ["hour"]),
     "bad_wider_clip": (["bound", "clips", 0, "high"], 60_000),
+    "bad_empty_clip": (["bound", "clips", 0, "high"], 0),
+    "bad_lower_clip": (["bound", "clips", 0, "low"], -1),
     "bad_no_clip": (["bound", "clips"], []),
     "bad_narrow_domain": (["keys", 0, "domain"], ["home"]),
     "bad_other_contract": (["table", "version"], 2),
