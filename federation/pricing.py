@@ -12,7 +12,6 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from federation.errors import UnsupportedQueryError
 from federation.plans import Aggregate, Measure, Plan, cells, measures, parts, sensitivity, width
 from policies.budget import accountant
 from policies.budget.events import Composed, Event, Gaussian, spell
@@ -194,16 +193,3 @@ def ratio_interval(
     lead = count * count - noise_count * noise_count
     root = math.sqrt(noise_total**2 * lead + noise_count**2 * total * total)
     return (total * count - root) / lead, (total * count + root) / lead
-
-
-def require_exact(plan: Plan, noise_multiplier: str, contributors: int, largest: int) -> None:
-    """Accept a plan whose sum over all contributors, noise included, stays within ±`largest`.
-
-    Raises:
-        UnsupportedQueryError: it could wrap around.
-    """
-    if contributors * reach(plan, noise_multiplier) > largest:
-        raise UnsupportedQueryError(
-            f"the sum of {contributors} parties could wrap around with this much noise: ask for a "
-            "larger epsilon, or bound the column more tightly"
-        )

@@ -1,5 +1,8 @@
 """What SQL means, what it must not say, and the sentence that says so."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from federation import plans, sql
@@ -234,3 +237,16 @@ def test_a_node_refuses_a_plan_that_its_contract_does_not_give(name):
     plan = plans.from_json(changed(*UNFIT[name]))
     with pytest.raises(UnsupportedQueryError):
         fit(plan, contract(), COHORT)
+
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "plans.json").read_text())
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["digest"][:8])
+def test_the_bytes_of_a_plan_do_not_change(vector):
+    """Orders are signed over these bytes; another spelling would be another wire form."""
+    plan = parse(vector["sql"])
+    assert canonical.encode(plans.to_json(plan)).decode() == vector["canonical"]
+    assert plans.digest(plan) == vector["digest"]
+    assert list(plans.sensitivities(plan)) == vector["sensitivities"]
+    assert plans.width(plan) == vector["width"]
