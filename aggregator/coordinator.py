@@ -6,7 +6,7 @@ they had already sent from their own outbox, so a repeated request costs no priv
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from aggregator.errors import AbandonedError, MalformedReplyError
@@ -43,10 +43,10 @@ class Transport(Protocol):
 class RefusedError(AbandonedError):
     """Too many nodes refused the order; `refusals` says who, and why."""
 
-    def __init__(self, refusals: list[dict[str, object]]) -> None:
+    def __init__(self, refusals: Sequence[Mapping[str, object]]) -> None:
         names = ", ".join(str(refusal["node"]) for refusal in refusals)
         super().__init__(f"refused by {names}")
-        self.refusals = refusals
+        self.refusals = [dict(refusal) for refusal in refusals]
 
 
 class Coordinator:

@@ -78,6 +78,8 @@ class NotRegisteredError(ClientError):
 class WrongCertificateError(ClientError):
     """The server's certificate is not signed by the authority this node was given."""
 
+    exit_code = 2
+
 
 class RunEndedError(ClientError):
     """The run a message belongs to is over; the message needs no answer."""

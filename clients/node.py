@@ -228,7 +228,7 @@ class Node:
         signed = self._signed(letter, letter.blobs.get("order", b""))
         self._judge.as_keyholder(signed)
         self._outbox.accept(letter.order, signed.wire)
-        return _reply(Kind.QUERY_PUBLIC_KEY, **self._keyholding.offer_key(signed.order))
+        return Reply(Kind.QUERY_PUBLIC_KEY, {}, self._keyholding.offer_key(signed.order))
 
     def _open_sum(self, letter: Envelope) -> Reply:
         signed = self._accepted(letter)

@@ -47,12 +47,10 @@ class Lazy(click.Group):
 
 
 @click.group(cls=Lazy, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option("--debug", is_flag=True, help="Show tracebacks; may stand anywhere.")
 @click.version_option(package_name="entrepot")
-@click.pass_context
-def entrepot(ctx: click.Context, debug: bool) -> None:
+def entrepot(debug: bool) -> None:
     """Federated analytics for cross-border commerce: the data stays in bond."""
-    ctx.obj = {"debug": debug}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -63,8 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(words: Sequence[str]) -> int:
     """Return the exit code of one command line; one clear sentence per failure."""
+    debug = "--debug" in words  # wherever it stands
     try:
-        code: Any = entrepot.main(args=list(words), standalone_mode=False)
+        code: Any = entrepot.main(
+            args=[word for word in words if word != "--debug"], standalone_mode=False
+        )
         return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as why:
         click.echo(why.format_message())
@@ -79,7 +80,7 @@ def run(words: Sequence[str]) -> int:
         sys.stderr.close()
         return FAILED
     except Exception as why:
-        if "--debug" in words or os.environ.get("ENTREPOT_DEBUG"):
+        if debug or os.environ.get("ENTREPOT_DEBUG"):
             raise
         return _explain(why)
 

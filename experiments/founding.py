@@ -7,6 +7,7 @@ so. Private keys are written with mode 0600 into the folder of whoever owns them
 import os
 import shutil
 import socket
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,6 +123,17 @@ def found(
         },
     )
     return Home(folder.resolve(), name, founder.verify_key, ANALYST, cut_us)
+
+
+def move(home: Home, ports: Ports) -> None:
+    """Let a federation that is not running listen on other ports from now on."""
+    path = home.aggregator / "aggregator.toml"
+    value = tomllib.loads(path.read_text(encoding="utf-8"))
+    _toml(path, value | {"fleet_port": ports.fleet, "control_port": ports.control})
+    for node in sorted((home.folder / "nodes").iterdir()):
+        value = tomllib.loads((node / "node.toml").read_text(encoding="utf-8"))
+        value["aggregator"]["address"] = f"127.0.0.1:{ports.fleet}"
+        _toml(node / "node.toml", value)
 
 
 def _new_key() -> SigningKey:

@@ -25,7 +25,7 @@ from clients.training.sampling import UnitRows
 Array = NDArray[np.float64]
 
 COLUMNS: Final = ("retailer", "week", "volume", "display", "price")
-_LARGEST_FEATURE: Final = 4.0
+_LARGEST_FEATURE: Final = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,7 @@ def features_of(window: int) -> tuple[Feature, ...]:
     past = tuple(range(1, window))
     return (
         Feature("price", ("price",), (0, *past), _price),
-        Feature("display", ("display",), (0,), lambda at: 5.0 * at.display[:, -1]),
-        Feature("past display", ("display",), past, lambda at: 5.0 * at.display[:, :-1].mean(1)),
+        Feature("display", ("display",), (0, *past), _display),
         Feature("volume spread", ("volume",), past, _volume_spread),
         Feature("last volume", ("volume",), past, _last_volume),
     )
@@ -178,6 +177,12 @@ def _price(at: Windows) -> Array:
     """Return the target week's log price relative to the weeks before; 1 is 20 %."""
     prices = np.log(at.price)
     relative: Array = 5.0 * (prices[:, -1] - prices[:, :-1].mean(1))
+    return relative
+
+
+def _display(at: Windows) -> Array:
+    """Return the target week's display relative to the weeks before; 1 is a fifth of the stores."""
+    relative: Array = 5.0 * (at.display[:, -1] - at.display[:, :-1].mean(1))
     return relative
 
 

@@ -1,0 +1,100 @@
+"""`make claims`: every claim of the README names tests, and every one of them is run and passes.
+
+    python -m tests.claims
+
+Reads the README's table `| claim | test |`. A claim without a test, a test that pytest does not
+collect, and a test that is skipped or fails, all make it fail.
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HEADER = re.compile(r"^\|\s*claim\s*\|\s*test\s*\|\s*$", re.IGNORECASE)
+NODE = re.compile(r"`(tests/[^`]+\.py(?:::[^`]+)?)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One row: what is said, and the tests that would fail if it were false."""
+
+    said: str
+    tests: tuple[str, ...]
+
+
+def read_claims(readme: str) -> list[Claim]:
+    """Return the rows of the table `| claim | test |`."""
+    lines = iter(readme.splitlines())
+    for line in lines:
+        if HEADER.match(line):
+            break
+    next(lines, None)
+    claims = []
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        said, _, tests = line.strip("| \n").partition("|")
+        claims.append(Claim(said.strip(), tuple(NODE.findall(tests))))
+    return claims
+
+
+def run_tests(tests: list[str]) -> dict[str, str]:
+    """Run the tests, slow ones too; return the outcome of every collected one by node id."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-o", "junit_family=xunit1"]
+        subprocess.run(
+            [*command, f"--junitxml={report}", "--timeout=900", *tests], cwd=ROOT, check=False
+        )
+        if not report.exists():
+            return {}
+        return {
+            f"{case.get('file')}::{case.get('name')}": _outcome(case)
+            for case in ET.parse(report).getroot().iter("testcase")
+        }
+
+
+def _outcome(case: ET.Element) -> str:
+    for name in ("failure", "error", "skipped"):
+        if case.find(name) is not None:
+            return name
+    return "passed"
+
+
+def judge(claims: list[Claim], outcomes: dict[str, str]) -> list[str]:
+    """Return one sentence per claim that does not hold."""
+    complaints = []
+    for claim in claims:
+        if not claim.tests:
+            complaints.append(f"no test stands behind: {claim.said}")
+        for test in claim.tests:
+            found = [outcome for node, outcome in outcomes.items() if _names(test, node)]
+            if not found or set(found) != {"passed"}:
+                complaints.append(f"{test} did not pass ({found or 'not collected'}): {claim.said}")
+    return complaints
+
+
+def _names(test: str, node: str) -> bool:
+    return node == test or node.startswith((f"{test}[", f"{test}::"))
+
+
+def main() -> int:
+    claims = read_claims((ROOT / "README.md").read_text(encoding="utf-8"))
+    if not claims:
+        print("README.md has no table of claims")
+        return 1
+    outcomes = run_tests(sorted({test for claim in claims for test in claim.tests}))
+    complaints = judge(claims, outcomes)
+    for complaint in complaints:
+        print(f"✗ {complaint}")
+    print(f"{len(claims)} claims, {len(complaints)} complaints")
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
