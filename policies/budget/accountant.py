@@ -50,6 +50,7 @@ ORDERS: Final = (*range(2, 65), *range(72, 129, 8), *range(160, 257, 32))
 """Integer orders only: see the argument above."""
 
 _SLACK: Final = Decimal("1.000000001")  # far above the rounding errors of the floats summed
+_ROUNDING: Final = 1e-14  # what a divergence near 0 may have lost to floats; it could be negative
 _MAX_MULTIPLIER: Final = 10**7  # in thousandths
 
 
@@ -163,7 +164,7 @@ def _divergences(leaf: Leaf) -> "NDArray[np.float64]":
     accountant.compose(to_dp_event(leaf))
     # Its only other way out converts to ε, and then a ledger of n events costs n compositions.
     vector: NDArray[np.float64] = accountant._rdp  # noqa: SLF001
-    return vector
+    return vector.clip(min=0.0) + _ROUNDING
 
 
 @lru_cache(maxsize=1)

@@ -91,6 +91,12 @@ def test_nothing_costs_nothing() -> None:
     assert accountant.epsilon([Composed(())], DELTA) == 0.0
 
 
+def test_a_price_near_zero_is_not_lost_in_rounding() -> None:
+    tiny = Repeated(SampledGaussian("0.000001", "1000"), 10**9)
+    assert accountant.epsilon([tiny], DELTA) > 0
+    assert all(accountant._divergences(SampledGaussian("0.000001", "1000")) > 0)
+
+
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-6, math.nan])
 def test_a_delta_outside_its_range_is_refused(delta: float) -> None:
     with pytest.raises(ValueError, match="delta"):

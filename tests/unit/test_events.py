@@ -87,6 +87,7 @@ REPEATED = {"event": "repeated", "v": 1, "of": GOOD, "count": 3}
         pytest.param({**GOOD, "noise_multiplier": "+1"}, id="bad_plus"),
         pytest.param({**GOOD, "noise_multiplier": "1_0"}, id="bad_underscore"),
         pytest.param({**GOOD, "noise_multiplier": "\u0661"}, id="bad_other_digits"),
+        pytest.param({**GOOD, "noise_multiplier": "much"}, id="bad_word"),
         pytest.param({**GOOD, "noise_multiplier": "NaN"}, id="bad_nan"),
         pytest.param({**GOOD, "noise_multiplier": "Infinity"}, id="bad_infinity"),
         pytest.param({**GOOD, "noise_multiplier": "1" * 41}, id="bad_too_many_digits"),
