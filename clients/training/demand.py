@@ -30,7 +30,10 @@ _LARGEST_FEATURE: Final = 6.0
 
 @dataclass(frozen=True, slots=True)
 class DemandBounds:
-    """Public bounds of the contract: what a value outside them is moved to."""
+    """Public bounds of the contract: what a value outside them is moved to.
+
+    A price below a hundredth of its upper bound counts as that hundredth.
+    """
 
     volume: float
     price_low: float
@@ -118,6 +121,7 @@ def demand_rows(table: pd.DataFrame, window: int, bounds: DemandBounds) -> Deman
             f"A demand table needs the columns {', '.join(COLUMNS)} and a window of 2 weeks."
         )
     ordered = table.drop_duplicates(["retailer", "week"]).sort_values(["retailer", "week"])
+    ordered = ordered.dropna(subset=["retailer", "week"])
     retailer = pd.factorize(ordered["retailer"])[0].astype(np.int64)
     week = ordered["week"].to_numpy(np.int64)
     last = np.arange(window - 1, len(ordered))
@@ -169,7 +173,7 @@ def _windows(ordered: pd.DataFrame, index: NDArray[np.int64], bounds: DemandBoun
     return Windows(
         bounded("volume", 0.0, bounds.volume),
         bounded("display", 0.0, 1.0),
-        bounded("price", bounds.price_low, bounds.price_high),
+        bounded("price", max(bounds.price_low, bounds.price_high / 100.0), bounds.price_high),
     )
 
 

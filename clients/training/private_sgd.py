@@ -129,7 +129,7 @@ def _clip_factors(passes: list[LayerPass], clip: float) -> Tensor:
     apart = by_row.sqrt().sum(1)
     norm = (squared.clamp(min=0.0) + _NORM_SLACK * apart.square()).sqrt()
     bound = torch.maximum(norm, apart / _CANCELLATION)
-    return clip / bound.clamp(min=clip)
+    return (clip / bound).clamp(max=1.0)
 
 
 def _finite_units(passes: list[LayerPass]) -> list[LayerPass]:

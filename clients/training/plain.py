@@ -1,0 +1,97 @@
+"""Training WITHOUT privacy: baselines, and simulations on data that the caller owns.
+
+The same models and gradients as the private path, without clipping, sampling or noise.
+Nothing here returns a `PrivateUpdate`, so nothing here can leave a node.
+"""
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clients.training.fedavg import batch_of
+from clients.training.private_sgd import MOST_UNITS, clipped_sum
+from clients.training.sampling import UnitRows
+from federation.models import ModelSpec, Vector
+from federation.recipes import Loss, Recipe
+
+_BLOCK: Final = MOST_UNITS // 8
+
+
+def plain_round(
+    weights: Vector,
+    rows: UnitRows,
+    recipe: Recipe,
+    round: int,  # noqa: A002  the protocol's word
+) -> Vector:
+    """Return the change of `weights` by the recipe's steps over all units of each phase.
+
+    The divisor is the recipe's expected units, so that a node with more units counts more,
+    as in the private path.
+    """
+    torch.set_num_threads(1)
+    start = weights.astype(np.float64)
+    current = start.copy()
+    for step in range(round * recipe.steps, (round + 1) * recipe.steps):
+        here = np.flatnonzero(rows.phase == step % rows.phases)
+        total = gradient_sum(recipe.model, current, rows, here, recipe.loss)
+        current -= float(recipe.learning_rate) / recipe.expected_units * total
+    return (current - start).astype(np.float32)
+
+
+def fit(
+    weights: Vector,
+    rows: UnitRows,
+    model: ModelSpec,
+    loss: Loss,
+    *,
+    steps: int = 400,
+    learning_rate: float = 0.02,
+    decay: float = 1e-3,
+) -> Vector:
+    """Return weights after `steps` of Adam over all rows at once, from `weights`.
+
+    This is what a party could do on its own, or somebody who had everybody's rows.
+    """
+    torch.set_num_threads(1)
+    everything = np.arange(len(rows))
+    count = max(int(rows.present.sum()), 1)
+    current = weights.astype(np.float64)
+    first, second = np.zeros_like(current), np.zeros_like(current)
+    for step in range(1, steps + 1):
+        gradient = gradient_sum(model, current, rows, everything, loss) / count + decay * current
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        scale = np.sqrt(second / (1.0 - 0.999**step)) + 1e-8
+        current -= learning_rate * first / (1.0 - 0.9**step) / scale
+    return current.astype(np.float32)
+
+
+def gradient_sum(
+    model: ModelSpec,
+    weights: NDArray[np.float64],
+    rows: UnitRows,
+    units: NDArray[np.intp],
+    loss: Loss,
+) -> NDArray[np.float64]:
+    """Return the sum of the loss gradients of these units, unclipped, [d] float64."""
+    total = np.zeros(model.dimension)
+    for start in range(0, len(units), _BLOCK):
+        batch = batch_of(rows, units[start : start + _BLOCK])
+        total += clipped_sum(model, weights, batch, loss, math.inf)
+    return total
+
+
+def pooled(parts: list[UnitRows]) -> UnitRows:
+    """Return the units of all parties in one place, as no federation ever has them."""
+    first = parts[0]
+    return replace(
+        first,
+        features=np.concatenate([part.features for part in parts]),
+        targets=np.concatenate([part.targets for part in parts]),
+        present=np.concatenate([part.present for part in parts]),
+        phase=np.concatenate([part.phase for part in parts]),
+    )
