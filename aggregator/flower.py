@@ -111,6 +111,7 @@ _DELETE_AFTER = 10.0
 still being acknowledged would make the node's push fail."""
 _HEARTBEAT = 10.0
 _TICK = 2.0
+_RETRY = 0.5
 _ACQUIRE = 20.0
 _PUSHES = 4
 R = TypeVar("R")
@@ -360,8 +361,9 @@ class TaskLink(Link):
 class FlowerExchange:
     """Requests to parties and their replies, over whichever run is alive; threads may share it."""
 
-    def __init__(self, settings: FlowerSettings) -> None:
+    def __init__(self, settings: FlowerSettings, stop: threading.Event | None = None) -> None:
         self._settings = settings
+        self._stop = stop or threading.Event()
         self._control = ControlApi(settings.address, settings.places)
         self._capture = None if settings.capture is None else Capture(settings.capture)
         self._lock = threading.Lock()
@@ -421,9 +423,8 @@ class FlowerExchange:
                 run_id = self._control.start_run()
                 return TaskLink(self._settings, run_id, min(until, time.monotonic() + _ACQUIRE))
             except (ServerUnreachableError, RunLostError, ServerSilentError) as error:
-                if time.monotonic() + _HEARTBEAT / 20 > until:
+                if time.monotonic() + _RETRY > until or self._stop.wait(_RETRY):
                     raise ServerSilentError("The Flower server does not answer.") from error
-                time.sleep(0.5)
 
     def _find(self, parties: Collection[PartyId], until: float) -> dict[PartyId, int]:
         if not all(party in self._nodes for party in parties):
@@ -432,15 +433,28 @@ class FlowerExchange:
                     self._nodes = {node.party: node.node_id for node in self._control.nodes()}
                     break
                 except ServerUnreachableError:
-                    if time.monotonic() > until:
+                    if time.monotonic() > until or self._stop.wait(_RETRY):
                         break
-                    time.sleep(0.5)
         return self._nodes
 
 
-def run_server_app(settings: FlowerSettings, main: Callable[[FlowerExchange], None]) -> None:
-    """`main` has returned; while it ran, this process was the server application of a run."""
-    exchange = FlowerExchange(settings)
+def run_server_app(
+    settings: FlowerSettings,
+    main: Callable[[FlowerExchange], None],
+    stop: threading.Event | None = None,
+) -> None:
+    """`main` has returned; while it ran, this process was the server application of a run.
+
+    Args:
+        settings: how the server is reached; it is waited for.
+        main: the application; it is given the exchange, and runs once.
+        stop: set it to stop waiting for a server that is not there.
+
+    Raises:
+        ServerSilentError: `stop` was set before the server answered.
+        ServerRefusedError: the control token or the executor secret is not the server's.
+    """
+    exchange = FlowerExchange(settings, stop)
     app = ServerApp()
 
     @app.main()

@@ -123,7 +123,9 @@ def _stock(folder: Path, nodes: int, times: int) -> float | None:
     """Median seconds of the same exchange over stock Flower; None when it did not finish."""
     port, *node_ports = free_ports(1 + nodes)
     server = f"127.0.0.1:{port}"
-    environment = os.environ | QUIET | {"FLWR_HOME": str(folder / "home"), "HOME": str(folder)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    home = {"FLWR_HOME": str(folder / "home"), "HOME": str(folder), "PATH": path}
+    environment = os.environ | QUIET | home
     _write_app(folder, server)
     out = folder / "seconds.json"
     commands = [["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port)]]
