@@ -22,9 +22,15 @@ from experiments.canaries import count_raw_rows
 from experiments.errors import BudgetExhaustedError, ExperimentError
 from experiments.following import explain, follow, require_done
 from experiments.home import Home
-from experiments.measuring import Measured, read_measured, score_model
+from experiments.measuring import Beside, Measured, read_measured, score_model
 from experiments.notes import line
-from experiments.ordering import Terms, query_order, sign, training_order
+from experiments.ordering import (
+    Terms,
+    published_contracts,
+    query_order,
+    sign,
+    training_order,
+)
 from experiments.outcome import (
     Budget,
     Language,
@@ -38,21 +44,22 @@ from experiments.outcome import (
     Training,
     Unit,
 )
-from experiments.query_truth import exact_rows
+from experiments.query_truth import bounded_rows
 from experiments.running import Fleet, running
 from experiments.settings import compose
 from experiments.showing import query_of
 from experiments.staging import Staged
 from experiments.statements import statements
 from experiments.terminal import Progress
-from federation.answers import Answer
+from federation.answers import read_answer
 from federation.orders import WorkOrder
 from federation.tasks import QueryTask
 from policies.parties import DATA_ROLES, PartyId, Role
 
 QUERIES: Final = (
-    "SELECT category, COUNT(*) AS orders, SUM(amount) AS revenue FROM orders GROUP BY category",
-    "SELECT AVG(amount) AS average_order FROM orders",
+    "SELECT category, COUNT(*) AS orders, SUM(LEAST(amount, 150)) AS revenue"
+    " FROM orders GROUP BY category",
+    "SELECT AVG(LEAST(amount, 150)) AS average_order FROM orders",
 )
 QUERY_EPSILON: Final = "0.5"
 TOO_MUCH_EPSILON: Final = "6"
@@ -106,7 +113,7 @@ def play(
     with progress.step("captures"):
         frames = read_captures(home.folder)
         places = {str(member.party): str(member.jurisdiction) for member in home.roster().members}
-        traffic, found = crossings(frames, places), count_raw_rows(frames, home.truth)
+        traffic, found = crossings(frames, places), count_raw_rows(frames, home.truth / "canaries.json")
     return Outcome(
         demand=_scored(demand, beside.demand),
         fraud=_scored(fraud, beside.fraud),
@@ -141,7 +148,7 @@ def _train(hand: Stagehand, staged: Staged, model: str) -> Training:
     result = require_done(job)
     weights, _ = load_model(Path(result["model"]))
     rounds = [note["parties"] for _, note in hand.jobs.notes(job.id) if note["stage"] == "round"]
-    scored = score_model(staged, settings.task, weights)
+    scored = score_model(hand.home, settings.task, weights)
     return Training(
         overall=Scores(None, None, scored.overall, None, None),
         parties=scored.parties,
@@ -190,8 +197,10 @@ def _terms(**changes: Any) -> Terms:
 def _ask(hand: Stagehand, order: WorkOrder) -> Query:
     result = require_done(hand.perform(order))
     task = QueryTask.from_json(order.parameters)
-    answer = Answer.from_json(result["answer"])
-    exact = exact_rows(task.plan, [_table(hand.home, p, order.contract) for p in order.cohort])
+    answer = read_answer(result["answer"])
+    contract = published_contracts()[order.contract]
+    tables = [_table(hand.home, party, order.contract) for party in order.cohort]
+    exact = bounded_rows(task.plan, contract, tables)
     return query_of(task.sql, answer, exact, float(order.epsilon))
 
 
@@ -229,9 +238,7 @@ def _refusal(job: Job, kind: str) -> Refusal:
         node=first["node"],
         kind="policy" if kind == "policy" else "budget",
         reasons=tuple(
-            Reason(
-                reason["id"], Text(reason["en"], reason["zh"]), Text(reason["law"], reason["law"])
-            )
+            Reason(reason["id"], Text(reason["en"], reason["zh"]), reason["law"])
             for reason in first["reasons"]
         ),
         fix=Text(
@@ -292,7 +299,7 @@ class _Measuring:
     process: "subprocess.Popen[bytes]"
     result: Path
 
-    def wait(self) -> "Beside":
+    def wait(self) -> Beside:
         if self.process.wait() != 0:
             raise ExperimentError(
                 f"computing the baselines failed; see {self.result.with_suffix('.log')}"

@@ -1,8 +1,8 @@
 """Sets the stage of the demo: data, folders, and the truth that no node may see.
 
-    DIR/federation.toml …      the federation (experiments.founding)
-    DIR/nodes/PARTY/data/      what each node holds
-    DIR/truth/                 hidden labels, planted canaries, demand of the test weeks
+DIR/federation.toml …      the federation (experiments.founding)
+DIR/nodes/PARTY/data/      what each node holds
+DIR/truth/                 hidden labels, planted canaries, demand of the test weeks
 """
 
 import shutil
@@ -116,4 +116,3 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _data(home: Home, party: PartyId, contract: str) -> Path:
     return home.node(party) / "data" / f"{contract}.parquet"
-

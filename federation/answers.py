@@ -5,9 +5,10 @@ not in it. Counts and sums are left as they are, even below zero; an average who
 told from zero is not computed at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from federation.errors import MalformedMessageError
 from federation.plans import Aggregate, Plan, cells, measures, parts, width
@@ -70,6 +71,30 @@ class Answer:
                 for row in self.rows
             ],
         }
+
+
+def read_answer(value: Mapping[str, Any]) -> Answer:
+    """Return the answer that `Answer.to_json` wrote.
+
+    Raises:
+        MalformedMessageError: it is no answer of this version.
+    """
+    try:
+        rows = tuple(
+            Row(tuple(row["keys"]), tuple(Cell(**cell) for cell in row["cells"]))
+            for row in value["rows"]
+        )
+        names = (tuple(value[name]) for name in ("keys", "labels", "units"))
+        keys, labels, units = names
+        return Answer(
+            keys=keys,
+            labels=labels,
+            units=units,
+            rows=rows,
+            contributors=int(value["contributors"]),
+        )
+    except (KeyError, TypeError, ValueError) as why:
+        raise MalformedMessageError("this is no answer to a joint query") from why
 
 
 def answer(plan: Plan, noise_multiplier: str, contributors: int, opened: Sequence[int]) -> Answer:

@@ -1,0 +1,101 @@
+"""`entrepot demo`: a whole federation on this machine, in two minutes."""
+
+import json
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+TRY = (
+    'entrepot query "SELECT category, COUNT(*) FROM orders GROUP BY category" --explain',
+    "entrepot train fraud privacy.epsilon=1",
+    "entrepot budget show",
+)
+
+
+@click.command()
+@click.option("--stay", is_flag=True, help="Leave the federation up in the background.")
+@click.option("--stop", is_flag=True, help="End a federation that --stay left up.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep folders and books in DIR.")
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", help="Language.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--federation", type=click.Path(path_type=Path), help="Folder used by --stay.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    default=Path("entrepot-report.html"),
+    show_default=True,
+    help="Where the report goes; the same as JSON lies beside it.",
+)
+def command(
+    stay: bool,
+    stop: bool,
+    keep: Path | None,
+    lang: str,
+    as_json: bool,
+    federation: Path | None,
+    report: Path,
+) -> int:
+    """Start an aggregator, eight nodes and a keyholder; train, ask, be refused, report."""
+    begun = time.monotonic()
+    from experiments.home import choose_folder, open_home
+    from experiments.running import is_running, stop_left
+
+    folder = keep or (choose_folder(federation) if stay or stop else None)
+    if stop:
+        told = stop_left(open_home(folder))
+        click.echo(f"{told} supervisors told to stop", err=True)
+        return 0
+    if folder and (folder / "federation.toml").exists() and is_running(open_home(folder)):
+        from experiments.errors import UsageError
+
+        raise UsageError(f"the federation in {folder} is up; end it with `entrepot demo --stop`")
+    with ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="entrepot-")))
+        return _play(folder, begun, lang, report, keep=bool(keep), stay=stay, as_json=as_json)
+
+
+def _play(
+    folder: Path,
+    begun: float,
+    lang: str,
+    report: Path,
+    *,
+    keep: bool,
+    stay: bool,
+    as_json: bool,
+) -> int:
+    from rich.console import Console
+
+    from experiments.demo import play
+    from experiments.outcome import Language, to_json
+    from experiments.report.page import render
+    from experiments.staging import stage
+    from experiments.terminal import Steps, show
+
+    language: Language = "zh" if lang == "zh" else "en"
+    talk = Console(stderr=True)
+    progress = Steps(talk, language)
+    with progress.step("build"):
+        staged = stage(folder, keep=keep)
+    outcome = play(staged, progress, language, stay=stay, begun=begun)
+    with progress.step("report"):
+        report.write_text(render(outcome, language), encoding="utf-8")
+        value = to_json(outcome)
+        text = json.dumps(value, ensure_ascii=False, indent=2)
+        report.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        show(outcome, language, Console())
+    talk.print(f"{report} · {report.with_suffix('.json')}", soft_wrap=True)
+    if stay:
+        talk.print("The federation is up. Try:", *(f"  {line}" for line in TRY), sep="\n")
+        talk.print("End it with: entrepot demo --stop")
+    if outcome.raw_rows_crossed:
+        click.echo(f"entrepot: {outcome.raw_rows_crossed} raw rows crossed a border", err=True)
+        return 30
+    return 0
