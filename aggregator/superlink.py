@@ -169,6 +169,16 @@ def give_grace(database: Path, seconds: float, now: datetime) -> None:
         )
 
 
+def compact(database: Path) -> None:
+    """The file is no larger than twice what it holds; deleted messages leave holes in it."""
+    if not database.exists():
+        return
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        if 2 * connection.execute("PRAGMA freelist_count").fetchone()[0] > pages:
+            connection.execute("VACUUM")
+
+
 def build_app(places: Places, host: str, port: int) -> Application:
     """The stock application with our bearer token and, innermost, the gate."""
     certificates = tuple(
@@ -263,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["FLWR_HOME"] = str(places.flower_home)
     logging.getLogger("flwr").setLevel(logging.WARNING)
     create_secrets(places)
+    compact(places.database)
     give_grace(places.database, options.grace, datetime.now(UTC))
     loop_factory = _config(places, _nothing, lifespan=False).get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:

@@ -17,6 +17,7 @@ from flwr.clientapp import ClientApp
 
 from clients.errors import ClientError
 
+Application = ClientApp
 _LOG = logging.getLogger(__name__)
 _RECORD = "envelope"
 _KEY = "bytes"

@@ -2,19 +2,16 @@
 
 It speaks the fleet API of the pinned Flower version and nothing else: it never fetches an app
 bundle, and it has no port of its own. Flower's own loop sleeps for seconds, ends the process when
-it is refused, and backs off for a minute; here every transport failure and every 5xx is tried
-again within two seconds for as long as the node lives, and a refusal is an error with a name.
+it is refused, and backs off for a minute; how this one waits is said in `clients.patience`.
 """
 
 import logging
 import os
-import random
 import ssl
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from federation.control.quiet import QUIET
 
@@ -60,37 +57,19 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 # ----------------------------------------------------------------------------------------------
 from clients.app import FOREIGN, REFUSED, pack, unpack
-from clients.errors import ClientError
+from clients.patience import (
+    NotRegisteredError,
+    Patience,
+    RunEndedError,
+    ServerRefusedError,
+    WrongCertificateError,
+)
 from secure_compute.primitives.node_keys import load_node_key
 
 _LOG = logging.getLogger(__name__)
-_FIRST_WAIT, _LONGEST_WAIT = 0.1, 2.0
 _OBJECTS_WITHIN = 120.0
 """Seconds a sender may take to finish uploading a message it has announced."""
 _PUSHES = 4
-R = TypeVar("R")
-
-
-class NotRegisteredError(ClientError):
-    """The server does not know this node's key; the aggregator has to register it."""
-
-
-class WrongCertificateError(ClientError):
-    """The server's certificate is not signed by the authority this node was given."""
-
-    exit_code = 2
-
-
-class RunEndedError(ClientError):
-    """The run a message belongs to is over; the message needs no answer."""
-
-
-class ServerRefusedError(ClientError):
-    """The server refused a call for another reason; its log says why."""
-
-
-class StoppedError(ClientError):
-    """The node was told to stop while it waited for the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +135,8 @@ class FleetClient:
         self._address = address
         self._heartbeat_seconds = heartbeat_seconds
         self._id_file = id_file
-        self._stop = stop
-        self._down = threading.Event()
         self._node = Node()
+        self._patience = Patience(stop, self._announce)
 
     def join(self) -> int:
         """The node is online at the server, under the number that is returned.
@@ -205,7 +183,9 @@ class FleetClient:
             NotRegisteredError: the node's key is not registered any more.
             StoppedError: the node was told to stop.
         """
-        response = self._call(self._client.PullMessages, PullMessagesRequest(node=self._node))
+        response = self._patience.call(
+            self._client.PullMessages, PullMessagesRequest(node=self._node)
+        )
         if not response.messages_list:
             return None
         return _claim(response.messages_list[0], response.message_object_trees[0])
@@ -233,7 +213,7 @@ class FleetClient:
 
     def _objects(self, claim: Claim, tree: ObjectTree) -> Any:
         fetch = make_pull_object_fn_protobuf(
-            lambda request: self._call(self._client.PullObject, request),
+            lambda request: self._patience.call(self._client.PullObject, request),
             self._node,
             claim.head.metadata.run_id,
         )
@@ -256,17 +236,17 @@ class FleetClient:
         """
         reply.metadata.__dict__["_message_id"] = reply.object_id
         with no_object_id_recompute():
-            tree = get_object_tree(reply)
-            objects = {name: item.deflate() for name, item in get_all_nested_objects(reply).items()}
+            tree, nested = get_object_tree(reply), get_all_nested_objects(reply)
+            objects = {name: item.deflate() for name, item in nested.items()}
             head = message_to_proto(remove_content_from_message(reply))
         request = PushMessagesRequest(
             node=self._node, messages_list=[head], message_object_trees=[tree]
         )
         for attempt in range(1, _PUSHES + 1):
-            session = self._call(self._client.PushMessages, request)
+            session = self._patience.call(self._client.PushMessages, request)
             wanted = set(session.objects_to_push)
             send = make_push_object_fn_protobuf(
-                lambda request: self._call(self._client.PushObject, request),
+                lambda request: self._patience.call(self._client.PushObject, request),
                 self._node,
                 reply.metadata.run_id,
                 session.session_id,
@@ -278,7 +258,7 @@ class FleetClient:
             except ObjectPushError as error:
                 if attempt == _PUSHES:
                     raise RunEndedError("The server does not take the reply any more.") from error
-                self._wait(0.2)
+                self._patience.wait(0.2)
             else:
                 return
 
@@ -291,18 +271,18 @@ class FleetClient:
         request = ConfirmMessageReceivedRequest(
             node=self._node, run_id=run_id, message_object_id=message_id
         )
-        self._call(self._client.ConfirmMessageReceived, request)
+        self._patience.call(self._client.ConfirmMessageReceived, request)
 
     def _activate(self, request: ActivateNodeRequest) -> int:
         refusals = 0
         while True:
             try:
-                return int(self._call(self._client.ActivateNode, request).node_id)
+                return int(self._patience.call(self._client.ActivateNode, request).node_id)
             except (ServerRefusedError, NotRegisteredError):
                 if refusals % 30 == 0:
                     _LOG.warning("Not admitted: is this node's key registered at the aggregator?")
                 refusals += 1
-                self._wait(1.0)
+                self._patience.wait(1.0)
 
     def _rejoin(self, node_id: int) -> bool:
         self._node = Node(node_id=node_id)
@@ -310,49 +290,13 @@ class FleetClient:
             node=self._node, heartbeat_interval=self._heartbeat_seconds
         )
         try:
-            return bool(self._call(self._client.SendNodeHeartbeat, request).success)
+            return bool(self._patience.call(self._client.SendNodeHeartbeat, request).success)
         except (NotRegisteredError, ServerRefusedError):
             return False  # registered anew, with another number
 
-    def _call(self, call: Callable[[Any], R], request: Any) -> R:
-        wait = _FIRST_WAIT
-        while True:
-            try:
-                response = call(request)
-            except httpx.HTTPStatusError as error:
-                status = error.response.status_code
-                if status == httpx.codes.UNAUTHORIZED:
-                    message = "The aggregator does not know this node's key; ask it to register it."
-                    raise NotRegisteredError(message) from error
-                if status == httpx.codes.FORBIDDEN:
-                    raise RunEndedError("The run is over.") from error
-                if status < httpx.codes.INTERNAL_SERVER_ERROR:
-                    message = f"The server refused a call with status {status}; see its log."
-                    raise ServerRefusedError(message) from error
-                self._went_down(f"status {status}")
-            except httpx.TransportError as error:
-                self._went_down(type(error).__name__)
-            else:
-                self._came_back()
-                return response
-            self._wait(wait * random.uniform(0.8, 1.2))  # noqa: S311 - jitter, not secrecy
-            wait = min(wait * 1.5, _LONGEST_WAIT)
-
-    def _went_down(self, why: str) -> None:
-        if not self._down.is_set():
-            self._down.set()
-            _LOG.warning("The server does not answer (%s); trying again until it does.", why)
-
-    def _came_back(self) -> None:
-        if self._down.is_set():
-            self._down.clear()
-            _LOG.warning("The server answers again.")
-            if self._node.node_id:
-                self.heartbeat()
-
-    def _wait(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise StoppedError("The node was told to stop.")
+    def _announce(self) -> None:
+        if self._node.node_id:
+            self.heartbeat()
 
     def _refuse_wrong_certificate(self) -> None:
         try:

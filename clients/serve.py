@@ -25,18 +25,11 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from flwr.clientapp import ClientApp
-
-from clients.app import NotAnEnvelopeError, answer, make_app, unpack
+from clients.app import Application, NotAnEnvelopeError, answer, make_app, unpack
 from clients.errors import ClientError
-from clients.fleet import (
-    Claim,
-    FleetClient,
-    RunEndedError,
-    ServerRefusedError,
-    StoppedError,
-)
+from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel, request_key
+from clients.patience import RunEndedError, ServerRefusedError, StoppedError
 from federation.control.captures import Capture
 
 _LOG = logging.getLogger(__name__)
@@ -121,7 +114,7 @@ class _Loop:
         self._claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
         self._free = threading.Semaphore(settings.workers)
 
-    def start(self, app: ClientApp) -> None:
+    def start(self, app: Application) -> None:
         """All threads run; none of them keeps the process alive."""
         tasks = [self._pull, self._beat, self._tidy]
         tasks += [partial(self._work, app)] * self._settings.workers
@@ -149,7 +142,7 @@ class _Loop:
         self.under_way.add(claim.message_id)
         self._claims.put(claim)
 
-    def _work(self, app: ClientApp) -> None:
+    def _work(self, app: Application) -> None:
         """Answers claims, one after the other."""
         while not self._stop.is_set():
             claim = self._claims.get()
@@ -161,7 +154,7 @@ class _Loop:
             self.under_way.discard(claim.message_id)
             self._free.release()
 
-    def _attend(self, app: ClientApp, claim: Claim) -> None:
+    def _attend(self, app: Application, claim: Claim) -> None:
         try:
             reply = answer(app, claim.message(self._fleet.payload(claim)))
         except NotAnEnvelopeError:

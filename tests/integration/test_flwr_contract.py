@@ -19,8 +19,8 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from aggregator.flower import only_chunk
 from aggregator.superlink import NEEDED_ON, give_grace
+from aggregator.tasklink import only_chunk
 
 
 def parameters(function: object) -> list[str]:

@@ -11,17 +11,22 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from flwr.proto.node_pb2 import Node
 
 from aggregator.control_api import ControlApi, ServerRefusedError
 from aggregator.exchange import Lost
 from aggregator.flower import FlowerExchange
 from aggregator.places import Places
+from clients.fleet import FleetClient
+from clients.patience import NotRegisteredError, WrongCertificateError
 from experiments.local_fleet import LocalFleet, wait_until
 from federation.control.captures import read_capture
 from policies.parties import PartyId
+from secure_compute.primitives.certificates import make_certificates
 from secure_compute.primitives.node_keys import create_node_key
 
 pytestmark = pytest.mark.slow
@@ -194,6 +199,42 @@ def test_a_taken_port_ends_the_server_with_one_sentence(fleet: LocalFleet, tmp_p
     assert server.returncode == 2
     assert server.stderr.strip().splitlines()[-1].startswith(f"Port {fleet.fleet_port} ")
     assert "Traceback" not in server.stderr
+
+
+def client(fleet: LocalFleet, party: PartyId, ca: bytes) -> FleetClient:
+    folder = fleet.node_folder(party)
+    address = f"127.0.0.1:{fleet.fleet_port}"
+    return FleetClient(address, ca, folder / "flower", 10.0, folder / "node_id", threading.Event())
+
+
+def test_a_server_with_a_strange_certificate_is_refused(fleet: LocalFleet) -> None:
+    strange = make_certificates(datetime.now(UTC)).ca
+    with pytest.raises(WrongCertificateError, match="certificate"):
+        client(fleet, A, strange).join()
+
+
+def test_a_node_cannot_speak_for_another(fleet: LocalFleet) -> None:
+    folder = fleet.node_folder(B)
+    number = (fleet.node_folder(A) / "node_id").read_text()
+    before = (folder / "node_id").read_text()
+    (folder / "node_id").write_text(number)
+    impostor = client(fleet, B, fleet.places.ca.read_bytes())
+    impostor._node = Node(node_id=int(number))
+    try:
+        with pytest.raises(NotRegisteredError):
+            impostor.pull()
+        assert not impostor.leave()
+    finally:
+        (folder / "node_id").write_text(before)
+
+
+def test_a_node_whose_key_was_withdrawn_ends_with_a_clear_error(fleet: LocalFleet) -> None:
+    fleet.control().unregister(int((fleet.node_folder(B) / "node_id").read_text()))
+    process = fleet.processes[B]
+    wait_until(lambda: process.poll() is not None)
+    assert process.returncode == 1
+    log = fleet.node_folder(B).parent.parent / f"{B}.log"
+    assert "does not know this node's key" in log.read_text().splitlines()[-1]
 
 
 def status(fleet: LocalFleet, port: int, path: str) -> int:
