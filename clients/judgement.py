@@ -25,7 +25,7 @@ from policies.budget.events import Event, Repeated, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import InsufficientBudgetError
-from policies.parties import Grade, Jurisdiction, Role
+from policies.parties import DATA_ROLES, Grade, Jurisdiction, Role
 from secure_compute.canonical import JSON
 
 MINIMUM_ORGANISATIONS: Final = 3
@@ -85,6 +85,7 @@ class Judge:
         """Permit and reserve, or refuse with every reason."""
         order = signed.order
         try:
+            self._require_cohort(order)
             contract, event = self._contract(order), self._event(order)
             decision = decide(self._request(order, contract, event), self.law)
             if isinstance(decision, Deny):
@@ -112,16 +113,29 @@ class Judge:
         """Agree to hold the key of a query.
 
         Raises:
-            RefusedWorkError: no query, expired, for other code, or too few stand in it.
+            RefusedWorkError: this node holds no keys; or no query, expired, for other code, or too
+                few that hold rows stand in it.
         """
+        if self.settings.role is not Role.KEYHOLDER:
+            raise RefusedWorkError("this node holds no keys; the roster says who does")
         order = signed.order
-        organisations = {self.roster.find(party).organisation for party in order.cohort}
+        cohort = [self.roster.find(party) for party in order.cohort]
+        organisations = {member.organisation for member in cohort}
         if order.kind != "query" or order.expires <= self.now():
             raise RefusedWorkError("a key is held for a query that has not expired")
         if order.code != code_digest():
             raise RefusedWorkError("the order was written for other code than is installed here")
+        if any(member.role not in DATA_ROLES for member in cohort):
+            raise RefusedWorkError("only parties that hold rows contribute to a sum")
         if len(organisations) < MINIMUM_ORGANISATIONS or order.minimum < MINIMUM_ORGANISATIONS:
             raise RefusedWorkError("a sum of fewer than three organisations is not opened")
+
+    def _require_cohort(self, order: WorkOrder) -> None:
+        # A party without rows could add what it knows, and count as an organisation.
+        if any(self.roster.find(party).role not in DATA_ROLES for party in order.cohort):
+            raise MisstatedOrderError("its cohort names a party that holds no rows")
+        if self.settings.party not in order.cohort:
+            raise MisstatedOrderError("its cohort does not name this node")
 
     def _contract(self, order: WorkOrder) -> DataContract:
         contract = self.contracts.get(order.contract)
@@ -181,7 +195,7 @@ class Judge:
             delta=order.delta,
             grouped=grouped,
             filtered=filtered,
-            aggregated=contract.grades(order.columns),
+            aggregated=contract.grades(_read(order, contract)),
             recipients=frozenset(self.roster.find(p).jurisdiction for p in order.recipients),
             aggregator=self.roster.find(self.settings.aggregator).jurisdiction,
             keyholder=self._keyholder(order),
@@ -197,6 +211,13 @@ class Judge:
             return None
         (keyholder,) = self.roster.with_role(Role.KEYHOLDER)
         return keyholder.jurisdiction
+
+
+def _read(order: WorkOrder, contract: DataContract) -> tuple[str, ...]:
+    """Return the columns that are read: a query's are checked against its plan, training's not."""
+    if order.kind == "query":
+        return order.columns
+    return tuple(column.name for column in contract.columns)
 
 
 def _shown(order: WorkOrder, contract: DataContract) -> tuple[frozenset[Grade], frozenset[Grade]]:
