@@ -53,6 +53,10 @@ def _reply(kind: Kind, body: Mapping[str, JSON] | None = None, **blobs: bytes) -
     return Reply(kind, body or {}, blobs)
 
 
+def _no_request(_: Envelope) -> Reply:
+    return _reply(Kind.FAILED, {"reason": "this node does not answer that kind"})
+
+
 class Node:
     """One partner's node; `answer` is all that the transport knows of it."""
 
@@ -82,15 +86,15 @@ class Node:
         letter = open_envelope(wire, self._roster, self._settings.party).envelope
         if self._roster.find(letter.sender).role is not Role.AGGREGATOR:
             raise RefusedWorkError(f"{letter.sender} is no aggregator; only one may ask for work")
+        step = self._steps().get(letter.kind, _no_request)
         try:
-            reply = self._steps()[letter.kind](letter)
-        except KeyError:
-            reply = _reply(Kind.FAILED, {"reason": "this node does not answer that kind"})
+            reply = step(letter)
         except (
             ClientError,
             FederationError,
             PolicyError,
             SecureComputeError,
+            LookupError,
             OSError,
             ValueError,
         ) as why:
