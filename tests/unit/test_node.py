@@ -1,0 +1,400 @@
+"""The node's shell: what it refuses, what it repeats, and what a kill can never undo."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from clients.errors import RefusedWorkError
+from clients.node import SCRUBBED
+from clients.outbox import Outbox
+from experiments.founding import AGGREGATOR
+from experiments.ordering import sign
+from federation.envelopes import Envelope, seal
+from federation.errors import (
+    FederationError,
+    MalformedMessageError,
+    MisdirectedMessageError,
+    UnknownPartyError,
+)
+from federation.messages import REPLIES, Kind
+from federation.orders import sign_order
+from policies.parties import PartyId
+from secure_compute.errors import BadSignatureError
+from tests.simulator import CN, EU, KEYHOLDER, UK, WAREHOUSES, killed, recipe
+
+EVENT = recipe().event()
+
+
+@pytest.fixture
+def accepted(simulation):
+    """An order that the warehouse in China accepted."""
+    order = simulation.training()
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    return order
+
+
+def assert_failed(reply):
+    assert reply.kind is Kind.FAILED
+    assert reply.body == {"reason": SCRUBBED}
+    assert not reply.blobs
+
+
+# -- who may ask, and what ------------------------------------------------------------------------
+
+
+def test_a_ping_is_answered(simulation):
+    assert simulation.ask(Kind.PING, CN, "").kind is Kind.PONG
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - set(REPLIES)))
+def test_a_reply_is_no_request(simulation, kind):
+    with simulation.nothing_happens(CN):
+        reply = simulation.ask(kind, CN, "")
+    assert reply.kind is Kind.FAILED
+    assert reply.body == {"reason": "this node does not answer that kind"}
+
+
+def test_a_kind_outside_the_union_is_no_message(simulation):
+    class Upload(str):
+        value = "rows.upload"
+
+    letter = Envelope(Upload("rows.upload"), AGGREGATOR, CN)
+    with simulation.nothing_happens(CN), pytest.raises(MalformedMessageError):
+        simulation.node(CN).answer(seal(letter, simulation.key(AGGREGATOR)))
+
+
+@pytest.mark.parametrize("sender", ["analyst", EU, KEYHOLDER])
+@pytest.mark.parametrize("kind", [Kind.PING, Kind.OFFER, Kind.TRAIN_ROUND, Kind.CLOSE])
+def test_nobody_but_the_aggregator_may_ask(simulation, accepted, sender, kind):
+    letter = Envelope(kind, PartyId(sender), CN, accepted.id)
+    with simulation.nothing_happens(CN), pytest.raises(RefusedWorkError):
+        simulation.node(CN).answer(seal(letter, simulation.key(PartyId(sender))))
+
+
+def test_a_letter_signed_by_another_is_not_the_aggregators(simulation, accepted):
+    letter = Envelope(Kind.CLOSE, AGGREGATOR, CN, accepted.id)
+    with simulation.nothing_happens(CN), pytest.raises(BadSignatureError):
+        simulation.node(CN).answer(seal(letter, simulation.key(EU)))
+
+
+def test_a_stranger_is_not_answered(simulation):
+    letter = Envelope(Kind.PING, PartyId("stranger"), CN)
+    with simulation.nothing_happens(CN), pytest.raises(UnknownPartyError):
+        simulation.node(CN).answer(seal(letter, simulation.key(EU)))
+
+
+def test_a_letter_for_another_node_is_not_answered(simulation, accepted):
+    letter = simulation.round(EU, accepted)
+    with simulation.nothing_happens(CN), pytest.raises(MisdirectedMessageError):
+        simulation.node(CN).answer(letter)
+
+
+def test_no_byte_of_a_letter_can_be_changed(simulation, accepted):
+    letter = simulation.round(CN, accepted)
+    node = simulation.node(CN)
+    with simulation.nothing_happens(CN):
+        for place in range(0, len(letter), 7):
+            altered = bytearray(letter)
+            altered[place] ^= 1
+            with pytest.raises((FederationError, BadSignatureError)):
+                node.answer(bytes(altered))
+
+
+# -- orders that are no orders --------------------------------------------------------------------
+
+
+def test_an_order_that_was_altered_is_refused(simulation):
+    order = simulation.training()
+    wire = sign(simulation.home, order)
+    altered = dataclasses.replace(order, epsilon="0.1")
+    forged = wire[:64] + sign_order(altered, simulation.key(simulation.home.analyst))[64:]
+    for blob, name in ((forged, altered), (wire[:-1], order), (b"", order), (b"x" * 200, order)):
+        with simulation.nothing_happens(CN):
+            assert_failed(simulation.offer(CN, name, blob))
+
+
+def test_an_order_under_another_name_is_refused(simulation):
+    order, other = simulation.training(), simulation.training()
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.offer(CN, order, sign(simulation.home, other)))
+
+
+@pytest.mark.parametrize("proposer", [EU, AGGREGATOR, KEYHOLDER])
+def test_an_order_by_somebody_who_is_no_analyst_is_refused(simulation, proposer):
+    order = dataclasses.replace(simulation.training(), proposer=proposer)
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.offer(CN, order, sign_order(order, simulation.key(proposer))))
+
+
+def test_an_order_of_another_federation_is_refused(simulation):
+    order = dataclasses.replace(simulation.training(), federation="elsewhere")
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.offer(CN, order))
+
+
+def test_an_order_that_was_never_accepted_is_not_worked_on(simulation):
+    order = simulation.training()
+    with simulation.nothing_happens(CN):
+        for kind in (Kind.TRAIN_ROUND, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN):
+            assert_failed(simulation.ask(kind, CN, order.id, weights=b"", public_key=b""))
+
+
+def test_a_refused_order_is_not_worked_on(simulation):
+    order = dataclasses.replace(simulation.training(), code="0" * 64)
+    with simulation.nothing_happens(CN):
+        assert simulation.offer(CN, order).kind is Kind.REFUSED
+        assert_failed(simulation.read(simulation.node(CN).answer(simulation.round(CN, order))))
+
+
+def test_a_round_beyond_the_reserved_ones_is_refused(simulation, accepted):
+    letter = simulation.round(CN, accepted, accepted.releases)
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.read(simulation.node(CN).answer(letter)))
+
+
+def test_an_order_for_one_kind_of_work_serves_no_other(simulation, accepted):
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, accepted.id, public_key=b""))
+
+
+def test_weights_of_another_model_are_not_trained_from(simulation, accepted):
+    reply = simulation.ask(Kind.TRAIN_ROUND, CN, accepted.id, weights=b"\0" * 16)
+    assert_failed(reply)
+    account = simulation.account(CN)
+    assert account is not None and account.releases == 0
+
+
+def test_what_goes_wrong_is_told_to_the_own_log_alone(simulation, accepted, caplog):
+    simulation.crash(CN, "compute", "update", "before")
+    secret = "retailer 0 3 sold 4711.5"
+
+    def broken(*_):
+        raise ValueError(secret)
+
+    simulation.node(CN)._compute.update = broken
+    letter = simulation.round(CN, accepted)
+    with caplog.at_level(logging.WARNING):
+        reply = simulation.node(CN).answer(letter)
+    assert_failed(simulation.read(reply))
+    assert secret.encode() not in reply
+    assert secret in caplog.text
+
+
+def test_a_missing_key_inside_the_work_is_no_unknown_kind(simulation, accepted, caplog):
+    def broken(*_):
+        raise KeyError("retailer 0 3")
+
+    simulation.node(CN)._compute.update = broken
+    with caplog.at_level(logging.WARNING):
+        reply = simulation.node(CN).answer(simulation.round(CN, accepted))
+    assert_failed(simulation.read(reply))
+    assert "retailer 0 3" in caplog.text
+
+
+# -- replays --------------------------------------------------------------------------------------
+
+
+def test_the_same_letter_gives_the_same_bytes_and_one_charge(simulation, accepted):
+    letter = simulation.round(CN, accepted)
+    first = simulation.node(CN).answer(letter)
+    assert simulation.read(first).kind is Kind.TRAIN_UPDATE
+    assert simulation.node(CN).answer(letter) == first
+    assert simulation.restart(CN).answer(letter) == first
+    account = simulation.account(CN)
+    assert account is not None and account.releases == 1
+
+
+def test_a_replay_after_the_end_costs_nothing(simulation, accepted):
+    letters = [simulation.round(CN, accepted, number) for number in range(3)]
+    replies = [simulation.node(CN).answer(letter) for letter in letters]
+    simulation.assert_charged(CN, EVENT, 3)
+    assert [simulation.node(CN).answer(letter) for letter in letters] == replies
+    assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
+    assert [simulation.restart(CN).answer(letter) for letter in letters] == replies
+    simulation.assert_charged(CN, EVENT, 3)
+    assert simulation.workshops[CN].rounds == []  # nothing was computed anew
+
+
+def test_the_same_round_from_other_weights_is_another_release(simulation, accepted):
+    first = simulation.node(CN).answer(simulation.round(CN, accepted))
+    replies = [
+        simulation.read(simulation.node(CN).answer(simulation.round(CN, accepted, scale=scale)))
+        for scale in (1, 2)
+    ]
+    assert [reply.kind for reply in replies] == [Kind.TRAIN_UPDATE] * 2
+    simulation.assert_charged(CN, EVENT, 3)
+    for letter in (simulation.round(CN, accepted, scale=3), simulation.round(CN, accepted, 1)):
+        for _ in range(2):  # also not when it is asked again
+            assert_failed(simulation.read(simulation.node(CN).answer(letter)))
+    simulation.assert_charged(CN, EVENT, 3)
+    assert simulation.node(CN).answer(simulation.round(CN, accepted)) == first
+
+
+def test_a_closed_order_releases_nothing_more(simulation, accepted):
+    first = simulation.node(CN).answer(simulation.round(CN, accepted))
+    assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
+    simulation.assert_charged(CN, EVENT, 1)
+    assert_failed(simulation.read(simulation.node(CN).answer(simulation.round(CN, accepted, 1))))
+    assert simulation.node(CN).answer(simulation.round(CN, accepted)) == first
+    simulation.assert_charged(CN, EVENT, 1)
+
+
+def test_closing_an_unknown_order_is_harmless(simulation):
+    with simulation.nothing_happens(CN):
+        assert simulation.ask(Kind.CLOSE, CN, "0" * 64).kind is Kind.CLOSED
+
+
+def test_the_law_is_asked_again_for_every_release(simulation, accepted):
+    first = simulation.node(CN).answer(simulation.round(CN, accepted))
+    simulation.later = 7200
+    assert_failed(simulation.read(simulation.node(CN).answer(simulation.round(CN, accepted, 1))))
+    account = simulation.account(CN)
+    assert account is not None and account.releases == 1
+    # What left already is the same bytes, not another release.
+    assert simulation.node(CN).answer(simulation.round(CN, accepted)) == first
+
+
+def test_an_order_is_offered_twice_and_reserved_once(simulation, accepted):
+    before = simulation.account(CN)
+    assert simulation.offer(CN, accepted).kind is Kind.ACCEPTED
+    assert simulation.account(CN) == before
+
+
+def test_noise_is_not_seeded_by_the_order(simulation):
+    """The seed is of the initial weights alone: equal orders, equal weights, other updates."""
+    updates = []
+    for _ in range(2):
+        order = simulation.training(seed=7, noise_multiplier=recipe().noise_multiplier)
+        assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+        updates.append(simulation.read(simulation.node(CN).answer(simulation.round(CN, order))))
+    assert updates[0].blobs["update"] != updates[1].blobs["update"]
+
+
+# -- kills ----------------------------------------------------------------------------------------
+
+KILLS = [
+    ("compute", "update", "after", False),
+    ("outbox", "keep", "before", False),
+    ("outbox", "keep", "after", True),
+    ("books", "settle", "before", True),
+    ("books", "settle", "after", True),
+    ("books", "close", "before", True),
+    ("books", "close", "after", True),
+]
+
+
+@pytest.mark.parametrize(("part", "step", "moment", "kept"), KILLS)
+def test_a_kill_never_costs_twice_nor_sends_other_bytes(simulation, part, step, moment, kept):
+    order = simulation.training(rounds=1)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    letter = simulation.round(CN, order)
+    simulation.crash(CN, part, step, moment)
+    assert killed(lambda: simulation.node(CN).answer(letter))
+    waiting = stored(simulation)
+    assert len(waiting) == (1 if kept else 0)
+
+    reply = simulation.restart(CN).answer(letter)
+    assert simulation.read(reply).kind is Kind.TRAIN_UPDATE
+    if kept:
+        assert waiting == [reply]
+        assert simulation.workshops[CN].rounds == []
+    assert stored(simulation) == [reply]
+    simulation.assert_charged(CN, EVENT, 1)
+
+
+@pytest.mark.parametrize(("part", "step"), [("books", "settle"), ("outbox", "keep")])
+def test_nothing_is_sent_that_could_not_be_written_down(simulation, accepted, part, step):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    node = simulation.node(CN)
+    setattr(getattr(node, f"_{part}"), step, full)
+    assert_failed(simulation.read(node.answer(simulation.round(CN, accepted))))
+    account = simulation.account(CN)
+    assert account is not None and account.releases == 0
+
+
+def test_a_reply_is_settled_before_it_is_returned(simulation, accepted):
+    """The order of the steps, seen from outside."""
+    seen = []
+    node = simulation.node(CN)
+    for part, step in (("compute", "update"), ("outbox", "keep"), ("books", "settle")):
+        owner = getattr(node, f"_{part}")
+
+        def spy(*arguments, real=getattr(owner, step), step=step):
+            seen.append(step)
+            return real(*arguments)
+
+        setattr(owner, step, spy)
+    node.answer(simulation.round(CN, accepted))
+    assert seen == ["update", "keep", "settle"]
+
+
+def stored(simulation):
+    """The replies in the outbox, as on disk."""
+    outbox = Outbox(simulation.home.node(CN) / "outbox.sqlite")
+    with outbox._open() as db:
+        return [bytes(row[0]) for row in db.execute("SELECT wire FROM replies")]
+
+
+# -- keyholding -----------------------------------------------------------------------------------
+
+
+def test_only_the_keyholder_makes_keys(simulation):
+    order = simulation.query(cohort=WAREHOUSES)
+    wire = sign(simulation.home, order)
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.ask(Kind.QUERY_KEYS, CN, order.id, order=wire))
+        assert simulation.node(CN)._outbox.accepted(order.id) is None
+    assert not (simulation.home.node(CN) / "keyring.sqlite").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"minimum": 2},
+        {"cohort": (CN, EU), "minimum": 2},
+        {"cohort": (CN, AGGREGATOR, PartyId("analyst"))},
+        {"code": "0" * 64},
+        {"expires": 1},
+    ],
+    ids=str,
+)
+def test_no_key_is_made_for_a_query_that_may_not_be_opened(simulation, changes):
+    order = dataclasses.replace(simulation.query(cohort=WAREHOUSES), **changes)
+    wire = sign(simulation.home, order)
+    assert_failed(simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire))
+    assert not (simulation.home.node(KEYHOLDER) / "keyring.sqlite").exists()
+
+
+def test_no_key_is_made_for_training(simulation):
+    order = simulation.training()
+    wire = sign(simulation.home, order)
+    assert_failed(simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire))
+
+
+def test_the_same_query_has_the_same_key_letter(simulation):
+    """Else a repeated request would be another release at every holder."""
+    order = simulation.query(cohort=WAREHOUSES)
+    letter = simulation.letter(
+        Kind.QUERY_KEYS, KEYHOLDER, order.id, order=sign(simulation.home, order)
+    )
+    first = simulation.node(KEYHOLDER).answer(letter)
+    assert simulation.read(first).kind is Kind.QUERY_PUBLIC_KEY
+    assert simulation.restart(KEYHOLDER).answer(letter) == first
+
+
+def test_a_key_of_somebody_else_is_not_encrypted_under(simulation):
+    order = simulation.query(cohort=WAREHOUSES)
+    ask = simulation.letter(
+        Kind.QUERY_KEYS, KEYHOLDER, order.id, order=sign(simulation.home, order)
+    )
+    offered = simulation.read(simulation.node(KEYHOLDER).answer(ask))
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    for sender, kind in ((UK, offered.kind), (KEYHOLDER, Kind.PONG)):
+        letter = seal(
+            dataclasses.replace(offered, sender=sender, kind=kind), simulation.key(sender)
+        )
+        with simulation.nothing_happens(CN):
+            assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, order.id, public_key=letter))
