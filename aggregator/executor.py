@@ -59,7 +59,7 @@ def run(folder: Path) -> None:
     def serve(exchange: FlowerExchange) -> None:
         Coordinator(settings, jobs, as_transport(exchange.exchange)).run(stop)
 
-    run_server_app(FlowerSettings(address, Places(folder), capture), serve)
+    run_server_app(FlowerSettings(address, Places(folder), capture), serve, stop)
 
 
 def main() -> None:

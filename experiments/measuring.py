@@ -35,6 +35,7 @@ from policies.parties import PartyId, Role
 from secure_compute.entropy import SystemEntropy
 
 Weights: TypeAlias = Mapping[str, Vector]
+UNITS_A_STEP: Final = 1200
 FRAUD_ROLES: Final = (Role.PAYMENT_PARTNER, Role.MERCHANT)
 
 
@@ -184,8 +185,12 @@ def _train(task: TrainingTask, rows: Mapping[str, UnitRows]) -> tuple[Weights, W
 
     recipe, spec = task.recipe, task.recipe.model
     start = spec.init(task.seed)
-    local = {party: fit(start, part, spec, recipe.loss) for party, part in rows.items()}
-    whole = fit(start, pooled(list(rows.values())), spec, recipe.loss)
+
+    def alone(units: UnitRows) -> Vector:
+        return fit(start, units, spec, recipe.loss, parts=max(1, len(units) // UNITS_A_STEP))
+
+    local = {party: alone(part) for party, part in rows.items()}
+    whole = alone(pooled(list(rows.values())))
     progress = Progress.start(recipe, task.seed)
     for round_ in range(recipe.rounds):
         updates = [plain_round(progress.weights, part, recipe, round_) for part in rows.values()]

@@ -51,18 +51,20 @@ def fit(
     steps: int = 400,
     learning_rate: float = 0.02,
     decay: float = 1e-3,
+    parts: int = 1,
 ) -> Vector:
-    """Return weights after `steps` of Adam over all rows at once, from `weights`.
+    """Return weights after `steps` of Adam, from `weights`.
 
-    This is what a party could do on its own, or somebody who had everybody's rows.
+    This is what a party could do on its own, or somebody who had everybody's rows. Each step
+    reads one of `parts` equal parts of the units, in turn.
     """
     torch.set_num_threads(1)
-    everything = np.arange(len(rows))
-    count = max(int(rows.present.sum()), 1)
+    count = max(int(rows.present.sum()) / parts, 1.0)
     current = weights.astype(np.float64)
     first, second = np.zeros_like(current), np.zeros_like(current)
     for step in range(1, steps + 1):
-        gradient = gradient_sum(model, current, rows, everything, loss) / count + decay * current
+        here = np.arange(step % parts, len(rows), parts)
+        gradient = gradient_sum(model, current, rows, here, loss) / count + decay * current
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient**2
         scale = np.sqrt(second / (1.0 - 0.999**step)) + 1e-8
