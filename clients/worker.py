@@ -26,6 +26,7 @@ from clients.settings import NodeSettings, load_settings
 from clients.tables import conform_table
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
+from policies.budget.account import scope_of
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
@@ -47,7 +48,8 @@ def build(settings: NodeSettings) -> Node:
         raise NodeSettingsError(
             f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
         )
-    for contract in contracts.values():
+    for name, contract in contracts.items():
+        scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
     books = Books(settings.folder / "books.sqlite")
     law = load_policy(settings.folder / "policy")

@@ -113,7 +113,10 @@ def play(
     with progress.step("captures"):
         frames = read_captures(home.folder)
         places = {str(member.party): str(member.jurisdiction) for member in home.roster().members}
-        traffic, found = crossings(frames, places), count_raw_rows(frames, home.truth / "canaries.json")
+        traffic, found = (
+            crossings(frames, places),
+            count_raw_rows(frames, home.truth / "canaries.json"),
+        )
     return Outcome(
         demand=_scored(demand, beside.demand),
         fraud=_scored(fraud, beside.fraud),
