@@ -6,11 +6,11 @@ they had already sent from their own outbox, so a repeated request costs no priv
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from aggregator.errors import AbandonedError, MalformedReplyError
-from aggregator.jobs import Job, Jobs
+from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.letters import Answer, Desk, Silence
 from aggregator.querying import opened_answer
 from aggregator.registry import save_model
@@ -18,6 +18,7 @@ from aggregator.settings import AggregatorSettings
 from aggregator.training import Training, absorb, begin, read_update, resume
 from federation.errors import FederationError
 from federation.messages import Kind
+from federation.models import Vector
 from federation.orders import WorkOrder, open_order
 from federation.tasks import TrainingTask
 from policies.disclosure import clear
@@ -73,7 +74,9 @@ class Coordinator:
         try:
             order = open_order(job.wire, self._desk.roster).order
             steps = {"train": self._train, "query": self._query}
-            self._jobs.end(job.id, "done", steps[order.kind](job, order))
+            result = steps[order.kind](job, order)
+            self._jobs.end(job.id, "done", result)
+            self._close(job, saw_it_through=result["parties"])
         except RefusedError as why:
             self._jobs.end(job.id, "refused", {"error": str(why), "refusals": why.refusals})
             self._close(job)
@@ -86,7 +89,7 @@ class Coordinator:
 
     # -- training ------------------------------------------------------------------------------
 
-    def _train(self, job: Job, order: WorkOrder) -> dict[str, object]:
+    def _train(self, job: Job, order: WorkOrder) -> dict[str, Any]:
         task = TrainingTask.from_json(order.parameters)
         state = self._resume(job, order, task)
         while not state.done:
@@ -107,13 +110,7 @@ class Coordinator:
     def _round(self, job: Job, state: Training) -> Training:
         requests = {party: {"weights": state.weights} for party in state.parties}
         answers = self._ask(Kind.TRAIN_ROUND, job.id, state.round, requests, ROUND_SECONDS)
-        updates = {
-            party: read_update(
-                answer.envelope.blobs.get("update", b""), state.recipe.model.dimension
-            )
-            for party, answer in answers.items()
-        }
-        after = absorb(state, updates)
+        after = absorb(state, self._updates(job, state.recipe.model.dimension, answers))
         self._jobs.commit_round(job.id, after.checkpoint())
         self._jobs.note(
             job.id,
@@ -125,11 +122,23 @@ class Coordinator:
         )
         return after
 
+    def _updates(
+        self, job: Job, dimension: int, answers: Mapping[PartyId, Answer]
+    ) -> dict[PartyId, Vector]:
+        """Return the updates that are usable; whoever sent another is as good as silent."""
+        updates: dict[PartyId, Vector] = {}
+        for party, answer in answers.items():
+            try:
+                updates[party] = read_update(answer.envelope.blobs.get("update", b""), dimension)
+            except MalformedReplyError as why:
+                self._jobs.note(job.id, stage="silence", party=party, reason=f"{party}: {why}")
+        return updates
+
     # -- queries -------------------------------------------------------------------------------
 
-    def _query(self, job: Job, order: WorkOrder) -> dict[str, object]:
+    def _query(self, job: Job, order: WorkOrder) -> dict[str, Any]:
         (keyholder,) = self._desk.roster.with_role(Role.KEYHOLDER)
-        willing = self._offer(job, order)
+        willing = self._willing(job, order)
         keys = self._ask(
             Kind.QUERY_KEYS, job.id, 0, {keyholder.party: {"order": job.wire}}, OFFER_SECONDS
         )
@@ -155,6 +164,14 @@ class Coordinator:
         letter = opened[keyholder.party].envelope
         released = opened_answer(order, letter, answers, self._organisations(tuple(answers)))
         return {"answer": released.result.to_json(), "parties": sorted(answers)}
+
+    def _willing(self, job: Job, order: WorkOrder) -> tuple[PartyId, ...]:
+        """Return the parties that accepted; after a crash they are not asked again."""
+        last = self._jobs.last_round(job.id)
+        if last is None:
+            last = Checkpoint(0, b"", b"", self._offer(job, order))
+            self._jobs.commit_round(job.id, last)
+        return last.parties
 
     def _organisations(self, parties: tuple[PartyId, ...]) -> int:
         return len({self._desk.roster.find(party).organisation for party in parties})
@@ -215,13 +232,17 @@ class Coordinator:
                 self._jobs.note(order, stage="silence", party=party, reason=why)
         return answers
 
-    def _close(self, job: Job) -> None:
-        """Tell every node of the cohort that nothing more will be asked."""
+    def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
+        """Tell the others of the cohort that nothing more will be asked."""
         try:
             cohort = open_order(job.wire, self._desk.roster).order.cohort
         except (FederationError, SecureComputeError):
             return
-        self._ask(Kind.CLOSE, job.id, 0, {party: {} for party in cohort}, CLOSE_SECONDS)
+        others: dict[PartyId, dict[str, bytes]] = {
+            party: {} for party in cohort if party not in saw_it_through
+        }
+        if others:
+            self._ask(Kind.CLOSE, job.id, 0, others, CLOSE_SECONDS)
 
 
 def as_transport(
