@@ -26,8 +26,8 @@ ESTABLISHED: Final = (
     PartyId("warehouse-eu"),
     PartyId("warehouse-us"),
 )
-NEWCOMER_AREAS: Final = ("LITTLE ROCK", "MILWAUKEE", "OKLAHOMA CITY", "ST. LOUIS", "WICHITA")
-"""Five market areas with six retailers, where demand moves a lot from week to week."""
+NEWCOMER_AREAS: Final = ("CHICAGO", "MILWAUKEE", "ST. LOUIS")
+"""Three neighbouring market areas with six retailers, where weeks differ a lot from each other."""
 
 CHEESE: Final = Path(__file__).parent / "data" / "cheese" / "cheese.parquet"
 _NAMES: Final = {

@@ -25,7 +25,7 @@ from clients.training.sampling import UnitRows
 Array = NDArray[np.float64]
 
 COLUMNS: Final = ("retailer", "week", "volume", "display", "price")
-_LARGEST_FEATURE: Final = 6.0
+_LARGEST_FEATURE: Final = 12.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,27 +178,27 @@ def _windows(ordered: pd.DataFrame, index: NDArray[np.int64], bounds: DemandBoun
 
 
 def _price(at: Windows) -> Array:
-    """Return the target week's log price relative to the weeks before; 1 is 20 %."""
+    """Return the target week's log price relative to the weeks before; 1 is 10 %."""
     prices = np.log(at.price)
-    relative: Array = 5.0 * (prices[:, -1] - prices[:, :-1].mean(1))
+    relative: Array = 10.0 * (prices[:, -1] - prices[:, :-1].mean(1))
     return relative
 
 
 def _display(at: Windows) -> Array:
-    """Return the target week's display relative to the weeks before; 1 is a fifth of the stores."""
-    relative: Array = 5.0 * (at.display[:, -1] - at.display[:, :-1].mean(1))
+    """Return the target week's display relative to the weeks before; 1 is a tenth of the stores."""
+    relative: Array = 10.0 * (at.display[:, -1] - at.display[:, :-1].mean(1))
     return relative
 
 
 def _volume_spread(at: Windows) -> Array:
     """Return the mean log volume relative to the log of the mean: 0 if steady, else below."""
     past = at.volume[:, :-1]
-    spread: Array = 5.0 * (np.log1p(past).mean(1) - np.log1p(past.mean(1)))
+    spread: Array = 10.0 * (np.log1p(past).mean(1) - np.log1p(past.mean(1)))
     return spread
 
 
 def _last_volume(at: Windows) -> Array:
     """Return the log volume of the week before, relative to the mean log volume."""
     past = np.log1p(at.volume[:, :-1])
-    relative: Array = 2.0 * (past[:, -1] - past.mean(1))
+    relative: Array = past[:, -1] - past.mean(1)
     return relative
