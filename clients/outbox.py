@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+from clients.errors import NodeSettingsError
+
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS replies (
@@ -18,12 +20,21 @@ CREATE TABLE IF NOT EXISTS replies (
 
 
 class Outbox:
-    """Accepted orders and the replies to them; safe for several threads and processes."""
+    """Accepted orders and the replies to them; safe for several threads and processes.
+
+    Raises:
+        NodeSettingsError: the file is no outbox.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with closing(self._open()) as db:
-            db.executescript(SCHEMA)
+        try:
+            with closing(self._open()) as db:
+                db.executescript(SCHEMA)
+        except sqlite3.DatabaseError as why:
+            raise NodeSettingsError(
+                f"{path.name} is not readable as an outbox; restore it, with the books beside it"
+            ) from why
 
     def accept(self, order: str, wire: bytes) -> None:
         """Remember that this node agreed to an order."""

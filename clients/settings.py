@@ -50,7 +50,7 @@ class NodeSettings:
     def contracts(self) -> dict[str, DataContract]:
         """Return the contracts this node offers, by name."""
         texts = sorted((self.folder / "contract").glob("*.toml"))
-        contracts = [load_contract(path.read_text(encoding="utf-8")) for path in texts]
+        contracts = [load_contract(read_text(path)) for path in texts]
         return {contract.name: contract for contract in contracts}
 
     def table(self, contract: DataContract) -> Path:
@@ -79,6 +79,8 @@ def load_settings(folder: Path) -> NodeSettings:
         raise NodeSettingsError(f"{path} lacks {why}") from why
     except (ValueError, LocalProtocolError) as why:
         raise NodeSettingsError(f"{path}: {why}") from why
+    except TypeError as why:
+        raise NodeSettingsError(f"{path}: a field has the wrong type; join again") from why
 
 
 def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
@@ -95,6 +97,18 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         pin=VerifyKey(value["pin"]),
         capture=bool(value.get("capture", False)),
     )
+
+
+def read_text(path: Path) -> str:
+    """Return the text that an operator wrote.
+
+    Raises:
+        NodeSettingsError: it is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as why:
+        raise NodeSettingsError(f"{path} is not UTF-8 text; write it again") from why
 
 
 def _read(path: Path) -> bytes:

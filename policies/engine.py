@@ -123,7 +123,7 @@ def load_law(policy_texts: Sequence[str], schema_text: str) -> Law:
         raise MalformedLawError(f"the policy does not parse: {_first_line(why)}") from why
     if not verdict.validation_passed:
         raise MalformedLawError(
-            f"the policy does not fit its schema: {_first_line(verdict.errors)}"
+            f"the policy does not fit its schema: {_first_line(verdict.errors[0].error)}"
         )
     reasons = _reasons(rules)
     parts = [*policy_texts, schema_text]
