@@ -208,7 +208,7 @@ class Mail:
             return "unreachable"
         try:
             reply = self.deliver(party, wire)
-        except Exception:  # what the Flower application makes of it: an error without a word
+        except Exception:  # noqa: BLE001  what the Flower application makes of it: an error without a word
             return "the node failed; its operator finds why in its log"
         self.said.append(Frame(party, reply, parse(reply)))
         if any(match.fits(letter) for match in self._late):
@@ -236,22 +236,31 @@ class Simulation:
         limits: Mapping[str, Mapping[str, str]] = LIMITS,
         seats: tuple[Seat, ...] = DEMO_SEATS,
     ) -> None:
-        shutil.copytree(_template(seats, json.dumps(limits)), folder)
+        self._template = _template(seats, json.dumps(limits))
+        self._orders = orders
+        shutil.copytree(self._template, folder, ignore=shutil.ignore_patterns("nodes"))
         self.home: Home = open_home(folder)
         self.roster = self.home.roster()
         self.later = 0.0
         self.mail = Mail(self.deliver)
         self.workshops: dict[PartyId, Workshop] = {}
         self._nodes: dict[PartyId, Node] = {}
-        for member in self.home.holders() if orders else ():
-            shutil.copy(orders(member.party), self.home.node(member.party) / "data")
 
     # -- processes -------------------------------------------------------------------------------
+
+    def folder(self, party: PartyId) -> Path:
+        """The folder of a node; it is laid down when first asked for."""
+        folder = self.home.node(party)
+        if not folder.exists():
+            shutil.copytree(self._template / "nodes" / party, folder)
+            if self._orders and (folder / "data" / "orders.parquet").exists():
+                shutil.copy(self._orders(party), folder / "data")
+        return folder
 
     def node(self, party: PartyId) -> Node:
         """The running node of a party."""
         if party not in self._nodes:
-            node = build(load_settings(self.home.node(party)))
+            node = build(load_settings(self.folder(party)))
             node._compute = self.workshops[party] = Workshop()  # type: ignore[assignment]
             node._judge = dataclasses.replace(node._judge, now=self.now)
             self._nodes[party] = node
@@ -342,7 +351,7 @@ class Simulation:
         folder = {
             AGGREGATOR: self.home.aggregator / "keys",
             self.home.analyst: self.home.folder / "people" / self.home.analyst,
-        }.get(party, self.home.node(party) / "keys")
+        }.get(party, self._template / "nodes" / party / "keys")
         return SigningKey((folder / "identity.key").read_bytes())
 
     def letter(
@@ -379,7 +388,7 @@ class Simulation:
 
     def books(self, party: PartyId) -> Books:
         """The node's books, as on disk."""
-        return Books(self.home.node(party) / "books.sqlite")
+        return Books(self.folder(party) / "books.sqlite")
 
     def account(self, party: PartyId, dataset: str = "demand") -> Statement | None:
         """The statement about a dataset, or None where nothing was ever reserved."""
@@ -402,7 +411,7 @@ class Simulation:
         node, before = self.node(party), self.books(party)
         held = (before.statement(), before.open_orders())
         rounds = list(self.workshops[party].rounds)
-        hidden = self.home.node(party) / "data"
+        hidden = self.folder(party) / "data"
         away = hidden.rename(hidden.with_name("away"))
         try:
             yield

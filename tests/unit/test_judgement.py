@@ -139,7 +139,7 @@ def test_a_query_that_says_it_reads_less_is_refused(simulation):
 
 def test_a_training_order_cannot_say_that_it_reads_nothing(simulation):
     """Which grades are read is the node's own finding, as far as training goes."""
-    path = simulation.home.node(CN) / "contract" / "demand.toml"
+    path = simulation.folder(CN) / "contract" / "demand.toml"
     secret = path.read_text(encoding="utf-8").replace('grade = "S2"', 'grade = "S4"', 1)
     path.write_text(secret, encoding="utf-8")
     order = changed(simulation.training(), columns=())
@@ -208,7 +208,7 @@ def test_a_refusal_is_the_same_whatever_the_rows_say(tmp_path):
     words = []
     for number, volume in enumerate((0.0, 1e5)):
         simulation = Simulation(tmp_path / str(number))
-        table = simulation.home.node(CN) / "data" / "demand.parquet"
+        table = simulation.folder(CN) / "data" / "demand.parquet"
         import pandas as pd
 
         pd.read_parquet(table).assign(volume=volume).to_parquet(table)

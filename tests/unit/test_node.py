@@ -322,7 +322,9 @@ def test_a_reply_is_settled_before_it_is_returned(simulation, accepted):
     for part, step in (("compute", "update"), ("outbox", "keep"), ("books", "settle")):
         owner = getattr(node, f"_{part}")
 
-        def spy(*arguments, real=getattr(owner, step), step=step):
+        real = getattr(owner, step)
+
+        def spy(*arguments, real=real, step=step):
             seen.append(step)
             return real(*arguments)
 
@@ -333,7 +335,7 @@ def test_a_reply_is_settled_before_it_is_returned(simulation, accepted):
 
 def stored(simulation):
     """The replies in the outbox, as on disk."""
-    outbox = Outbox(simulation.home.node(CN) / "outbox.sqlite")
+    outbox = Outbox(simulation.folder(CN) / "outbox.sqlite")
     with outbox._open() as db:
         return [bytes(row[0]) for row in db.execute("SELECT wire FROM replies")]
 
@@ -347,7 +349,7 @@ def test_only_the_keyholder_makes_keys(simulation):
     with simulation.nothing_happens(CN):
         assert_failed(simulation.ask(Kind.QUERY_KEYS, CN, order.id, order=wire))
         assert simulation.node(CN)._outbox.accepted(order.id) is None
-    assert not (simulation.home.node(CN) / "keyring.sqlite").exists()
+    assert not (simulation.folder(CN) / "keyring.sqlite").exists()
 
 
 @pytest.mark.parametrize(
@@ -365,7 +367,7 @@ def test_no_key_is_made_for_a_query_that_may_not_be_opened(simulation, changes):
     order = dataclasses.replace(simulation.query(cohort=WAREHOUSES), **changes)
     wire = sign(simulation.home, order)
     assert_failed(simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire))
-    assert not (simulation.home.node(KEYHOLDER) / "keyring.sqlite").exists()
+    assert not (simulation.folder(KEYHOLDER) / "keyring.sqlite").exists()
 
 
 def test_no_key_is_made_for_training(simulation):
