@@ -1,6 +1,8 @@
 """`entrepot demo`: a whole federation on this machine, in two minutes."""
 
 import json
+import shlex
+import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -40,6 +42,7 @@ def command(
 ) -> int:
     """Start an aggregator, eight nodes and a keyholder; train, ask, be refused, report."""
     begun = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: end the nodes first
     from experiments.home import choose_folder, open_home
     from experiments.running import is_running, stop_left
 
@@ -52,10 +55,17 @@ def command(
         from experiments.errors import UsageError
 
         raise UsageError(f"the federation in {folder} is up; end it with `entrepot demo --stop`")
+    named = keep or federation
+    where = f" --federation {shlex.quote(str(named))}" if named else ""
     with ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="entrepot-")))
-        return _play(folder, begun, lang, report, keep=bool(keep), stay=stay, as_json=as_json)
+        code = _play(folder, begun, lang, report, keep=bool(keep), stay=stay, as_json=as_json)
+    if stay:
+        commands = "".join(f"  {line}{where}\n" for line in TRY)
+        click.echo(f"The federation is up. Try:\n{commands}End it with:", err=True)
+        click.echo(f"  entrepot demo --stop{where}", err=True)
+    return code
 
 
 def _play(
@@ -92,9 +102,6 @@ def _play(
     else:
         show(outcome, language, Console())
     talk.print(f"{report} · {report.with_suffix('.json')}", soft_wrap=True)
-    if stay:
-        talk.print("The federation is up. Try:", *(f"  {line}" for line in TRY), sep="\n")
-        talk.print("End it with: entrepot demo --stop")
     if outcome.raw_rows_crossed:
         click.echo(f"entrepot: {outcome.raw_rows_crossed} raw rows crossed a border", err=True)
         return 30
