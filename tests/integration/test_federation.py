@@ -1,0 +1,223 @@
+"""A federation does its main jobs from order to answer: real nodes, real coordinator, real rows."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from aggregator.registry import load_model
+from clients.training.demand import DemandBounds, demand_rows, features_of
+from clients.training.fraud import FEATURES
+from experiments.ordering import Terms, sign, training_order
+from federation import plans
+from federation.envelopes import parse
+from federation.messages import Kind
+from federation.models import forward
+from federation.tasks import QueryTask, TrainingTask
+from policies.parties import PartyId
+from tests.simulator import (
+    CN,
+    EU,
+    KEYHOLDER,
+    UK,
+    US,
+    WAREHOUSES,
+    Simulation,
+    fraud_recipe,
+    killed,
+    recipe,
+)
+
+SHOPS = tuple(
+    PartyId(name) for name in ("payments-eu", "payments-cn", "merchant-uk", "merchant-br")
+)
+
+
+def test_training_makes_a_model_and_charges_its_price(simulation):
+    order = simulation.training()
+    job = simulation.run(order)
+    assert job.status == "done"
+    weights, card = load_model(Path(job.result["model"]))
+    assert weights.shape == (recipe().model.dimension,) and np.isfinite(weights).all()
+    assert (weights != recipe().model.init(1)).any()
+    assert (card["epsilon"], card["unit"]) == (order.epsilon, "commercial")
+    assert card["cohort"] == list(WAREHOUSES) and card["run"] == order.id
+    for party in WAREHOUSES:
+        simulation.assert_charged(party, recipe().event(), 3)
+        assert simulation.account(party).epsilon_spent == float(order.epsilon)
+        assert simulation.account(party, "orders") is None
+    rounds = [note["round"] for note in simulation.notes(order, "round")]
+    assert rounds == [1, 2, 3]
+
+
+def test_a_model_learns_what_every_warehouse_knows(tmp_path):
+    """With hardly any noise the weights move towards the plain least squares of all rows."""
+    assert len(features_of(3)) == recipe().model.layers[0]
+    limits = {name: {"epsilon": "1000000", "delta": "1e-6"} for name in ("orders", "demand")}
+    simulation = Simulation(tmp_path / "federation", limits=limits)
+    for party in WAREHOUSES:
+        path = simulation.folder(party) / "policy" / "node.cedar"
+        text = path.read_text(encoding="utf-8").replace('decimal("8.0")', 'decimal("999999.0")')
+        path.write_text(text, encoding="utf-8")
+    order = simulation.training(
+        noise_multiplier=Decimal("0.05"), rounds=3, steps=9, expected_units=56
+    )
+    job = simulation.run(order)
+    assert job.status == "done", job.result
+    learned, _ = load_model(Path(job.result["model"]))
+    assert loss(simulation, learned) < loss(simulation, np.zeros_like(learned))
+
+
+def loss(simulation, weights):
+    """The mean absolute error over the rows of all warehouses."""
+    errors = []
+    for party in WAREHOUSES:
+        table = pd.read_parquet(simulation.folder(party) / "data" / "demand.parquet")
+        rows = demand_rows(table, 3, DemandBounds(2e5, 0.01, 10.0))
+        errors.append(np.abs(forward(recipe().model, weights, rows.features) - rows.targets))
+    return np.concatenate(errors).mean()
+
+
+def test_fraud_is_trained_where_payments_and_orders_are(simulation):
+    task = TrainingTask("fraud", 3, 0, fraud_recipe())
+    order = training_order(simulation.home, task, Terms(purpose="fraud_prevention"))
+    assert order.cohort == SHOPS
+    job = simulation.run(order)
+    assert job.status == "done" and job.result["parties"] == list(SHOPS)
+    weights, _ = load_model(Path(job.result["model"]))
+    assert weights.shape == (len(FEATURES) + 1,)
+    for party in SHOPS:
+        simulation.assert_charged(party, task.recipe.event(), 2, "orders")
+
+
+def test_demand_is_not_trained_where_no_warehouse_is(simulation):
+    order = simulation.training(cohort=(*WAREHOUSES, *SHOPS))
+    job = simulation.run(order)
+    assert job.status == "done" and job.result["parties"] == list(WAREHOUSES)
+    (offered,) = simulation.notes(order, "offered")
+    assert {refusal["node"] for refusal in offered["refusals"]} == set(SHOPS)
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    """What each node summed up, before and after its noise; no node ever shows this."""
+    from clients import analytics, querying
+
+    seen = {"bounded": [], "noised": []}
+    evaluate, noisy = analytics.evaluate, querying.noisy_partial
+
+    def spy_evaluate(*args, **kwargs):
+        seen["bounded"].append(evaluate(*args, **kwargs))
+        return seen["bounded"][-1]
+
+    def spy_noisy(*args, **kwargs):
+        seen["noised"].append(noisy(*args, **kwargs))
+        return seen["noised"][-1]
+
+    monkeypatch.setattr(analytics, "evaluate", spy_evaluate)
+    monkeypatch.setattr(querying, "noisy_partial", spy_noisy)
+    return {name: lambda name=name: total(seen[name]) for name in seen}
+
+
+def total(partials):
+    return [sum(numbers) for numbers in zip(*(part.values for part in partials), strict=True)]
+
+
+def test_a_question_is_answered_within_its_error_and_opened_once(simulation, exact):
+    order = simulation.query(cohort=WAREHOUSES)
+    job = simulation.run(order)
+    assert job.status == "done", job.result
+    assert job.result["parties"] == sorted(WAREHOUSES)
+
+    (opened,) = simulation.mail.replies(Kind.QUERY_OPENED)
+    assert opened.sender == KEYHOLDER
+    assert list(opened.envelope.body["values"]) == exact["noised"]()  # the sum, to the last digit
+    assert opened.envelope.body["contributors"] == sorted(WAREHOUSES)
+    assert exact["noised"]() != exact["bounded"]()
+    offers = simulation.mail.sent(Kind.OFFER) + simulation.mail.sent(Kind.QUERY_KEYS)
+    assert {letter.blobs["order"] for letter in offers} == {sign(simulation.home, order)}
+    assert {letter.recipient for letter in offers} == {*WAREHOUSES, KEYHOLDER}
+
+    plan = QueryTask.from_json(order.parameters).plan
+    steps, size = exact["bounded"](), len(plans.cells(plan))
+    answer = job.result["answer"]
+    assert answer["labels"] == ["sum_amount", "count"] and len(answer["rows"]) == size
+    for place, row in enumerate(answer["rows"]):
+        money, count = row["cells"]
+        right = (steps[place] * Decimal(plan.child.clip("amount").step), steps[size + place])
+        for cell, value in zip((money, count), right, strict=True):
+            # 3 times the 95 % interval: wrong once in a hundred million draws
+            assert abs(Decimal(cell["value"]) - value) <= 3 * Decimal(cell["error"])
+    for party in WAREHOUSES:
+        account = simulation.account(party, "orders")
+        assert (account.releases, account.epsilon_pending) == (1, 0)
+        assert account.epsilon_spent == float(order.epsilon)
+
+
+def test_the_keyholder_opens_one_list_and_no_other(simulation):
+    order = simulation.query(cohort=WAREHOUSES)
+    assert simulation.run(order).status == "done"
+    (letter,) = simulation.mail.sent(Kind.QUERY_OPEN)
+    (first,) = simulation.mail.replies(Kind.QUERY_OPENED)
+    ask = next(wire for wire in simulation.mail.letters if parse(wire) == letter)
+    assert simulation.restart(KEYHOLDER).answer(ask) == first.wire
+    fewer = {party: letter.blobs[party] for party in (CN, EU, UK)}
+    for parts in (fewer, {**fewer, "extra": fewer[CN]}, {CN: fewer[CN]}, {}):
+        assert simulation.ask(Kind.QUERY_OPEN, KEYHOLDER, order.id, **parts).kind is Kind.FAILED
+
+
+def test_nobody_decrypts_but_the_keyholder(simulation):
+    """Neither aggregator nor asker nor holder has a secret of the query on its disk."""
+    order = simulation.query(cohort=(CN, EU, UK))
+    simulation.put(order)
+    simulation.mail.kill(Kind.QUERY_OPEN, "before")
+    assert killed(simulation.work)
+    secrets = {path.parent.parent.name for path in simulation.home.folder.rglob("keyring.d/*")}
+    assert secrets == {KEYHOLDER}
+    simulation.work()
+    assert simulation.job(order).status == "done"
+    assert not list(simulation.home.folder.rglob("keyring.d/*"))
+
+
+def test_a_question_goes_on_without_one_party_and_names_who_stands_behind_it(simulation):
+    simulation.mail.drop(Kind.QUERY_PARTIAL, US)
+    order = simulation.query(cohort=WAREHOUSES)
+    job = simulation.run(order)
+    assert job.status == "done" and job.result["parties"] == [CN, EU, UK]
+    assert job.result["answer"]["contributors"] == 3
+    account = simulation.account(US, "orders")
+    assert (account.releases, account.epsilon_pending) == (0, 0)
+
+
+def test_a_question_with_too_few_answers_is_abandoned_unopened(simulation):
+    for party in (UK, US):
+        simulation.mail.delay(Kind.QUERY_PARTIAL, party)
+    job = simulation.run(simulation.query(cohort=WAREHOUSES))
+    assert job.status == "abandoned" and "2 of at least 3" in job.result["error"]
+    assert not simulation.mail.sent(Kind.QUERY_OPEN)
+    for party in WAREHOUSES:  # what left is charged, also where it came too late
+        assert simulation.account(party, "orders").releases == 1
+
+
+def test_a_question_without_its_keyholder_is_abandoned_unspent(simulation):
+    simulation.mail.drop(Kind.QUERY_KEYS)
+    job = simulation.run(simulation.query(cohort=WAREHOUSES))
+    assert job.status == "abandoned" and KEYHOLDER in job.result["error"]
+    for party in WAREHOUSES:
+        account = simulation.account(party, "orders")
+        assert (account.releases, account.epsilon_pending) == (0, 0)
+
+
+def test_an_altered_part_of_a_sum_is_not_opened(simulation):
+    """The keyholder checks each holder's own seal; what the aggregator passes on is not enough."""
+    order = simulation.query(cohort=(CN, EU, UK))
+    simulation.put(order)
+    simulation.mail.kill(Kind.QUERY_OPEN, "before")
+    assert killed(simulation.work)
+    parts = {frame.sender: frame.wire for frame in simulation.mail.replies(Kind.QUERY_CIPHERTEXT)}
+    for bad in (parts[CN][:-1] + b"\0", parts[EU], b""):
+        reply = simulation.ask(Kind.QUERY_OPEN, KEYHOLDER, order.id, **{**parts, CN: bad})
+        assert reply.kind is Kind.FAILED
+    assert simulation.ask(Kind.QUERY_OPEN, KEYHOLDER, order.id, **parts).kind is Kind.QUERY_OPENED
