@@ -22,12 +22,16 @@ NOISELESS: Final = Decimal("1e-9")
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """Which data a simulation runs on."""
+    """Which data a simulation runs on.
+
+    parties: how the rows are divided, such as `warehouses`, or `apart` for a party per retailer.
+    """
 
     name: str
     size: str
     seed: int
     heterogeneity: float
+    parties: str
 
 
 @dataclass(frozen=True, slots=True)
