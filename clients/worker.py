@@ -8,6 +8,7 @@ made. Whatever goes wrong later is this process's end and its supervisor's next 
 
 import argparse
 import logging
+import ssl
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ from policies.budget.account import scope_of
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
+from secure_compute.primitives.node_keys import load_node_key
 
 UNREACHABLE = 20
 USAGE = 2
@@ -42,6 +44,7 @@ def build(settings: NodeSettings) -> Node:
         NodeSettingsError: a file is missing or unreadable.
         PolicyError: a contract or the policy is malformed, or a table is not what it promises.
         FederationError: the roster is not the federation's.
+        LocalProtocolError: the key for the transport is missing or is no such key.
     """
     roster, contracts = settings.roster(), settings.contracts()
     if roster.find(settings.party).identity != settings.identity.verify_key:
@@ -51,6 +54,7 @@ def build(settings: NodeSettings) -> Node:
     for name, contract in contracts.items():
         scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
+    _require_transport(settings)
     books = Books(settings.folder / "books.sqlite")
     law = load_policy(settings.folder / "policy")
     return Node(
@@ -63,6 +67,16 @@ def build(settings: NodeSettings) -> Node:
         Keyholding(settings),
         SystemEntropy(),
     )
+
+
+def _require_transport(settings: NodeSettings) -> None:
+    load_node_key(settings.folder / "keys" / "flower")
+    try:
+        ssl.create_default_context(cafile=settings.ca)
+    except OSError as why:  # an SSLError is one too
+        raise NodeSettingsError(
+            f"{settings.ca} is missing or holds no certificate; ask the aggregator for its ca.crt"
+        ) from why
 
 
 def run(folder: Path) -> int:

@@ -44,7 +44,7 @@ def load_node_key(path: Path) -> EllipticCurvePrivateKey:
     try:
         key = load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError) as error:
-        message = f"{path} is not a readable node key; create one with `entrepot node join`."
+        message = f"{path} is missing or no node key; restore the one that was enrolled."
         raise LocalProtocolError(message) from error
     if not isinstance(key, EllipticCurvePrivateKey):
         message = f"{path} is not an ECDSA key; Flower accepts only NIST curves."
