@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -43,7 +44,12 @@ def show_explanation(value: dict[str, Any]) -> None:
 
 def show_budgets(rows: list[dict[str, Any]]) -> None:
     """Print the accounts of every node."""
-    table = Table("node", "dataset", "protects", "ε spent", "pending", "limit", "left", "δ")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("node", no_wrap=True)
+    table.add_column("dataset")
+    table.add_column("protects")
+    for name in ("ε spent", "pending", "limit", "left", "δ"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["node"],
