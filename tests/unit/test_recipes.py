@@ -1,0 +1,120 @@
+"""Models and recipes have one spelling, and refuse what has no price."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from federation.errors import MalformedOrderError
+from federation.models import ModelSpec, forward
+from federation.recipes import Progress, Recipe
+from secure_compute import canonical
+
+RECIPE = Recipe(
+    model=ModelSpec((4, 8, 1), "tanh"),
+    loss="huber",
+    rounds=8,
+    steps=10,
+    sampling_rate=Decimal("0.25"),
+    clip=Decimal("1.5"),
+    noise_multiplier=Decimal("2.345"),
+    grid=65536,
+    learning_rate=Decimal("0.12"),
+    expected_units=270,
+    rows_per_unit=1,
+    server_momentum=Decimal("0.5"),
+    window=5,
+)
+
+
+def test_a_recipe_comes_back_from_its_canonical_bytes():
+    wire = canonical.encode(RECIPE.to_json())
+    assert Recipe.from_json(canonical.decode(wire)) == RECIPE
+    assert canonical.encode(Recipe.from_json(canonical.decode(wire)).to_json()) == wire
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("clip", "1.50"),
+        ("clip", 1.5),
+        ("clip", "1e0"),
+        ("clip", "NaN"),
+        ("clip", "0"),
+        ("noise_multiplier", "0"),
+        ("noise_multiplier", "-1"),
+        ("sampling_rate", "1.1"),
+        ("server_momentum", "1"),
+        ("steps", "10"),
+        ("steps", True),
+        ("steps", 0),
+        ("grid", 2**33),
+        ("window", 1),
+        ("loss", "hinge"),
+        ("model", "linear"),
+        ("v", 2),
+        ("seed", 1),
+    ],
+)
+def test_another_spelling_or_an_impossible_value_is_refused(field, value):
+    with pytest.raises(MalformedOrderError):
+        Recipe.from_json(RECIPE.to_json() | {field: value})
+
+
+def test_a_missing_field_is_refused():
+    for field in RECIPE.to_json():
+        value = {name: part for name, part in RECIPE.to_json().items() if name != field}
+        with pytest.raises(MalformedOrderError):
+            Recipe.from_json(value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers": [4, 2]},
+        {"layers": [1]},
+        {"layers": [0, 1]},
+        {"layers": [4.0, 1]},
+        {"layers": "41"},
+        {"layers": [10**6, 10**3, 1]},
+        {"activation": "sin"},
+        {"model": "tree"},
+        {"v": 0},
+        {"extra": 1},
+    ],
+)
+def test_a_model_of_another_form_is_refused(change):
+    with pytest.raises(MalformedOrderError):
+        ModelSpec.from_json(RECIPE.model.to_json() | change)
+
+
+def test_noise_grows_with_clip_grid_and_dimension():
+    assert RECIPE.noise_scale >= float(RECIPE.noise_multiplier) * RECIPE.sensitivity
+    assert RECIPE.sensitivity > RECIPE.grid * RECIPE.clip
+    wider = replace(RECIPE, model=ModelSpec((4, 800, 1)))
+    assert wider.sensitivity > RECIPE.sensitivity
+    assert replace(RECIPE, clip=Decimal(3)).noise_scale > RECIPE.noise_scale
+    assert RECIPE.divisor == pytest.approx(67.5)
+
+
+def test_fresh_weights_depend_on_the_seed_alone_and_predict_zero():
+    model = RECIPE.model
+    assert np.array_equal(model.init(3), model.init(3))
+    assert not np.array_equal(model.init(3), model.init(4))
+    features = np.random.default_rng(0).normal(size=(6, 4))
+    assert not forward(model, model.init(3), features).any()
+
+
+def test_weights_of_another_model_are_refused():
+    with pytest.raises(MalformedOrderError, match="version"):
+        RECIPE.model.split(np.zeros(3))
+
+
+def test_every_node_counts_the_same_and_momentum_carries_on():
+    start = Progress.start(RECIPE, 1)
+    ones = np.ones(RECIPE.model.dimension, np.float32)
+    first = start.advance(RECIPE, [ones, 3 * ones])
+    second = first.advance(RECIPE, [0 * ones, 0 * ones])
+    assert np.allclose(first.weights - start.weights, 2.0)
+    assert np.allclose(second.weights - first.weights, 1.0)
