@@ -126,7 +126,7 @@ class Workshop:
         except Exception as why:
             raise ComputeError(f"{type(why).__name__}: {why}") from why
 
-    def stop(self) -> None:
+    def stop(self, order: str = "") -> None:
         self.stopped += 1
 
 
@@ -406,17 +406,23 @@ class Simulation:
         assert account.epsilon_spent == (price(event, releases) if releases else 0)
 
     @contextmanager
-    def nothing_happens(self, party: PartyId) -> Iterator[None]:
-        """Nothing is read, reserved or charged at the node within the block; no row lies there."""
-        node, before = self.node(party), self.books(party)
-        held = (before.statement(), before.open_orders())
-        rounds = list(self.workshops[party].rounds)
-        hidden = self.folder(party) / "data"
-        away = hidden.rename(hidden.with_name("away"))
+    def without_rows(self, party: PartyId) -> Iterator[None]:
+        """The running node has no rows within the block: whatever it says is said without them."""
+        self.node(party)
+        data = self.folder(party) / "data"
+        away = data.rename(data.with_name("away"))
         try:
             yield
         finally:
-            away.rename(hidden)
+            away.rename(data)
+
+    @contextmanager
+    def nothing_happens(self, party: PartyId) -> Iterator[None]:
+        """Nothing is trained on, reserved or charged at the node within the block."""
+        node, before = self.node(party), self.books(party)
+        held = (before.statement(), before.open_orders())
+        rounds = list(self.workshops[party].rounds)
+        yield
         after = self.books(party)
         assert (after.statement(), after.open_orders()) == held
         assert self.workshops[party].rounds == rounds

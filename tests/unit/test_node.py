@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from clients.errors import RefusedWorkError
+from clients.keyring import Keyring
 from clients.node import SCRUBBED
 from clients.outbox import Outbox
 from experiments.founding import AGGREGATOR
@@ -231,6 +232,36 @@ def test_the_same_round_from_other_weights_is_another_release(simulation, accept
     assert simulation.node(CN).answer(simulation.round(CN, accepted)) == first
 
 
+def test_fresh_noise_is_not_free_when_the_bytes_of_a_release_are_gone(simulation, accepted):
+    letter = simulation.round(CN, accepted)
+    simulation.node(CN).answer(letter)
+    for path in simulation.folder(CN).glob("outbox.sqlite*"):
+        path.unlink()
+    simulation.restart(CN)
+    assert simulation.offer(CN, accepted).kind is Kind.ACCEPTED
+    assert_failed(simulation.read(simulation.node(CN).answer(letter)))
+    assert simulation.account(CN).releases == 1
+
+
+def test_what_nobody_closed_is_given_back_once_it_expired(simulation, accepted):
+    simulation.node(CN).answer(simulation.round(CN, accepted))
+    assert simulation.account(CN).epsilon_pending > 0
+    simulation.restart(CN).close_expired(starting=True)
+    assert simulation.account(CN).epsilon_pending > 0  # it may still go on
+    simulation.later += accepted.expires - accepted.created + 60
+    simulation.restart(CN).close_expired(starting=True)
+    simulation.assert_charged(CN, EVENT, 1)
+
+
+def test_what_a_crash_cut_off_before_it_was_accepted_is_given_back(simulation):
+    order = simulation.training()
+    simulation.crash(CN, "outbox", "accept", "before")
+    assert killed(lambda: simulation.offer(CN, order))
+    assert simulation.account(CN).epsilon_pending > 0
+    simulation.restart(CN).close_expired(starting=True)
+    assert simulation.account(CN).epsilon_pending == 0
+
+
 def test_a_closed_order_releases_nothing_more(simulation, accepted):
     first = simulation.node(CN).answer(simulation.round(CN, accepted))
     assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
@@ -400,3 +431,15 @@ def test_a_key_of_somebody_else_is_not_encrypted_under(simulation):
         )
         with simulation.nothing_happens(CN):
             assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, order.id, public_key=letter))
+
+
+def test_a_holder_that_offers_a_key_of_its_own_gets_no_sum(simulation, tmp_path):
+    """Its offer is sound in itself: for this query, signed by the one it names."""
+    order = simulation.query(cohort=WAREHOUSES)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    own = Keyring(tmp_path / "own.sqlite").offer(order.id, UK, simulation.key(UK).sign)
+    parts = {"statement": own.statement, "signature": own.signature, "public_key": own.public}
+    offered = Envelope(Kind.QUERY_PUBLIC_KEY, UK, AGGREGATOR, order.id, 0, {}, parts)
+    letter = seal(offered, simulation.key(UK))
+    with simulation.nothing_happens(CN):
+        assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, order.id, public_key=letter))
