@@ -146,6 +146,12 @@ class Books:
             connection.execute("INSERT INTO settlements VALUES (?, ?)", pair)
             return True
 
+    def is_settled(self, order_id: str, release_key: str) -> bool:
+        """Return whether the release `release_key` was charged, and so may have left."""
+        with closing(self._connect()) as connection:
+            pair = (order_id, release_key)
+            return _exists(connection, "settlements WHERE order_id = ? AND release_key = ?", pair)
+
     def close(self, order_id: str) -> None:
         """End the order: what never left is given back, what left stays spent.
 

@@ -17,13 +17,18 @@ from clients.training.jobs import TrainJob
 
 log = logging.getLogger(__name__)
 
+PATIENCE_SECONDS = 600.0
+"""A round that takes longer than this is not worked on any more."""
+
 
 class Compute:
     """Runs training jobs in a child, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = PATIENCE_SECONDS) -> None:
         self._lock = threading.Lock()
         self._child: tuple[SpawnProcess, Connection[Any, Any]] | None = None
+        self._order = ""
+        self._patience = patience
 
     def warm(self, job: TrainJob) -> None:
         """Start the child and let it load what `job` will need, without waiting."""
@@ -37,10 +42,11 @@ class Compute:
         """
         return self._ask((job, round_, weights))
 
-    def stop(self) -> None:
-        """End the child, if there is one."""
-        with self._lock:
-            self._end()
+    def stop(self, order: str) -> None:
+        """End the child if it works on `order`, even in the middle of a round."""
+        child = self._child
+        if child is not None and self._order == order:
+            child[0].kill()  # whoever waits for it reads the end of its pipe
 
     def _warm(self, job: TrainJob) -> None:
         try:
@@ -50,22 +56,30 @@ class Compute:
 
     def _ask(self, request: tuple[TrainJob, int, bytes | None]) -> bytes:
         with self._lock:
-            _, pipe = self._child = self._child or _start()
+            self._order = request[0].order
+            _, pipe = self._child = self._alive() or _start()
             try:
                 pipe.send(request)
+                if not pipe.poll(self._patience):
+                    raise EOFError
                 done, result = pipe.recv()
             except (EOFError, OSError) as why:
                 self._end()
-                raise ComputeError("the training process ended unexpectedly") from why
+                raise ComputeError("the training process ended, or took far too long") from why
             if not done:
                 raise ComputeError(result.decode())
             return bytes(result)
+
+    def _alive(self) -> "tuple[SpawnProcess, Connection[Any, Any]] | None":
+        if self._child is not None and not self._child[0].is_alive():
+            self._end()
+        return self._child
 
     def _end(self) -> None:
         if self._child is not None:
             process, pipe = self._child
             pipe.close()
-            process.terminate()
+            process.kill()
             process.join()
             self._child = None
 

@@ -6,6 +6,7 @@ policy, its books and the clock.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
 from clients.books import Books, Reservation
@@ -15,21 +16,28 @@ from clients.settings import NodeSettings
 from federation import plans
 from federation.errors import FederationError
 from federation.membership import Roster
+from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
 from federation.tasks import QueryTask, TrainingTask
 from policies.budget import accountant
 from policies.budget.account import scope_of
-from policies.budget.events import Event, Repeated, to_json
+from policies.budget.events import Event, Repeated, spell, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
-from policies.errors import InsufficientBudgetError
-from policies.parties import DATA_ROLES, Grade, Jurisdiction, Role
+from policies.errors import InsufficientBudgetError, PolicyError
+from policies.parties import DATA_ROLES, Grade, Jurisdiction, PartyId, Role
 from secure_compute.canonical import JSON
 
 MINIMUM_ORGANISATIONS: Final = 3
 """Fewest organisations behind anything that is opened."""
+
+LONGEST_SECONDS: Final = 7 * 24 * 3600
+"""An open order holds its price set aside; it may not do so for ever."""
+
+CLOCK_SECONDS: Final = 300
+"""How far another party's clock may be ahead of this node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Judge:
         order = signed.order
         try:
             self._require_cohort(order)
+            self._require_dates(order)
             contract, event = self._contract(order), self._event(order)
             decision = decide(self._request(order, contract, event), self.law)
             if isinstance(decision, Deny):
@@ -94,7 +103,7 @@ class Judge:
             reservation = self.books.reserve(scope, order.id, event, order.releases)
         except InsufficientBudgetError as why:
             return Refusal("budget", (_poor(why),))
-        except (MisstatedOrderError, FederationError) as why:
+        except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (_misstated(why),))
         return Agreed(decision, reservation, contract)
 
@@ -109,6 +118,10 @@ class Judge:
             raise RefusedWorkError(f"no longer permitted: {verdict.summary}")
         return verdict
 
+    def is_expired(self, signed: SignedOrder) -> bool:
+        """Return whether the order's time is over."""
+        return signed.order.expires <= self.now()
+
     def as_keyholder(self, signed: SignedOrder) -> None:
         """Agree to hold the key of a query.
 
@@ -121,7 +134,7 @@ class Judge:
         order = signed.order
         cohort = [self.roster.find(party) for party in order.cohort]
         organisations = {member.organisation for member in cohort}
-        if order.kind != "query" or order.expires <= self.now():
+        if order.kind != "query" or self.is_expired(signed):
             raise RefusedWorkError("a key is held for a query that has not expired")
         if order.code != code_digest():
             raise RefusedWorkError("the order was written for other code than is installed here")
@@ -132,10 +145,19 @@ class Judge:
 
     def _require_cohort(self, order: WorkOrder) -> None:
         # A party without rows could add what it knows, and count as an organisation.
-        if any(self.roster.find(party).role not in DATA_ROLES for party in order.cohort):
+        holders = OFFERED_BY.get(order.contract, ())
+        if any(self.roster.find(party).role not in holders for party in order.cohort):
             raise MisstatedOrderError("its cohort names a party that holds no rows")
         if self.settings.party not in order.cohort:
             raise MisstatedOrderError("its cohort does not name this node")
+
+    def _require_dates(self, order: WorkOrder) -> None:
+        if order.created > self.now() + CLOCK_SECONDS:
+            raise MisstatedOrderError("it was written in the future; see both sides' clocks")
+        if order.expires - order.created > LONGEST_SECONDS:
+            raise MisstatedOrderError("it would hold its price set aside for more than a week")
+        if not order.recipients:
+            raise MisstatedOrderError("it names nobody who will know the result")
 
     def _contract(self, order: WorkOrder) -> DataContract:
         contract = self.contracts.get(order.contract)
@@ -179,6 +201,8 @@ class Judge:
         proposer = self.roster.find(order.proposer)
         whole = Repeated(event, order.releases)
         epsilon = accountant.epsilon([whole], float(contract.limit.delta))
+        if order.epsilon != spell(Decimal(repr(epsilon))):
+            raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
         grouped, filtered = _shown(order, contract)
         return Request(
             action=order.kind,
@@ -196,7 +220,7 @@ class Judge:
             grouped=grouped,
             filtered=filtered,
             aggregated=contract.grades(_read(order, contract)),
-            recipients=frozenset(self.roster.find(p).jurisdiction for p in order.recipients),
+            recipients=frozenset(self.roster.find(p).jurisdiction for p in _informed(order)),
             aggregator=self.roster.find(self.settings.aggregator).jurisdiction,
             keyholder=self._keyholder(order),
             cohort=len({self.roster.find(party).organisation for party in order.cohort}),
@@ -218,6 +242,12 @@ def _read(order: WorkOrder, contract: DataContract) -> tuple[str, ...]:
     if order.kind == "query":
         return order.columns
     return tuple(column.name for column in contract.columns)
+
+
+def _informed(order: WorkOrder) -> set[PartyId]:
+    """Return everybody who will know the result; a trained model goes to its whole cohort."""
+    trained = order.cohort if order.kind == "train" else ()
+    return {*order.recipients, order.proposer, *trained}
 
 
 def _shown(order: WorkOrder, contract: DataContract) -> tuple[frozenset[Grade], frozenset[Grade]]:

@@ -84,8 +84,11 @@ class Node:
     def answer(self, wire: bytes) -> bytes:
         """Return the sealed reply to one sealed request."""
         letter = open_envelope(wire, self._roster, self._settings.party).envelope
-        if self._roster.find(letter.sender).role is not Role.AGGREGATOR:
-            raise RefusedWorkError(f"{letter.sender} is no aggregator; only one may ask for work")
+        aggregator = self._settings.aggregator
+        if self._roster.find(aggregator).role is not Role.AGGREGATOR or letter.sender != aggregator:
+            raise RefusedWorkError(
+                f"{letter.sender} is not the aggregator; only it may ask for work"
+            )
         step = self._steps().get(letter.kind, _no_request)
         try:
             reply = step(letter)
@@ -131,6 +134,7 @@ class Node:
 
     def _consider(self, letter: Envelope) -> Reply:
         """Judge an offered order, set its price aside, and only then touch a row."""
+        self.close_expired()
         signed = self._signed(letter, letter.blobs.get("order", b""))
         verdict = self._judge.consider(signed)
         if isinstance(verdict, Refusal):
@@ -145,8 +149,21 @@ class Node:
     def _close(self, letter: Envelope) -> Reply:
         with suppress(UnknownReservationError):  # an order refused here has nothing to give back
             self._books.close(letter.order)
-        self._compute.stop()
+        self._compute.stop(letter.order)
         return _reply(Kind.CLOSED)
+
+    def close_expired(self, *, starting: bool = False) -> None:
+        """Give back what orders that nobody closed had set aside and never released.
+
+        starting: also for an order whose acceptance a crash cut off; nothing of it can have left.
+        """
+        for order in self._books.open_orders():
+            wire = self._outbox.accepted(order)
+            if wire is None:
+                if starting:
+                    self._books.close(order)
+            elif self._judge.is_expired(open_order(wire, self._roster)):
+                self._books.close(order)
 
     def _signed(self, letter: Envelope, wire: bytes) -> SignedOrder:
         signed = open_order(wire, self._roster)
@@ -203,12 +220,16 @@ class Node:
         key = digest([letter.order, letter.kind.value, letter.sequence, given])
         kept = self._outbox.reply(key)
         if kept is None:
+            if self._books.is_settled(letter.order, key):
+                raise RefusedWorkError(
+                    "this release left before and its bytes are gone; fresh noise has its own price"
+                )
             made = make()
             kept = self._outbox.keep(key, self._seal(letter, made))
         self._books.settle(letter.order, key)
         if last:
             self._books.close(letter.order)
-            self._compute.stop()
+            self._compute.stop(letter.order)
         envelope = open_envelope(kept, self._roster, letter.sender).envelope
         return Reply(envelope.kind, envelope.body, envelope.blobs)
 
@@ -236,6 +257,7 @@ class Node:
 
     def _open_sum(self, letter: Envelope) -> Reply:
         signed = self._accepted(letter)
+        self._judge.as_keyholder(signed)
         opened = self._keyholding.open_sum(signed.order, letter.blobs)
         return _reply(
             Kind.QUERY_OPENED,

@@ -45,7 +45,13 @@ class NodeSettings:
 
     def roster(self) -> Roster:
         """Return the roster, verified under the pin."""
-        return open_roster(_read(self.folder / "roster.bin"), self.pin)
+        roster = open_roster(_read(self.folder / "roster.bin"), self.pin)
+        if roster.federation != self.federation:
+            raise NodeSettingsError(
+                f"roster.bin is of federation {roster.federation!r}, node.toml of "
+                f"{self.federation!r}; restore the one that belongs here"
+            )
+        return roster
 
     def contracts(self) -> dict[str, DataContract]:
         """Return the contracts this node offers, by name."""

@@ -84,6 +84,7 @@ def run(folder: Path) -> int:
     try:
         settings = load_settings(folder)
         node = build(settings)
+        node.close_expired(starting=True)
     except (NodeSettingsError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return USAGE

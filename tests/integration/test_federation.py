@@ -92,12 +92,11 @@ def test_fraud_is_trained_where_payments_and_orders_are(simulation):
         simulation.assert_charged(party, task.recipe.event(), 2, "orders")
 
 
-def test_demand_is_not_trained_where_no_warehouse_is(simulation):
+def test_a_cohort_that_holds_no_demand_hides_nobody(simulation):
     order = simulation.training(cohort=(*WAREHOUSES, *SHOPS))
-    job = simulation.run(order)
-    assert job.status == "done" and job.result["parties"] == list(WAREHOUSES)
+    assert simulation.run(order).status == "refused"
     (offered,) = simulation.notes(order, "offered")
-    assert {refusal["node"] for refusal in offered["refusals"]} == set(SHOPS)
+    assert {refusal["node"] for refusal in offered["refusals"]} == {*WAREHOUSES, *SHOPS}
 
 
 @pytest.fixture

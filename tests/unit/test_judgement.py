@@ -6,19 +6,32 @@ from decimal import Decimal
 import pytest
 
 from experiments.founding import AGGREGATOR, DEMO_SEATS
+from experiments.ordering import Terms, training_order
 from experiments.querying import read_terms
 from federation.messages import Kind
+from federation.tasks import TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Gaussian, to_json
 from policies.parties import Jurisdiction, PartyId
-from tests.simulator import CN, DELTA, EU, LIMITS, UK, US, WAREHOUSES, Simulation, recipe
+from tests.simulator import (
+    CN,
+    DELTA,
+    EU,
+    LIMITS,
+    UK,
+    US,
+    WAREHOUSES,
+    Simulation,
+    fraud_recipe,
+    recipe,
+)
 
 ANALYST = PartyId("analyst")
 
 
 def refused(simulation, order, party=CN):
     """The reasons by id, with the overrides; nothing else happens at the node."""
-    with simulation.nothing_happens(party):
+    with simulation.nothing_happens(party), simulation.without_rows(party):
         reply = simulation.offer(party, order)
     assert reply.kind is Kind.REFUSED
     assert not reply.blobs
@@ -92,7 +105,8 @@ def test_epsilon_above_the_nodes_cap_is_refused_whatever_the_order_claims(simula
     order = simulation.training(noise_multiplier=Decimal("1.5"))
     assert float(order.epsilon) > 8
     honest, lying = refused(simulation, order), refused(simulation, changed(order, epsilon="1"))
-    assert list(honest) == list(lying) == ["NODE-001"]
+    assert list(honest) == ["NODE-001"]
+    assert list(lying) == ["ORDER-001"]  # an order that understates its price is no order at all
     assert honest["NODE-001"] == "privacy.epsilon=8.0"
     found = refused(simulation, simulation.query("0.6", cohort=WAREHOUSES))
     assert found == {"NODE-002": "privacy.epsilon=0.5"}
@@ -219,3 +233,23 @@ def test_a_refusal_is_the_same_whatever_the_rows_say(tmp_path):
 
 def test_the_recipe_of_these_tests_is_within_the_limit():
     assert accountant.epsilon([recipe().event()] * 3, DELTA) < float(LIMITS["demand"]["epsilon"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epsilon": "0.0001"},
+        {"recipients": ()},
+        {"created": 2**40, "expires": 2**40 + 60},
+        {"expires": 2**62},
+    ],
+)
+def test_an_order_that_understates_or_outlives_itself_is_refused(simulation, change):
+    assert list(refused(simulation, changed(simulation.training(), **change))) == ["ORDER-001"]
+
+
+def test_a_model_goes_to_its_whole_cohort_and_the_law_knows(simulation):
+    """US-001 is about personal data that reaches China: naming only the analyst hides nothing."""
+    task = TrainingTask("fraud", 1, 0, fraud_recipe())
+    terms = Terms(purpose="fraud_prevention", cohort=(CN, EU, US))
+    assert "US-001" in refused(simulation, training_order(simulation.home, task, terms), US)

@@ -276,6 +276,28 @@ def test_closing_an_unknown_order_is_harmless(simulation):
         assert simulation.ask(Kind.CLOSE, CN, "0" * 64).kind is Kind.CLOSED
 
 
+def test_a_release_whose_bytes_are_lost_is_not_drawn_anew(simulation, accepted):
+    """An outbox put back from yesterday knows nothing of it; the books do."""
+    letter = simulation.round(CN, accepted)
+    first = simulation.node(CN).answer(letter)
+    for path in simulation.folder(CN).glob("outbox.sqlite*"):
+        path.unlink()
+    simulation.restart(CN)
+    assert simulation.offer(CN, accepted).kind is Kind.ACCEPTED
+    again = simulation.node(CN).answer(letter)
+    assert_failed(simulation.read(again))
+    assert again != first
+    assert simulation.workshops[CN].rounds == []
+
+
+def test_what_an_expired_order_never_released_is_given_back(simulation, accepted):
+    simulation.node(CN).answer(simulation.round(CN, accepted))
+    simulation.later = 7200
+    simulation.offer(CN, simulation.training())
+    simulation.assert_charged(CN, EVENT, 1)
+    assert simulation.books(CN).open_orders() == []
+
+
 def test_the_law_is_asked_again_for_every_release(simulation, accepted):
     first = simulation.node(CN).answer(simulation.round(CN, accepted))
     simulation.later = 7200
