@@ -52,6 +52,8 @@ def demo(place: Path, name: str, path: tuple[Path, ...] = ()) -> Shown:
     ):
         said = finish(process)
     print(f"{name}: exit {said.code}, {said.seconds:.0f} s, peak {watch.peak / GIB:.2f} GiB")
+    if said.out:
+        print(json.loads(said.out)["demand"]["wape"], json.loads(said.out)["fraud"]["ap"])
     return Shown(said, watch, place / "kept", report)
 
 
@@ -119,7 +121,14 @@ def test_demand_is_scored_for_all_and_for_each_warehouse(first: Shown) -> None:
     assert "personal" not in demand["unit"]
     # What is learnt with noise is worth more than last week's sales.
     assert demand["wape"]["federated_dp"] < demand["wape"]["naive"]
-    print({row["party"]: row["federated_dp"] for row in demand["warehouses"]}, demand["wape"])
+
+
+def test_the_newcomer_gains_and_all_warehouses_are_forecast_well(first: Shown) -> None:
+    demand = first.value["demand"]
+    (newcomer,) = [r for r in demand["warehouses"] if r["party"] == demand["newcomer"]]
+    assert newcomer["federated_dp"] <= 0.28
+    assert newcomer["federated_dp"] < min(newcomer["local"], newcomer["naive"])
+    assert demand["wape"]["federated_dp"] <= 0.24
 
 
 def test_fraud_is_scored(first: Shown) -> None:
@@ -130,7 +139,6 @@ def test_fraud_is_scored(first: Shown) -> None:
     assert (fraud["unit"], fraud["delta"]) == ("customer", 1e-6)
     assert 0 < fraud["epsilon"] <= 2
     assert fraud["ap"]["federated_dp"] > fraud["ap"]["base_rate"]
-    print(fraud["ap"])
 
 
 def test_queries_are_close_to_the_truth_as_their_errors_say(first: Shown) -> None:
