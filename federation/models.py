@@ -18,7 +18,7 @@ from federation.errors import MalformedOrderError
 
 Activation: TypeAlias = Literal["relu", "tanh"]
 Vector: TypeAlias = NDArray[np.float32]
-_LARGEST_DIMENSION = 10_000_000
+_LARGEST_DIMENSION = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ModelSpec:
         if self.activation not in get_args(Activation):
             raise MalformedOrderError("A model's activation must be relu or tanh.")
         if self.dimension > _LARGEST_DIMENSION:
-            raise MalformedOrderError("A model may have at most ten million parameters.")
+            raise MalformedOrderError("A model may have at most a million parameters.")
 
     @property
     def dimension(self) -> int:

@@ -5,6 +5,7 @@ node derives what its work will cost and how much noise that takes.  Nothing in 
 count of anybody's data: divisors are constants of the order.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
@@ -31,7 +32,28 @@ _DECIMALS = (
     "server_momentum",
 )
 _INTEGERS = ("rounds", "steps", "grid", "expected_units", "rows_per_unit", "window")
-_LARGEST_GRID = 1 << 32
+_PLAIN = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
+_SMALLEST = Decimal("0.000000001")
+_MOST_STEPS = 10_000
+_ZERO_ALLOWED = {"server_momentum", "window"}
+_AT_MOST: Mapping[str, int] = {
+    "rounds": _MOST_STEPS,
+    "steps": _MOST_STEPS,
+    "sampling_rate": 1,
+    "clip": 10**6,
+    "noise_multiplier": 10**6,
+    "grid": 1 << 32,
+    "learning_rate": 10**6,
+    "expected_units": 10**9,
+    "rows_per_unit": 1000,
+    "server_rate": 10**6,
+    "server_momentum": 1,
+    "window": 1000,
+}
+"""The largest value of each number; all are above 0 but those of `_ZERO_ALLOWED`."""
+
+_ROOM = 1 << 61
+_UNITS = 1 << 16  # a sum has room for as many units at their clip before it leaves 62 bits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +91,20 @@ class Recipe:
         if self.loss not in get_args(Loss):
             raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
         for name in (*_DECIMALS, *_INTEGERS):
-            if name not in {"server_momentum", "window"} and not getattr(self, name) > 0:
-                raise MalformedOrderError(f"The recipe's {name} must be positive.")
-        if self.window < 0 or self.window == 1:
+            _require_range(name, getattr(self, name))
+        if self.window == 1:
             raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
-        if self.sampling_rate > 1 or not 0 <= self.server_momentum < 1:
-            raise MalformedOrderError("The recipe's sampling rate or momentum is out of range.")
-        if self.grid > _LARGEST_GRID:
-            raise MalformedOrderError("The recipe's grid must be at most 2^32.")
+        if self.server_momentum == 1:
+            raise MalformedOrderError("The recipe's server_momentum must be below 1.")
+        if self.rounds * self.steps > _MOST_STEPS:
+            raise MalformedOrderError(
+                f"The recipe's rounds times steps may be at most {_MOST_STEPS}."
+            )
+        # Both follow from the recipe alone, so no row can make a sum too large for its integers.
+        if self.sensitivity * _UNITS > _ROOM or self.noise_scale * 64 > _ROOM:
+            raise MalformedOrderError(
+                "The recipe's grid is too fine for its clip and noise_multiplier: choose a coarser."
+            )
 
     @property
     def sensitivity(self) -> int:
@@ -144,9 +172,25 @@ class Progress:
         return Progress(weights.astype(np.float32), velocity)
 
 
+def _require_range(name: str, value: Decimal | int) -> None:
+    zero = value == 0 and name in _ZERO_ALLOWED
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise MalformedOrderError(f"The recipe's {name} is not a finite number.")
+    if not (zero or 0 < value <= _AT_MOST[name]):
+        raise MalformedOrderError(
+            f"The recipe's {name} must be above 0 and at most {_AT_MOST[name]}."
+        )
+    if isinstance(value, Decimal) and not zero and not _has_few_decimals(value):
+        raise MalformedOrderError(f"The recipe's {name} may have at most 9 decimals.")
+
+
+def _has_few_decimals(value: Decimal) -> bool:
+    return value >= _SMALLEST and (Fraction(value) / Fraction(_SMALLEST)).denominator == 1
+
+
 def _decimal(name: str, text: object) -> Decimal:
     try:
-        number = Decimal(text) if isinstance(text, str) else None
+        number = Decimal(text) if isinstance(text, str) and _PLAIN.fullmatch(text) else None
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite() or spell(number) != text:

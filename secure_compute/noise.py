@@ -32,6 +32,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Trial: TypeAlias = Callable[[Indices], Truths]
 
 _WORD_BOUND = 1 << 63
+_LARGEST_BOUND = 1 << 62
 LARGEST_SCALE = 1 << 60
 
 
@@ -59,17 +60,33 @@ def discrete_gaussian(scale: int, size: int, entropy: Entropy) -> Integers:
 def bernoulli(numerator: Words | int, denominator: int, size: int, entropy: Entropy) -> Truths:
     """Return `size` coins, each true with probability exactly numerator / denominator.
 
-    `numerator` is one integer or [size] integers, each in [0, denominator <= 2^62].
+    `numerator` is one integer or [size] integers, each in [0, denominator].
+
+    Raises:
+        LocalProtocolError: `denominator` is not in [1, 2^62].
     """
+    _require_bound(denominator)
     width = _WORD_BOUND // denominator
     words = _below(denominator * width, size, entropy)
     return words < np.asarray(numerator, np.uint64) * np.uint64(width)
 
 
 def uniform(bound: int, size: int, entropy: Entropy) -> Words:
-    """Return `size` integers, each uniform over [0, bound); 1 <= bound <= 2^62."""
+    """Return `size` integers, each uniform over [0, bound).
+
+    Raises:
+        LocalProtocolError: `bound` is not in [1, 2^62].
+    """
+    _require_bound(bound)
     width = _WORD_BOUND // bound
     return _below(bound * width, size, entropy) // np.uint64(width)
+
+
+def _require_bound(bound: int) -> None:
+    if not 1 <= bound <= _LARGEST_BOUND:
+        raise LocalProtocolError(
+            "A random draw needs a denominator from 1 to 2^62: write the rate with fewer decimals."
+        )
 
 
 def _below(limit: int, size: int, entropy: Entropy) -> Words:

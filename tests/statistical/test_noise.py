@@ -89,3 +89,13 @@ def test_draws_do_not_repeat():
 def test_a_scale_without_a_price_is_refused(scale):
     with pytest.raises(LocalProtocolError):
         noise.discrete_gaussian(scale, 1, SystemEntropy())
+
+
+@pytest.mark.parametrize("denominator", [0, -1, 2**62 + 1, 10**22])
+def test_a_denominator_beyond_62_bits_is_refused_instead_of_drawn_for_ever(denominator):
+    for draw in (
+        lambda: noise.bernoulli(1, denominator, 4, SystemEntropy()),
+        lambda: noise.uniform(denominator, 4, SystemEntropy()),
+    ):
+        with pytest.raises(LocalProtocolError, match="62"):
+            draw()

@@ -62,6 +62,42 @@ def test_another_spelling_or_an_impossible_value_is_refused(field, value):
         Recipe.from_json(RECIPE.to_json() | {field: value})
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sampling_rate", "0.1000000000000000000001"),
+        ("sampling_rate", "0.10000000000000000000000000000000000001"),
+        ("noise_multiplier", "1.2345678901"),
+        ("clip", "1000001"),
+        ("clip", "1E-999999999"),
+        ("learning_rate", "1000001"),
+        ("noise_multiplier", "1000001"),
+        ("grid", 2**33),
+        ("rounds", 10_001),
+        ("expected_units", 10**9 + 1),
+        ("rows_per_unit", 1001),
+        ("window", 1001),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_its_name(field, value):
+    with pytest.raises(MalformedOrderError, match=field):
+        Recipe.from_json(RECIPE.to_json() | {field: value})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"rounds": 101, "steps": 100}, "rounds times steps"),
+        ({"grid": 2**32, "clip": Decimal(100_000)}, "grid"),
+        ({"grid": 2**32, "noise_multiplier": Decimal(1_000_000), "clip": Decimal(100)}, "grid"),
+        ({"sampling_rate": Decimal("NaN")}, "sampling_rate"),
+    ],
+)
+def test_numbers_that_do_not_go_together_are_refused(changes, named):
+    with pytest.raises(MalformedOrderError, match=named):
+        replace(RECIPE, **changes)
+
+
 def test_a_missing_field_is_refused():
     for field in RECIPE.to_json():
         value = {name: part for name, part in RECIPE.to_json().items() if name != field}
