@@ -1,19 +1,22 @@
 """A node's part of a training round: a few private steps from the agreed weights."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from clients.training.errors import TrainingDataError
-from clients.training.private_sgd import Batch, noised_sum
+from clients.training.gradients import Batch
+from clients.training.private_sgd import noised_sum
 from clients.training.sampling import UnitRows, poisson_sample
 from federation.models import ModelSpec, Vector
 from federation.recipes import Recipe
 from policies.budget.events import Event
 from policies.evidence import Minted
 from secure_compute.entropy import Entropy
+
+LARGEST_WEIGHT: Final = 2.0**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,7 +45,8 @@ def local_round(
     again, it draws units and noise anew: a repetition is another release.
 
     Raises:
-        TrainingDataError: `model` or `rows` are not the recipe's.
+        TrainingDataError: `model` or `rows` are not the recipe's, or the weights that came
+            with the letter are out of range.
     """
     if model != recipe.model or rows.features.shape[2] != model.layers[0]:
         raise TrainingDataError(
@@ -51,21 +55,35 @@ def local_round(
         )
     if rows.features.shape[1] > recipe.rows_per_unit:
         raise TrainingDataError("The rows exceed the recipe's contribution bound: gather again.")
-    torch.set_num_threads(1)
+    require_weights(weights)
     start = weights.astype(np.float64)
     current = start.copy()
     for step in range(round * recipe.steps, (round + 1) * recipe.steps):
         drawn = poisson_sample(rows, recipe.sampling_rate, step, entropy)
         total = noised_sum(recipe, current, batch_of(rows, drawn), entropy)
-        current -= float(recipe.learning_rate) / recipe.divisor * total
+        moved = current - float(recipe.learning_rate) / recipe.divisor * total
+        current = np.clip(moved, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     delta = (current - start).astype(np.float32)
     return PrivateUpdate._mint(delta, recipe.event())  # noqa: SLF001  the home of this evidence
 
 
+def require_weights(weights: Vector) -> None:
+    """Accept starting weights that a training run can have come to: they are public.
+
+    Raises:
+        TrainingDataError: a weight is not finite, or larger than 2^20.
+    """
+    if not np.all(np.abs(weights) <= LARGEST_WEIGHT):  # also false for NaN
+        raise TrainingDataError(
+            "The letter's weights are not all numbers of at most 2^20: whoever leads this "
+            "training sent them, and must start it again with a smaller learning rate."
+        )
+
+
 def batch_of(rows: UnitRows, drawn: NDArray[np.intp]) -> Batch:
-    """Return the drawn units as float64 tensors."""
+    """Return the drawn units in float64."""
     return Batch(
-        torch.from_numpy(rows.features[drawn].astype(np.float64)),
-        torch.from_numpy(rows.targets[drawn].astype(np.float64)),
-        torch.from_numpy(rows.present[drawn]),
+        rows.features[drawn].astype(np.float64),
+        rows.targets[drawn].astype(np.float64),
+        rows.present[drawn],
     )

@@ -1,10 +1,9 @@
 """Training WITHOUT privacy: baselines, and simulations on data that the caller owns.
 
-The same models and gradients as the private path, without clipping, sampling or noise.
+The same models and losses as the private path, without clipping, sampling or noise.
 Nothing here returns a `PrivateUpdate`, so nothing here can leave a node.
 """
 
-import math
 from dataclasses import replace
 from typing import Final
 
@@ -12,13 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clients.training.fedavg import batch_of
-from clients.training.private_sgd import MOST_UNITS, clipped_sum
+from clients.training.losses import row_losses
 from clients.training.sampling import UnitRows
 from federation.models import ModelSpec, Vector
 from federation.recipes import Loss, Recipe
 
-_BLOCK: Final = MOST_UNITS // 8
+_BLOCK: Final = 1 << 13  # units at once, so that memory stays small
 
 
 def plain_round(
@@ -80,11 +78,29 @@ def gradient_sum(
     loss: Loss,
 ) -> NDArray[np.float64]:
     """Return the sum of the loss gradients of these units, unclipped, [d] float64."""
-    total = np.zeros(model.dimension)
+    current = torch.from_numpy(weights.astype(np.float64)).requires_grad_()
+    total = torch.zeros(model.dimension, dtype=torch.float64)
     for start in range(0, len(units), _BLOCK):
-        batch = batch_of(rows, units[start : start + _BLOCK])
-        total += clipped_sum(model, weights, batch, loss, math.inf)
-    return total
+        here = units[start : start + _BLOCK]
+        present = rows.present[here]
+        values = torch.from_numpy(rows.features[here][present].astype(np.float64))
+        targets = torch.from_numpy(rows.targets[here][present].astype(np.float64))
+        losses = row_losses(_outputs(model, current, values), targets, loss)
+        total += torch.autograd.grad(losses.sum(), current)[0]
+    gradient: NDArray[np.float64] = total.numpy()
+    return gradient
+
+
+def _outputs(model: ModelSpec, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Return the model's output for each row of `values` [n, inputs], [n]."""
+    sizes = [size for outputs, inputs in model.shapes() for size in (outputs * inputs, outputs)]
+    parts = iter(torch.split(weights, sizes))
+    for place, (outputs, inputs) in enumerate(model.shapes()):
+        if place:
+            values = torch.relu(values) if model.activation == "relu" else torch.tanh(values)
+        matrix, bias = next(parts).reshape(outputs, inputs), next(parts)
+        values = torch.nn.functional.linear(values, matrix, bias)
+    return values[:, 0]
 
 
 def pooled(parts: list[UnitRows]) -> UnitRows:

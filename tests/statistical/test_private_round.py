@@ -7,12 +7,14 @@ import pytest
 
 from clients.training.errors import TrainingDataError
 from clients.training.fedavg import PrivateUpdate, batch_of, local_round
-from clients.training.private_sgd import MOST_UNITS, Batch, clipped_sum, noised_sum
+from clients.training.gradients import Batch
+from clients.training.private_sgd import noised_sum
 from clients.training.sampling import UnitRows, gather_units
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from policies.budget.events import Repeated, SampledGaussian
 from secure_compute.entropy import SystemEntropy
+from tests.steps import clipped_sum
 
 MODEL = ModelSpec((10, 64, 52, 1))
 
@@ -159,12 +161,19 @@ def test_rows_that_are_not_the_recipes_are_refused(rows, changes):
         update_of(rows, agreed)
 
 
-def test_a_batch_beyond_the_proof_is_refused():
-    units = MOST_UNITS + 1
-    ones = np.ones((units, 1), np.float32)
-    rows = UnitRows(ones[:, :, None], ones, ones > 0, np.zeros(units, np.int64))
-    with pytest.raises(TrainingDataError):
-        clipped_sum(ModelSpec((1, 1)), np.zeros(2), everybody(rows), "mse", 1.0)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 2.0**20 * 1.01, -(2.0**60)])
+def test_a_letter_with_impossible_weights_is_refused_whatever_the_rows(value):
+    agreed = recipe()
+    weights = agreed.model.init(7)
+    weights[3] = value
+    for units in (0, 40):
+        with pytest.raises(TrainingDataError, match="weights"):
+            local_round(weights, MODEL, made_rows(units), agreed, 0, SystemEntropy())
+
+
+def test_steps_that_blow_up_still_answer_with_numbers():
+    agreed = recipe(learning_rate=Decimal(1_000_000), steps=4, expected_units=1)
+    assert np.isfinite(update_of(made_rows(), agreed).vector).all()
 
 
 def everybody(rows: UnitRows, but_last: bool = False) -> Batch:

@@ -5,9 +5,13 @@ import pytest
 import torch
 from opacus.grad_sample import GradSampleModule
 
+from clients.training.gradients import Batch
 from clients.training.losses import row_losses
-from clients.training.private_sgd import Batch, clipped_sum
+from clients.training.plain import gradient_sum
+from clients.training.sampling import UnitRows
 from federation.models import ModelSpec, forward
+from tests.steps import batch as made_batch
+from tests.steps import chosen, clipped_sum
 
 
 def random_batch(units: int, rows: int, inputs: int, seed: int, scale: float = 1.0) -> Batch:
@@ -15,7 +19,7 @@ def random_batch(units: int, rows: int, inputs: int, seed: int, scale: float = 1
     features = torch.randn((units, rows, inputs), generator=generator, dtype=torch.float64) * scale
     targets = torch.randint(0, 2, (units, rows), generator=generator).double()
     present = torch.rand((units, rows), generator=generator) < 0.8
-    return Batch(features, targets, present)
+    return made_batch(features, targets, present)
 
 
 def random_weights(model: ModelSpec, seed: int) -> np.ndarray:
@@ -36,8 +40,8 @@ def unit_gradient(model, weights, batch, loss, unit) -> np.ndarray:
     here = batch.present[unit]
     if not here.any():
         return np.zeros(model.dimension)
-    outputs = module(batch.features[unit][here])[:, 0]
-    row_losses(outputs, batch.targets[unit][here], loss).sum().backward()
+    outputs = module(torch.from_numpy(batch.features[unit][here]))[:, 0]
+    row_losses(outputs, torch.from_numpy(batch.targets[unit][here]), loss).sum().backward()
     return torch.cat([p.grad.flatten() for p in module.parameters()]).numpy()
 
 
@@ -64,10 +68,9 @@ def test_a_unit_of_equal_rows_is_clipped_once():
     weights = random_weights(model, 3)
     one = random_batch(1, 1, 4, 4, scale=5.0)
     many = Batch(
-        *(part.repeat_interleave(8, dim=1) for part in (one.features, one.targets)),
-        torch.ones((1, 8), dtype=torch.bool),
+        *(part.repeat(8, axis=1) for part in (one.features, one.targets)), np.ones((1, 8), bool)
     )
-    one = Batch(one.features, one.targets, torch.ones((1, 1), dtype=torch.bool))
+    one = Batch(one.features, one.targets, np.ones((1, 1), bool))
     single = clipped_sum(model, weights, one, "mse", 0.01)
     eight = clipped_sum(model, weights, many, "mse", 0.01)
     assert np.linalg.norm(eight) <= 0.01 * (1 + 1e-9)
@@ -77,10 +80,10 @@ def test_a_unit_of_equal_rows_is_clipped_once():
 def test_one_step_agrees_with_opacus_for_single_rows():
     model, clip = ModelSpec((6, 10, 1)), 0.3
     weights, batch = random_weights(model, 5), random_batch(64, 1, 6, 6)
-    batch = Batch(batch.features, batch.targets, torch.ones((64, 1), dtype=torch.bool))
+    batch = Batch(batch.features, batch.targets, np.ones((64, 1), bool))
     module = GradSampleModule(torch_module(model, weights), loss_reduction="sum")
-    outputs = module(batch.features[:, 0])[:, 0]
-    row_losses(outputs, batch.targets[:, 0], "bce").sum().backward()
+    outputs = module(torch.from_numpy(batch.features[:, 0]))[:, 0]
+    row_losses(outputs, torch.from_numpy(batch.targets[:, 0]), "bce").sum().backward()
     samples = torch.cat([p.grad_sample.flatten(1) for p in module.parameters()], dim=1)
     # Opacus (optimizers/optimizer.py, clip_and_accumulate) divides by norm + 1e-6.
     factors = (clip / (samples.norm(dim=1) + 1e-6)).clamp(max=1.0)
@@ -91,19 +94,15 @@ def test_one_step_agrees_with_opacus_for_single_rows():
 
 def test_an_empty_batch_sums_to_zero():
     model = ModelSpec((4, 3, 1))
-    empty = Batch(
-        torch.zeros((0, 2, 4)).double(),
-        torch.zeros((0, 2)).double(),
-        torch.zeros((0, 2), dtype=torch.bool),
-    )
+    empty = made_batch(np.zeros((0, 2, 4)), np.zeros((0, 2)), np.zeros((0, 2)))
     assert not clipped_sum(model, random_weights(model, 1), empty, "mse", 1.0).any()
 
 
 def test_a_unit_that_is_not_finite_contributes_nothing():
     model, batch = ModelSpec((4, 3, 1)), random_batch(3, 2, 4, 1)
     weights = random_weights(model, 2)
-    batch.present.fill_(True)
-    rest = Batch(batch.features[1:], batch.targets[1:], batch.present[1:])
+    batch.present[:] = True
+    rest = chosen(batch, [1, 2])
     for poison in (float("nan"), float("inf"), 1e250):
         batch.features[0, 0, 0] = poison
         ours = clipped_sum(model, weights, batch, "mse", 1.0)
@@ -113,5 +112,19 @@ def test_a_unit_that_is_not_finite_contributes_nothing():
 def test_numpy_predicts_what_torch_predicts():
     model = ModelSpec((5, 8, 4, 1), "tanh")
     weights, batch = random_weights(model, 8), random_batch(20, 1, 5, 9)
-    theirs = torch_module(model, weights)(batch.features[:, 0])[:, 0].detach().numpy()
-    assert np.allclose(forward(model, weights, batch.features[:, 0].numpy()), theirs)
+    theirs = torch_module(model, weights)(torch.from_numpy(batch.features[:, 0]))
+    ours = forward(model, weights, batch.features[:, 0])
+    assert np.allclose(ours, theirs[:, 0].detach().numpy())
+
+
+@pytest.mark.parametrize("loss", ["bce", "huber", "mse"])
+@pytest.mark.parametrize("model", [ModelSpec((7, 1)), ModelSpec((7, 9, 5, 1), "tanh")])
+def test_private_and_plain_gradients_are_the_same_without_a_clip(loss, model):
+    """Two programs: lanes of units here, automatic differentiation there."""
+    weights, batch = random_weights(model, 1), random_batch(50, 6, 7, 2)
+    features = np.where(batch.present[..., None], batch.features, 0.0).astype(np.float32)
+    targets = batch.targets.astype(np.float32)
+    rows = UnitRows(features, targets, batch.present, np.zeros(50, np.int64))
+    theirs = gradient_sum(model, weights, rows, np.arange(50), loss)
+    ours = clipped_sum(model, weights, made_batch(features, targets, batch.present), loss, 1e9)
+    assert np.allclose(ours, theirs, rtol=1e-9, atol=1e-9)
