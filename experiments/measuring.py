@@ -35,7 +35,9 @@ from secure_compute.entropy import SystemEntropy
 
 Weights: TypeAlias = Mapping[str, Vector]
 UNITS_A_STEP: Final = 1200
-STEPS: Final = 400
+STEPS: Final = 800
+RATE: Final = 0.1
+DECAY: Final = 1e-4
 ROUNDS: Final = 10
 FRAUD_ROLES: Final = (Role.PAYMENT_PARTNER, Role.MERCHANT)
 
@@ -193,7 +195,16 @@ def _train(task: TrainingTask, rows: Mapping[str, UnitRows]) -> tuple[Weights, W
 
     def train(weights: Vector, units: UnitRows, steps: int) -> Vector:
         parts = max(1, len(units) // UNITS_A_STEP)
-        return fit(weights, units, spec, recipe.loss, steps=steps, parts=parts)
+        return fit(
+            weights,
+            units,
+            spec,
+            recipe.loss,
+            steps=steps,
+            learning_rate=RATE,
+            decay=DECAY,
+            parts=parts,
+        )
 
     local = {party: train(start, part, STEPS) for party, part in rows.items()}
     whole = train(start, pooled(list(rows.values())), STEPS)

@@ -17,6 +17,7 @@ from clients.training.demand import private_units, wape
 from clients.training.sampling import UnitRows, gather_units
 from clients.training.tables import demand_bounds
 from experiments.errors import UsageError
+from experiments.measuring import DECAY, RATE, STEPS, UNITS_A_STEP
 from experiments.ordering import published_contracts
 from experiments.settings import Settings
 from federation.models import ModelSpec, Vector
@@ -25,7 +26,6 @@ from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
 NOT_PRIVATE: Final = "NOT PRIVATE"
-UNITS_A_STEP: Final = 1200
 
 Weights: TypeAlias = Mapping[PartyId, Vector]
 Tell: TypeAlias = Callable[[int, int], None]
@@ -91,7 +91,16 @@ def _fit(start: Vector, rows: UnitRows, settings: Settings) -> Vector:
 
     recipe = settings.task.recipe
     parts = max(1, len(rows) // UNITS_A_STEP)
-    return fit(start, rows, recipe.model, recipe.loss, parts=parts)
+    return fit(
+        start,
+        rows,
+        recipe.model,
+        recipe.loss,
+        steps=STEPS,
+        learning_rate=RATE,
+        decay=DECAY,
+        parts=parts,
+    )
 
 
 def _pooled(rows: Mapping[PartyId, UnitRows]) -> UnitRows:
