@@ -4,13 +4,18 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Final
+from zipfile import BadZipFile
 
 import numpy as np
 
-from federation.models import Vector
+from federation.errors import MalformedOrderError, VersionMismatchError
+from federation.models import ModelSpec, Vector
 from federation.orders import WorkOrder
 from federation.tasks import TrainingTask
 from policies.disclosure import Releasable
+
+VERSION: Final = 1
 
 
 def save_model(
@@ -18,6 +23,7 @@ def save_model(
 ) -> Path:
     """Write `<run>.npz` whole or not at all, and return its path. No pickle, ever."""
     card = {
+        "version": VERSION,
         "run": run,
         "model": task.model,
         "recipe": task.recipe.to_json(),
@@ -41,6 +47,17 @@ def save_model(
 
 
 def load_model(path: Path) -> tuple[Vector, dict[str, object]]:
-    """Return a model's weights, float32 [dimension], and its card."""
-    with np.load(path, allow_pickle=False) as archive:
-        return archive["weights"].astype(np.float32), json.loads(archive["card"].tobytes())
+    """Return a model's weights, float32 [dimension], and its card.
+
+    Raises:
+        VersionMismatchError: the file is no model, or one that another version wrote.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            weights, card = archive["weights"], json.loads(archive["card"].tobytes())
+        shape = (ModelSpec.from_json(card["recipe"]["model"]).dimension,)
+    except (KeyError, TypeError, ValueError, BadZipFile, MalformedOrderError) as why:
+        raise VersionMismatchError(f"{path} is not a model of this version; train again") from why
+    if card.get("version") != VERSION or weights.shape != shape:
+        raise VersionMismatchError(f"{path} was written by another version; train again")
+    return weights.astype(np.float32), card

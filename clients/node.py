@@ -8,6 +8,7 @@ bytes. What goes wrong is told to this node's own log; the other side reads a fi
 """
 
 import logging
+import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -100,6 +101,7 @@ class Node:
             LookupError,
             OSError,
             ValueError,
+            sqlite3.Error,
         ) as why:
             log.warning("%s of order %s: %s", letter.kind, letter.order[:12], why)
             reply = _reply(Kind.FAILED, {"reason": SCRUBBED})

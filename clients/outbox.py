@@ -31,6 +31,7 @@ class Outbox:
         try:
             with closing(self._open()) as db:
                 db.executescript(SCHEMA)
+            path.chmod(0o600)
         except sqlite3.DatabaseError as why:
             raise NodeSettingsError(
                 f"{path.name} is not readable as an outbox; restore it, with the books beside it"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,8 +58,10 @@ from federation.tasks import QueryTask
 from policies.parties import DATA_ROLES, PartyId, Role
 
 QUERIES: Final = (
-    "SELECT category, COUNT(*) AS orders, SUM(LEAST(amount, 150)) AS revenue"
-    " FROM orders GROUP BY category",
+    (
+        "SELECT category, COUNT(*) AS orders, SUM(LEAST(amount, 150)) AS revenue"
+        " FROM orders GROUP BY category"
+    ),
     "SELECT AVG(LEAST(amount, 150)) AS average_order FROM orders",
 )
 QUERY_EPSILON: Final = "0.5"
@@ -128,6 +131,7 @@ def play(
         search=found,
         seconds=time.monotonic() - begun,
         notes=staged.notes,
+        version=version("entrepot"),
     )
 
 

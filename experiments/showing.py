@@ -53,7 +53,7 @@ def fix_of(reasons: Sequence[RuleReason]) -> Text:
     """Return what would help, of all rules that refused, in both languages."""
     return Text(
         "; ".join(reason.fix_en for reason in reasons),
-        "；".join(reason.fix_zh for reason in reasons),  # noqa: RUF001  Chinese punctuation
+        "；".join(reason.fix_zh for reason in reasons),
     )
 
 

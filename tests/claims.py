@@ -1,6 +1,7 @@
 """`make claims`: every claim of the README names tests, and every one of them is run and passes.
 
-    python -m tests.claims
+    python -m tests.claims                         runs the named tests, slow ones too
+    python -m tests.claims quick.xml slow.xml      judges by the reports of runs that were just made
 
 Reads the README's table `| claim | test |`. A claim without a test, a test that pytest does not
 collect, and a test that is skipped or fails, all make it fail.
@@ -51,12 +52,22 @@ def run_tests(tests: list[str]) -> dict[str, str]:
         subprocess.run(
             [*command, f"--junitxml={report}", "--timeout=900", *tests], cwd=ROOT, check=False
         )
-        if not report.exists():
-            return {}
-        return {
-            f"{case.get('file')}::{case.get('name')}": _outcome(case)
-            for case in ET.parse(report).getroot().iter("testcase")
-        }
+        return read_report(report) if report.exists() else {}
+
+
+def read_report(path: Path) -> dict[str, str]:
+    """Return the outcome of every test of a JUnit report (xunit1), by node id."""
+    return {
+        f"{case.get('file')}::{_name(case)}": _outcome(case)
+        for case in ET.parse(path).getroot().iter("testcase")
+    }
+
+
+def _name(case: ET.Element) -> str:
+    # A test in a class stands as `file.Class` in the class name; its node id has `Class::`.
+    module = str(case.get("file")).removesuffix(".py").replace("/", ".")
+    inner = str(case.get("classname")).removeprefix(module).strip(".")
+    return f"{inner.replace('.', '::')}::{case.get('name')}" if inner else str(case.get("name"))
 
 
 def _outcome(case: ET.Element) -> str:
@@ -83,12 +94,16 @@ def _names(test: str, node: str) -> bool:
     return node == test or node.startswith((f"{test}[", f"{test}::"))
 
 
-def main() -> int:
+def main(reports: list[str]) -> int:
     claims = read_claims((ROOT / "README.md").read_text(encoding="utf-8"))
     if not claims:
         print("README.md has no table of claims")
         return 1
-    outcomes = run_tests(sorted({test for claim in claims for test in claim.tests}))
+    outcomes: dict[str, str] = {}
+    for report in reports:
+        outcomes |= read_report(Path(report))
+    if not reports:
+        outcomes = run_tests(sorted({test for claim in claims for test in claim.tests}))
     complaints = judge(claims, outcomes)
     for complaint in complaints:
         print(f"✗ {complaint}")
@@ -97,4 +112,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -44,7 +44,7 @@ DEMAND = Training(
     unit=Unit.RETAILER_WEEK,
     data=Text(
         "cheese: weekly sales of 88 retailers, public",
-        "cheese：88 家零售商的每周销量，公开数据",  # noqa: RUF001
+        "cheese：88 家零售商的每周销量，公开数据",
     ),
     newcomer="warehouse-uk",
     rounds=8,
@@ -64,7 +64,7 @@ FRAUD = Training(
     unit=Unit.CUSTOMER,
     data=Text(
         "generated commerce, size small",
-        "生成的商业数据，规模 small",  # noqa: RUF001
+        "生成的商业数据，规模 small",
     ),
     rounds=6,
     survivors=(4, 4, 4, 3, 4, 4),
@@ -124,7 +124,7 @@ REFUSALS = (
                 "budget",
                 Text(
                     "This run needs ε 8 and 1.1200 is left of 3.4",
-                    "本次运行需要 ε 8，上限 3.4 仅剩 1.1200",  # noqa: RUF001
+                    "本次运行需要 ε 8，上限 3.4 仅剩 1.1200",
                 ),
             ),
         ),

@@ -103,6 +103,10 @@ def _play(
         show(outcome, language, Console())
     talk.print(f"{report} · {report.with_suffix('.json')}", soft_wrap=True)
     if outcome.raw_rows_crossed:
-        click.echo(f"entrepot: {outcome.raw_rows_crossed} raw rows crossed a border", err=True)
+        click.echo(
+            f"entrepot: raw rows that crossed a border: {outcome.raw_rows_crossed}; "
+            "the report names their planted ids; run with --keep DIR to keep the captures",
+            err=True,
+        )
         return 30
     return 0
