@@ -8,12 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from federation.errors import MalformedOrderError
 from federation import plans
+from federation.errors import MalformedOrderError
 from federation.recipes import Recipe
+from policies.contracts import DataContract
 from secure_compute.canonical import JSON
 
 MODELS: Final = ("demand", "fraud")
+
+UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "demand": ("demand", ("retailer", "week")),
+    "fraud": ("orders", ("customer_id",)),
+}
+"""By model: the contract it reads, and the columns that name the unit its clipping hides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,26 @@ class TrainingTask:
                 return cls(model, seed, until, Recipe.from_json(recipe))
         raise MalformedOrderError(
             f"A training order names one of {', '.join(MODELS)}, a seed, an end and a recipe."
+        )
+
+
+def require_unit(task: TrainingTask, contract: DataContract) -> None:
+    """Accept a task whose clipping hides the very unit that `contract` promises to hide.
+
+    Raises:
+        MalformedOrderError: it clips other units than the contract's, or another number of rows.
+    """
+    name, columns = UNITS[task.model]
+    if (contract.name, contract.unit.columns) != (name, columns):
+        raise MalformedOrderError(
+            f"The model {task.model} hides one {'/'.join(columns)} of a contract {name!r}; "
+            f"contract {contract.name!r} hides one {'/'.join(contract.unit.columns)}: "
+            "use another model."
+        )
+    most = 1 if task.model == "demand" else contract.unit.rows
+    if task.recipe.rows_per_unit > most:
+        raise MalformedOrderError(
+            f"The recipe's rows_per_unit may be at most {most} for the model {task.model} here."
         )
 
 

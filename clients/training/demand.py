@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 COLUMNS: Final = ("retailer", "week", "volume", "display", "price")
 _LARGEST_FEATURE: Final = 12.0
+_LATEST_WEEK: Final = 1 << 52
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,8 @@ def features_of(window: int) -> tuple[Feature, ...]:
 def demand_rows(table: pd.DataFrame, window: int, bounds: DemandBounds) -> DemandRows:
     """Return one row per retailer-week that has the w - 1 weeks before it.
 
-    Of several table rows for one retailer-week the first counts.
+    Of several table rows for one retailer-week the first counts.  Rows without a retailer, or
+    with a week beyond the largest float that counts in ones, are left out.
 
     Raises:
         TrainingDataError: a column is missing, or the window is shorter than two weeks.
@@ -120,8 +122,9 @@ def demand_rows(table: pd.DataFrame, window: int, bounds: DemandBounds) -> Deman
         raise TrainingDataError(
             f"A demand table needs the columns {', '.join(COLUMNS)} and a window of 2 weeks."
         )
-    ordered = table.drop_duplicates(["retailer", "week"]).sort_values(["retailer", "week"])
-    ordered = ordered.dropna(subset=["retailer", "week"])
+    named = table.dropna(subset=["retailer", "week"])
+    named = named[named["week"].between(-_LATEST_WEEK, _LATEST_WEEK)]
+    ordered = named.drop_duplicates(["retailer", "week"]).sort_values(["retailer", "week"])
     retailer = pd.factorize(ordered["retailer"])[0].astype(np.int64)
     week = ordered["week"].to_numpy(np.int64)
     last = np.arange(window - 1, len(ordered))
@@ -165,7 +168,7 @@ def wape(predicted: Array, actual: Array) -> float:
 
 def _windows(ordered: pd.DataFrame, index: NDArray[np.int64], bounds: DemandBounds) -> Windows:
     def bounded(column: str, low: float, high: float) -> Array:
-        values = ordered[column].to_numpy(np.float64)
+        values = ordered[column].to_numpy(np.float64, na_value=np.nan)
         whole = np.clip(np.where(np.isfinite(values), values, low), low, high)
         taken: Array = whole[index]
         return taken

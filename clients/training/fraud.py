@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from policies.contracts import DataContract
 
 DAY_US: Final = 86_400_000_000
+EARLIEST: Final = 946_684_800_000_000  # 2000 and 2100, in microseconds since 1970
+LATEST: Final = 4_102_444_800_000_000
 COUNT_BOUND: Final = 20.0
 RATIO_BOUND: Final = 3.0  # of the logarithm of an amount against the customer's month
 
@@ -68,7 +70,7 @@ class FraudRows:
 
     features: [n, features] float32, each within [-1, 1].
     targets:  [n] float32, 1 where a fraud was reported before the cut.
-    units:    [n] int64, the customer.
+    units:    [n] int64, the same number for rows of the same customer.
     """
 
     features: NDArray[np.float32]
@@ -80,27 +82,28 @@ def fraud_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> Frau
     """Return the rows placed before `cut_us` with the labels that had arrived by then.
 
     A fraud whose report arrives at the cut or later counts as 0: nobody knew.
-    `cut_us` is in microseconds since 1970, in the clock of the table.
+    `cut_us` is in microseconds since 1970, in the clock of the table; moments before 2000 or
+    after 2100 are moved there.  A row without a customer or a moment is nobody's and stays out.
     """
-    past = table[_microseconds(table["ts"]) < cut_us]
-    arrived = past["label_ts"].notna().to_numpy() & (_microseconds(past["label_ts"]) < cut_us)
-    reported = arrived & (past["label_fraud"].to_numpy() == 1)
+    whole = table[table["customer_id"].notna() & table["ts"].notna()]
+    past = whole[_moments(whole["ts"]) < cut_us]
+    arrived = past["label_ts"].notna().to_numpy(np.bool_) & (_moments(past["label_ts"]) < cut_us)
+    reported = arrived & _is_one(past["label_fraud"])
     return FraudRows(
-        fraud_features(past, contract),
-        reported.astype(np.float32),
-        past["customer_id"].to_numpy(np.int64),
+        fraud_features(past, contract), reported.astype(np.float32), _codes_of(past["customer_id"])
     )
 
 
 def fraud_features(table: pd.DataFrame, contract: DataContract) -> NDArray[np.float32]:
     """Return [n, features] float32 in the order of the table, each within [-1, 1]."""
     high = float(contract.column("amount").high or 1)
-    amount = np.clip(np.nan_to_num(table["amount"].to_numpy(np.float64)), 0.0, high)
+    given = table["amount"].to_numpy(np.float64, na_value=np.nan)
+    amount = np.clip(np.nan_to_num(given), 0.0, high)
     columns = {"log_amount": np.log1p(amount) / np.log1p(high)}
-    columns |= _clock(_microseconds(table["ts"]))
+    columns |= _clock(_moments(table["ts"]))
     columns |= _countries(table, contract)
     columns |= _history(table, amount, high)
-    columns["first_order"] = (table["first_order"].to_numpy() == 1).astype(np.float64)
+    columns["first_order"] = _is_one(table["first_order"]).astype(np.float64)
     columns |= _crossed(columns)
     return np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
 
@@ -163,7 +166,9 @@ def _codes(table: pd.DataFrame, contract: DataContract, name: str) -> NDArray[np
     if name not in table.columns:
         return np.full(len(table), -1)
     domain = list(contract.column(name).domain or ())
-    codes: NDArray[np.int64] = pd.Index(domain).get_indexer(table[name])
+    codes: NDArray[np.int64] = pd.Index(domain, dtype=object).get_indexer(
+        table[name].astype(object)
+    )
     return codes
 
 
@@ -177,19 +182,19 @@ def _history(
     table: pd.DataFrame, amount: NDArray[np.float64], high: float
 ) -> dict[str, NDArray[np.float64]]:
     """Return what the customer did at this party strictly before each row."""
-    ts = _microseconds(table["ts"])
-    past = _Past(table["customer_id"].to_numpy(np.int64), ts)
+    ts, customer = _moments(table["ts"]), _codes_of(table["customer_id"])
+    past = _Past(customer, ts)
     # Whole cents: sums of integers do not depend on the rows of others, sums of floats do.
-    cents = np.rint(100 * amount).astype(np.int64)
+    cents = np.rint(np.minimum(100 * amount, 2.0**53)).astype(np.int64)
     columns = {"new_here": (past.count(None) == 0).astype(np.float64)}
     for days in (1, 7, 30):
         count, total = past.count(days * DAY_US), past.total(cents, days * DAY_US) / 100
         columns[f"count_{days}d"] = _scaled(count, COUNT_BOUND)
         columns[f"sum_{days}d"] = _scaled(total, COUNT_BOUND * high)
         columns["amount_against_month"] = _against(amount, total, count)
-    pair = np.stack([table[name].to_numpy(np.int64) for name in ("customer_id", "counterparty_id")])
-    both = np.unique(pair, axis=1, return_inverse=True)[1].reshape(-1)
-    columns["pair_count_7d"] = _scaled(_Past(both, ts).count(7 * DAY_US), COUNT_BOUND)
+    other = _codes_of(table["counterparty_id"])
+    pairs = _Past(customer * (len(table) + 1) + other, ts).count(7 * DAY_US)
+    columns["pair_count_7d"] = _scaled(np.where(other < 0, 0, pairs), COUNT_BOUND)
     return columns
 
 
@@ -213,15 +218,15 @@ class _Past:
     """Windows of the rows of one group that end strictly before each row."""
 
     def __init__(self, group: NDArray[np.int64], ts: NDArray[np.int64]) -> None:
-        code = np.unique(group, return_inverse=True)[1]
-        self._order = np.lexsort((ts, code))
-        start = ts.min() if len(ts) else 0
-        # One number per row that sorts by group, then time: windows become binary searches.
-        self._span = int(np.ptp(ts)) + 1 if len(ts) else 1
-        self._code = code
-        self._since = ts - start
-        self._line = (code * self._span + self._since)[self._order]
-        self._end = np.searchsorted(self._line, code * self._span + self._since)
+        # Dense numbers by group, then by time: no product of them overflows, whatever the
+        # moments are, and windows become binary searches.
+        self._known = np.unique(ts)
+        self._group = np.unique(group, return_inverse=True)[1] * (len(self._known) + 1)
+        self._ts = ts
+        place = self._group + np.searchsorted(self._known, ts)
+        self._order = np.argsort(place, kind="stable")
+        self._line = place[self._order]
+        self._end = np.searchsorted(self._line, place)
 
     def count(self, window: int | None) -> NDArray[np.int64]:
         """Return how many rows of the group lie in the last `window` microseconds; None: all."""
@@ -235,13 +240,26 @@ class _Past:
         return result
 
     def _begin(self, window: int | None) -> NDArray[np.int64]:
-        reach = self._since if window is None else np.minimum(self._since, window)
-        first = self._code * self._span + self._since - reach
+        since = 0 if window is None else np.searchsorted(self._known, self._ts - window)
+        first = self._group + since
         begin: NDArray[np.int64] = np.searchsorted(self._line, first)
         return begin
 
 
-def _microseconds(moments: "pd.Series[pd.Timestamp]") -> NDArray[np.int64]:
-    """Return microseconds since 1970, whatever the unit of the column; absent ones far below 0."""
-    result: NDArray[np.int64] = moments.to_numpy("datetime64[us]").astype(np.int64)
-    return result
+def _moments(moments: "pd.Series[pd.Timestamp]") -> NDArray[np.int64]:
+    """Return microseconds since 1970 within 2000 to 2100; absent moments become the first."""
+    count = moments.to_numpy("datetime64[us]").astype(np.int64)
+    moved: NDArray[np.int64] = np.clip(count, EARLIEST, LATEST)
+    return moved
+
+
+def _is_one(numbers: "pd.Series[int]") -> NDArray[np.bool_]:
+    """Return where the number is there and is 1."""
+    found: NDArray[np.bool_] = numbers.eq(1).fillna(False).to_numpy(np.bool_)
+    return found
+
+
+def _codes_of(names: "pd.Series[int]") -> NDArray[np.int64]:
+    """Return [n] int64 in [-1, n), equal where the values are; -1 where there is none."""
+    codes: NDArray[np.int64] = pd.factorize(names)[0].astype(np.int64)
+    return codes

@@ -1,18 +1,40 @@
 """From a node's table to the rows of a task, by unit of privacy. No framework here."""
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
+from typing import Final
 
 from clients.errors import ComputeError
+from clients.training.columns import read_columns
 from clients.training.demand import DemandBounds, demand_rows, private_units
 from clients.training.fraud import fraud_rows
 from clients.training.sampling import UnitRows, gather_units
-from federation.tasks import TrainingTask
+from federation.tasks import TrainingTask, require_unit
 from policies.contracts import DataContract
 from secure_compute.entropy import Entropy
 
 EVER = 2**62
+
+_NUMBER: Final = ("float", "integer")
+_TYPES: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "demand": {
+        "retailer": ("string", "integer"),
+        "week": ("integer",),
+        "volume": _NUMBER,
+        "display": _NUMBER,
+        "price": _NUMBER,
+    },
+    "fraud": {
+        "customer_id": ("integer", "string"),
+        "counterparty_id": ("integer", "string"),
+        "ts": ("timestamp",),
+        "amount": _NUMBER,
+        "first_order": _NUMBER,
+        "label_fraud": _NUMBER,
+        "label_ts": ("timestamp",),
+    },
+}
+_COUNTRIES: Final = ("card_country", "ip_country", "ship_country")  # any may be absent
 
 
 def load_rows(
@@ -20,15 +42,34 @@ def load_rows(
 ) -> UnitRows:
     """Return the rows of a task by unit of privacy, bounded as its recipe says.
 
+    Whatever values the table holds, a table of the contract's columns has rows or has none.
+
     Raises:
-        TrainingDataError: the table lacks what the model needs.
+        MalformedOrderError: the contract's unit of privacy is not the model's.
+        ComputeError: the contract lacks a column or a bound that the model needs.
     """
-    frame = pd.read_parquet(table)
+    require_unit(task, contract)
+    _require_columns(task, contract)
     recipe = task.recipe
-    if task.model == "demand":
-        return private_units(demand_rows(frame, recipe.window, demand_bounds(contract)))
+    bounds = demand_bounds(contract) if task.model == "demand" else None
+    frame = read_columns(table, [column.name for column in contract.columns])
+    if bounds is not None:
+        return private_units(demand_rows(frame, recipe.window, bounds))
     rows = fraud_rows(frame, contract, task.until or EVER)
     return gather_units(rows.features, rows.targets, rows.units, recipe.rows_per_unit, entropy)
+
+
+def _require_columns(task: TrainingTask, contract: DataContract) -> None:
+    """Refuse a contract that does not promise what the features read: no row is needed for it."""
+    promised = {c.name: c for c in contract.columns}
+    for name, types in _TYPES[task.model].items():
+        if name not in promised or promised[name].optional or promised[name].type not in types:
+            raise ComputeError(
+                f"contract {contract.name} must promise a column {name} of type {types[0]}"
+            )
+    for name in _COUNTRIES:
+        if name in promised and promised[name].type != "string":
+            raise ComputeError(f"contract {contract.name} must promise {name} as a string")
 
 
 def demand_bounds(contract: DataContract) -> DemandBounds:
