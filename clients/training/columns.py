@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+_MARK: Final = "\N{REPLACEMENT CHARACTER}"
 _PER_MICROSECOND: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 
 
@@ -77,6 +78,12 @@ def _texts(whole: Any) -> "pd.Series[str]":
         whole = whole.cast(pa.string())
     binary = pa.large_binary() if pa.types.is_large_string(whole.type) else pa.binary()
     coded = whole.cast(binary).dictionary_encode()
-    known = [value.decode("utf-8", "surrogateescape") for value in coded.dictionary.to_pylist()]
+    known = [_spelled(value) for value in coded.dictionary.to_pylist()]
     place = coded.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
     return pd.Series(np.array([*known, None], object)[place], dtype=object)
+
+
+def _spelled(value: bytes) -> str:
+    """Return the text of `value`, or a mark and its digits: no two values become one text."""
+    text = value.decode("utf-8", "replace")
+    return _MARK + value.hex() if _MARK in text else text
