@@ -19,9 +19,9 @@ from policies.parties import Role
 
 WEEKS: Final = DAYS // 7
 SCENARIOS: Final = "abcdef"
-WEIGHTS: Final = np.array([0.2, 0.2, 0.08, 0.22, 0.2, 0.1])
-ARRIVAL_WEEKS: Final = (12, WEEKS - 5)  # when a scenario reaches a party that is not its origin
-BEFORE_ARRIVAL: Final = 0.04  # what is seen of a scenario before it arrives
+WEIGHTS: Final = np.array([0.2, 0.2, 0.06, 0.22, 0.2, 0.12])
+ARRIVAL_WEEKS: Final = (17, WEEKS - 3)  # when a scenario reaches a party that is not its origin
+BEFORE_ARRIVAL: Final = 0.02  # what is seen of a scenario before it arrives
 LOOKALIKES: Final = 0.02  # honest look-alikes per order at heterogeneity 1
 
 
@@ -53,28 +53,27 @@ class Recipe:
 RECIPES: Final[Mapping[str, Recipe]] = MappingProxyType(
     {
         # Card testing: bursts of tiny payments over many shops.
-        "a": Recipe(orders=(5, 12), elsewhere=(1, 2), hours=3, night=0.5, level=1.0, ip_abroad=0.4),
+        "a": Recipe(orders=(2, 4), elsewhere=(1, 1), hours=3, night=0.2, level=0.9, ip_abroad=0.1),
         # Ring: invented identities and stolen devices, dear goods.
         "b": Recipe(
-            orders=(1, 3), elsewhere=(1, 3), hours=20, night=0.6, level=4.9, identity=True,
-            ip_abroad=0.35, ship_abroad=0.2,
+            orders=(1, 1), elsewhere=(1, 1), hours=20, night=0.2, level=5.5, identity=True,
+            ip_abroad=0.1, ship_abroad=0.1,
         ),
         # Compromised merchant: its customers' cards are used there again.
         "c": Recipe(
-            orders=(1, 3), elsewhere=(1, 3), hours=240, night=0.15, times=1.6, one_shop=True,
-            ip_abroad=0.3,
+            orders=(1, 1), elsewhere=(1, 1), hours=240, night=0.15, times=1.6, one_shop=True,
+            ip_abroad=0.1,
         ),
-        # Account takeover: five times what the customer usually spends.
-        "d": Recipe(orders=(1, 3), elsewhere=(1, 3), hours=8, night=0.5, times=5.0, ip_abroad=0.5),
+        # Account takeover: five times what the customer usually spends, while it sleeps.
+        "d": Recipe(orders=(1, 1), elsewhere=(1, 1), hours=1, night=0.8, times=5.0, ip_abroad=0.1),
         # Cross-border mismatch, hidden among honest travellers.
         "e": Recipe(
-            orders=(1, 2), elsewhere=(1, 2), hours=40, night=0.2, times=2.0, ip_abroad=0.9,
-            ship_abroad=0.6,
+            orders=(1, 1), elsewhere=(1, 1), hours=40, night=0.1, times=1.5, ip_abroad=0.95,
+            ship_abroad=0.8,
         ),
         # Refund abuse: many orders at one seller, money asked back.
         "f": Recipe(
-            orders=(5, 9), elsewhere=(5, 9), hours=330, night=0.05, times=1.5, one_shop=True,
-            ip_abroad=0.03,
+            orders=(2, 4), elsewhere=(2, 4), hours=70, night=0.05, times=1.5, one_shop=True,
         ),
     }
 )  # fmt: skip

@@ -147,7 +147,7 @@ def _labelled(
     fraud = rows.scenario > 0
     friendly = ~fraud & (rng.random(count) < FRIENDLY * world.habits.fraud_rate)
     claimed = (fraud & (rng.random(count) >= UNREPORTED)) | friendly
-    days = np.clip(3.0 + rng.gamma(1.6, 11.0, count), 3.0, 60.0)
+    days = np.clip(3.0 + rng.gamma(1.5, 9.0, count), 3.0, 60.0)
     ts_us = START_US + rows.at
     arrives = ts_us + (days * places.DAY_SECONDS).astype(np.int64) * 1_000_000
     reported = claimed & (arrives < END_US)

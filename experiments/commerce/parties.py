@@ -79,14 +79,14 @@ _PAYMENT, _SHOP, _STORE = Role.PAYMENT_PARTNER, Role.MERCHANT, Role.WAREHOUSE
 _CN, _EU, _UK, _US, _BR = (Jurisdiction[code] for code in ("CN", "EU", "UK", "US", "BR"))
 
 DEMO_PARTIES: Final[tuple[Seat, ...]] = (
-    _seat("payments-eu", _PAYMENT, _EU, 0.20, {**EUROPE, "US": 0.1, "BR": 0.02}, "ad"),
-    _seat("payments-cn", _PAYMENT, _CN, 0.14, {"CN": 0.7, "JP": 0.1, "US": 0.1, "DE": 0.1}, "be"),
-    _seat("merchant-uk", _SHOP, _UK, 0.07, {"GB": 0.8, "FR": 0.08, "DE": 0.08, "US": 0.04}, "bc"),
-    _seat("merchant-br", _SHOP, _BR, 0.04, {"BR": 0.88, "MX": 0.06, "US": 0.06}, "df"),
-    _seat("warehouse-cn", _STORE, _CN, 0.1375, {"CN": 0.85, "JP": 0.15}, "ac"),
-    _seat("warehouse-eu", _STORE, _EU, 0.1375, EUROPE, "bf"),
-    _seat("warehouse-uk", _STORE, _UK, 0.1375, {"GB": 0.9, "FR": 0.1}, "ce"),
-    _seat("warehouse-us", _STORE, _US, 0.1375, {"US": 0.85, "MX": 0.15}, "de"),
+    _seat("payments-eu", _PAYMENT, _EU, 0.24, {**EUROPE, "US": 0.1, "BR": 0.02}, "ad"),
+    _seat("payments-cn", _PAYMENT, _CN, 0.18, {"CN": 0.7, "JP": 0.1, "US": 0.1, "DE": 0.1}, "be"),
+    _seat("merchant-uk", _SHOP, _UK, 0.09, {"GB": 0.8, "FR": 0.08, "DE": 0.08, "US": 0.04}, "bf"),
+    _seat("merchant-br", _SHOP, _BR, 0.05, {"BR": 0.88, "MX": 0.06, "US": 0.06}, "de"),
+    _seat("warehouse-cn", _STORE, _CN, 0.11, {"CN": 0.85, "JP": 0.15}, "ac"),
+    _seat("warehouse-eu", _STORE, _EU, 0.11, EUROPE, "bf"),
+    _seat("warehouse-uk", _STORE, _UK, 0.11, {"GB": 0.9, "FR": 0.1}, "ce"),
+    _seat("warehouse-us", _STORE, _US, 0.11, {"US": 0.85, "MX": 0.15}, "de"),
 )
 """Four warehouses, two payment partners and two merchants in five jurisdictions."""
 

@@ -58,9 +58,10 @@ def exchange(rng: np.random.Generator, days: int) -> NDArray[np.float64]:
 
 
 def shop_seconds(rng: np.random.Generator, count: int) -> NDArray[np.int64]:
-    """Seconds of the local day at which ordinary orders are placed: noon and evening [count]."""
-    evening = rng.random(count) < 0.55
-    hour = np.where(evening, rng.normal(20.0, 2.3, count), rng.normal(13.0, 3.0, count)) % 24
+    """Seconds of the local day at which ordinary orders are placed: noon, evening, any [count]."""
+    kind = rng.random(count)
+    hour = np.where(kind < 0.52, rng.normal(20.0, 2.2, count), rng.normal(13.0, 3.0, count))
+    hour = np.where(kind < 0.94, hour, rng.uniform(0.0, 24.0, count)) % 24
     result: NDArray[np.int64] = (hour * 3600).astype(np.int64) % DAY_SECONDS
     return result
 

@@ -43,7 +43,7 @@ class Habits:
 
     heterogeneity: float = 0.2
     overlap: float = 0.3
-    fraud_rate: float = 0.009
+    fraud_rate: float = 0.0096
 
     def __post_init__(self) -> None:
         if not (0 <= self.heterogeneity <= 1 and 0 <= self.overlap <= 1):
@@ -111,7 +111,7 @@ def draw_world(size: Size, seed: int, seats: Sequence[Seat], habits: Habits) -> 
     rng = stream(seed, 1)
     orders = ORDERS[size]
     count = round(orders / ORDERS_PER_CUSTOMER)
-    rings = max(8 * len(seats), round(orders * habits.fraud_rate * 0.35))
+    rings = max(8 * len(seats), round(orders * habits.fraud_rate * 0.6))
     share = np.array([seat.share for seat in seats])
     first = rng.choice(len(seats), count + rings, p=share / share.sum())
     customers = _customers(rng, first, seats)
@@ -178,6 +178,7 @@ def _accounts(
     rate = np.where(ring, 0.0, activity[customer])
     rate[len(first) :] *= 0.5
     joined = np.where(rng.random(len(rate)) < 0.7, OLD_CUSTOMER, rng.integers(0, DAYS, len(rate)))
+    joined[ring] = 0
     target, held_out = _audit_groups(rng, party, (~ring) & ~doubled[customer], len(seats))
     return Accounts(
         customer=customer,
