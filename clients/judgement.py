@@ -20,7 +20,7 @@ from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
-from federation.tasks import QueryTask, TrainingTask
+from federation.tasks import QueryTask, TrainingTask, require_unit
 from policies.budget import accountant
 from policies.budget.account import scope_of
 from policies.budget.events import Event, Repeated, spell, to_json
@@ -179,14 +179,17 @@ class Judge:
         """Derive what one release does from what will really run, and compare."""
         contract = self.contracts[order.contract]
         if order.kind == "train":
-            recipe = TrainingTask.from_json(order.parameters).recipe
+            task = TrainingTask.from_json(order.parameters)
+            require_unit(task, contract)
+            recipe = task.recipe
             event, releases, rows = recipe.event(), recipe.rounds, recipe.rows_per_unit
         else:
-            task = QueryTask.from_json(order.parameters)
-            event, releases, rows = price(task.plan, task.noise_multiplier), 1, contract.unit.rows
+            query = QueryTask.from_json(order.parameters)
+            event, releases = price(query.plan, query.noise_multiplier), 1
+            rows = contract.unit.rows
             cohort = [self.roster.find(party) for party in order.cohort]
-            same_columns = tuple(sorted(plans.columns(task.plan))) == order.columns
-            if task.plan != parse(task.sql, self.contracts, cohort) or not same_columns:
+            same_columns = tuple(sorted(plans.columns(query.plan))) == order.columns
+            if query.plan != parse(query.sql, self.contracts, cohort) or not same_columns:
                 raise MisstatedOrderError("the plan is not what its SQL means under the contract")
         if (to_json(event), releases) != (dict(order.event), order.releases):
             raise MisstatedOrderError("the order's price is not that of what it would run")

@@ -17,7 +17,7 @@ from clients.training.demand import private_units, wape
 from clients.training.sampling import UnitRows, gather_units
 from clients.training.tables import demand_bounds
 from experiments.errors import UsageError
-from experiments.measuring import DECAY, RATE, STEPS, UNITS_A_STEP
+from experiments.measuring import OPTIMISERS, fit_plainly
 from experiments.ordering import published_contracts
 from experiments.settings import Settings
 from federation.models import ModelSpec, Vector
@@ -87,20 +87,7 @@ def _federate(settings: Settings, rows: Mapping[PartyId, UnitRows], tell: Tell) 
 
 
 def _fit(start: Vector, rows: UnitRows, settings: Settings) -> Vector:
-    from clients.training.plain import fit
-
-    recipe = settings.task.recipe
-    parts = max(1, len(rows) // UNITS_A_STEP)
-    return fit(
-        start,
-        rows,
-        recipe.model,
-        recipe.loss,
-        steps=STEPS,
-        learning_rate=RATE,
-        decay=DECAY,
-        parts=parts,
-    )
+    return fit_plainly(settings.task, start, rows, OPTIMISERS[settings.task.model].steps)
 
 
 def _pooled(rows: Mapping[PartyId, UnitRows]) -> UnitRows:
