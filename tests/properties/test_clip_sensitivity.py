@@ -115,6 +115,26 @@ def test_a_units_place_in_a_block_and_the_number_of_blocks_change_no_bit(layers,
             assert np.array_equal(moved, alone)
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_sums_that_cancel_to_their_last_bit_are_the_same_beside_anybody(activation, rows):
+    """Weights as a hostile letter would choose them: the order of additions decides the sign."""
+    generator = np.random.default_rng(11)
+    agreed = recipe(ModelSpec((33, 8, 1), activation), "1", 65536)
+    weights = generator.normal(size=agreed.model.dimension)
+    weights[: 33 * 8] *= 2.0**52
+    features = generator.normal(size=(70, rows, 33))
+    for row in range(8):  # in each unit's first row, one hidden sum cancels
+        first = weights[33 * row : 33 * row + 33]
+        mine = features[row::8, 0]
+        mine[:, -1] = -(mine[:, :-1] @ first[:-1]) / first[-1]
+    batch = made_batch(features, generator.normal(size=(70, rows)), np.ones((70, rows)))
+    alone = np.array([rounded_sum(agreed, weights, chosen(batch, [u])) for u in range(70)])
+    for count in (2, 3, 4, 5, 9, 70):
+        together = rounded_sum(agreed, weights, chosen(batch, list(range(count))))
+        assert np.array_equal(together, alone[:count].sum(0))
+
+
 def test_equal_rows_of_one_unit_are_clipped_together():
     """K rows that all point one way: per-row clipping would let them add up to K · C."""
     agreed = recipe(ModelSpec((5, 1)), "1", 65536)
