@@ -47,9 +47,10 @@ def test_small_scales_have_the_exact_distribution(scale):
 
 
 @pytest.mark.parametrize("wrong", [0.7, 1.3])
-def test_the_distribution_test_notices_another_scale(wrong):
-    draws = noise.discrete_gaussian(10, DRAWS, SystemEntropy())
-    assert chi_square_p(draws, 10 * wrong) < P_SMALL
+@pytest.mark.parametrize("scale", [1, 10])
+def test_the_distribution_test_notices_another_scale(scale, wrong):
+    draws = noise.discrete_gaussian(scale, DRAWS, SystemEntropy())
+    assert chi_square_p(draws, scale * wrong) < P_SMALL
 
 
 @pytest.mark.parametrize("scale", [3, 1000, 92_939, 2**31, 2**59])
