@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,18 +94,21 @@ def baseline(mutants: list[Mutant]) -> None:
             raise SystemExit(f"without any patch these tests fail: {' '.join(tests)}")
 
 
+def _tried(mutant: Mutant) -> bool:
+    start = time.monotonic()
+    result = verdict(mutant)
+    seconds = time.monotonic() - start
+    print(f"{result:9} {seconds:5.1f} s  {mutant.path.stem}: {mutant.name}", flush=True)
+    return result == "killed"
+
+
 def main(words: list[str]) -> int:
     paths = sorted(HERE.glob("*.patch"))
     chosen = [path for path in paths if not words or any(word in path.name for word in words)]
     mutants = [read_mutant(path) for path in chosen]
     baseline(mutants)
-    killed = 0
-    for mutant in mutants:
-        start = time.monotonic()
-        result = verdict(mutant)
-        killed += result == "killed"
-        seconds = time.monotonic() - start
-        print(f"{result:9} {seconds:5.1f} s  {mutant.path.stem}: {mutant.name}", flush=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        killed = sum(pool.map(_tried, mutants))
     print(f"{killed} killed, {len(mutants) - killed} survived")
     return PASSED if killed == len(mutants) else FAILED
 
