@@ -1,6 +1,6 @@
-"""One child process that holds the training framework and the features, for as long as needed.
+"""One child process that holds an order's rows and features, for as long as needed.
 
-The node itself stays small: torch is imported in a child, started when an order is accepted and
+The node itself stays small: tables are loaded in a child, started when an order is accepted and
 ended with it. A child that crashes takes nothing with it. It lives on a pipe, so it ends with its
 parent, however the parent ends.
 """
@@ -95,7 +95,7 @@ def _start() -> tuple[SpawnProcess, "Connection[Any, Any]"]:
 
 def _serve(pipe: "Connection[Any, Any]") -> None:
     """Answer (job, round, weights) until the parent is gone."""
-    from clients.training.service import Trainer  # torch belongs in this process alone
+    from clients.training.service import Trainer  # tables belong in this process alone
 
     trainer = Trainer()
     while True:

@@ -1,1 +1,1 @@
-"""Differentially private training; the only importer of torch."""
+"""Private training, unit by unit and exact; torch is for the baselines without privacy alone."""

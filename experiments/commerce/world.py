@@ -41,7 +41,7 @@ class Habits:
     fraud_rate: frauds per order.
     """
 
-    heterogeneity: float = 0.2
+    heterogeneity: float = 0.0
     overlap: float = 0.3
     fraud_rate: float = 0.0096
 
