@@ -28,6 +28,7 @@ from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
 from federation.models import ModelSpec, Vector, forward
+from federation.recipes import Progress
 from federation.tasks import TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
@@ -35,7 +36,6 @@ from secure_compute.entropy import SystemEntropy
 
 Weights: TypeAlias = Mapping[str, Vector]
 UNITS_A_STEP: Final = 1200
-ROUNDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Optimiser:
 
 OPTIMISERS: Final = {
     "demand": Optimiser(400, 0.02, 1e-3),
-    "fraud": Optimiser(800, 0.1, 1e-4),
+    "fraud": Optimiser(800, 0.1, 0.0),
 }
 
 FRAUD_ROLES: Final = (Role.PAYMENT_PARTNER, Role.MERCHANT)
@@ -198,23 +198,19 @@ def _measure_fraud(home: Home) -> Measured:
 def _train(task: TrainingTask, rows: Mapping[str, UnitRows]) -> tuple[Weights, Weights, Weights]:
     """Return weights per party: its own, federated without privacy, and of all rows in one place.
 
-    All three are trained by the same optimiser: none has a private recipe's clipping, noise or
-    learning rate.
+    The federated ones are made in the recipe's own rounds, without sampling, clipping or noise.
     """
-    from clients.training.plain import pooled
+    from clients.training.plain import plain_round, pooled
 
-    start, adam = task.recipe.model.init(task.seed), OPTIMISERS[task.model]
-
-    def train(weights: Vector, units: UnitRows, steps: int) -> Vector:
-        return fit_plainly(task, weights, units, steps)
-
-    local = {party: train(start, part, adam.steps) for party, part in rows.items()}
-    whole = train(start, pooled(list(rows.values())), adam.steps)
-    joint = start
-    for _ in range(ROUNDS):
-        models = [train(joint, part, adam.steps // ROUNDS) for part in rows.values()]
-        joint = np.mean(models, axis=0).astype(np.float32)
-    return local, dict.fromkeys(rows, joint), dict.fromkeys(rows, whole)
+    recipe, steps = task.recipe, OPTIMISERS[task.model].steps
+    start = recipe.model.init(task.seed)
+    local = {party: fit_plainly(task, start, part, steps) for party, part in rows.items()}
+    whole = fit_plainly(task, start, pooled(list(rows.values())), steps)
+    progress = Progress.start(recipe, task.seed)
+    for round_ in range(recipe.rounds):
+        updates = [plain_round(progress.weights, part, recipe, round_) for part in rows.values()]
+        progress = progress.advance(recipe, updates)
+    return local, dict.fromkeys(rows, progress.weights), dict.fromkeys(rows, whole)
 
 
 def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int) -> Vector:

@@ -38,8 +38,10 @@ GENERATED: Final = Text(
     "生成的周销量（安装包不附带真实需求数据）",
 )
 COMMERCE: Final = Text(
-    "the project's own generated commerce, 200,000 orders",
-    "本项目自行生成的电商数据，20 万笔订单",
+    "the project's own generated commerce, 200,000 orders; its parties are alike, which is the "
+    "setting kindest to federation (data.heterogeneity=1 is the other end)",
+    "本项目自行生成的电商数据，20 万笔订单；各方分布相近，这是对联邦最有利的设定"
+    "（data.heterogeneity=1 为另一极端）",
 )
 
 
