@@ -29,7 +29,7 @@ TRY = (
     type=click.Path(path_type=Path),
     default=Path("entrepot-report.html"),
     show_default=True,
-    help="Where the report goes; the same as JSON lies beside it.",
+    help="Where the report goes; the same as JSON and a picture lie beside it.",
 )
 def command(
     stay: bool,
@@ -83,6 +83,7 @@ def _play(
     from experiments.demo import play
     from experiments.outcome import Language, to_json
     from experiments.report.page import render
+    from experiments.report.picture import write_picture
     from experiments.staging import stage
     from experiments.terminal import Steps, show
 
@@ -97,6 +98,7 @@ def _play(
         value = to_json(outcome)
         text = json.dumps(value, ensure_ascii=False, indent=2)
         report.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+        write_picture(outcome, report.with_suffix(".svg"), language)
     if as_json:
         click.echo(json.dumps(value, ensure_ascii=False))
     else:
