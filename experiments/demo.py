@@ -163,7 +163,7 @@ def _train(hand: Stagehand, staged: Staged, model: str) -> Training:
         delta=float(order.delta),
         unit=Unit.CUSTOMER if model == "fraud" else Unit.RETAILER_WEEK,
         data=staged.data[model],
-        newcomer="warehouse-uk" if model == "demand" else None,
+        newcomer=staged.newcomer if model == "demand" else None,
         rounds=settings.task.recipe.rounds,
         survivors=tuple(len(parties) for parties in rounds),
     )

@@ -15,7 +15,7 @@ import pandas as pd
 
 from experiments.commerce.orders import CUT_US
 from experiments.commerce.write import Manifest, generate
-from experiments.demand_data import DemandSet, cheese_set, generated_set
+from experiments.demand_data import NEWCOMER, DemandSet, cheese_set, generated_set
 from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS, Ports, found, free_ports, move
 from experiments.home import Home, open_home
@@ -47,12 +47,17 @@ COMMERCE: Final = Text(
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A federation with data. overrides: per model, what its configuration changes here."""
+    """A federation with data.
+
+    overrides: per model, what its configuration changes here.
+    newcomer:  the warehouse that has just opened; None where the data has none.
+    """
 
     home: Home
     data: Mapping[str, Text]
     overrides: Mapping[str, tuple[str, ...]]
     notes: tuple[Text, ...]
+    newcomer: str | None
 
 
 def stage(folder: Path, *, keep: bool) -> Staged:
@@ -93,7 +98,7 @@ def _again(folder: Path) -> Staged:
 def _staged(home: Home, source: str) -> Staged:
     cheese = source == "cheese"
     data = {"demand": CHEESE if cheese else GENERATED, "fraud": COMMERCE}
-    return Staged(home, data, {"demand": (), "fraud": ()}, ())
+    return Staged(home, data, {"demand": (), "fraud": ()}, (), str(NEWCOMER) if cheese else None)
 
 
 def _place_orders(manifest: Manifest, home: Home) -> None:
