@@ -118,7 +118,7 @@ def _is_usage(why: Exception) -> bool:
             "PortTakenError",
             "UntrustedRosterError",
             "VersionMismatchError",
-            "LawError",
+            "MalformedLawError",
             "LocalProtocolError",
             "MalformedOrderError",
         }
