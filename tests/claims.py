@@ -48,7 +48,7 @@ def run_tests(tests: list[str]) -> dict[str, str]:
     """Run the tests, slow ones too; return the outcome of every collected one by node id."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "", "-o", "junit_family=xunit1"]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", ""]
         subprocess.run(
             [*command, f"--junitxml={report}", "--timeout=900", *tests], cwd=ROOT, check=False
         )
@@ -56,18 +56,21 @@ def run_tests(tests: list[str]) -> dict[str, str]:
 
 
 def read_report(path: Path) -> dict[str, str]:
-    """Return the outcome of every test of a JUnit report (xunit1), by node id."""
-    return {
-        f"{case.get('file')}::{_name(case)}": _outcome(case)
-        for case in ET.parse(path).getroot().iter("testcase")
-    }
+    """Return the outcome of every test of a JUnit report, by node id."""
+    return {_node(case): _outcome(case) for case in ET.parse(path).getroot().iter("testcase")}
 
 
-def _name(case: ET.Element) -> str:
-    # A test in a class stands as `file.Class` in the class name; its node id has `Class::`.
-    module = str(case.get("file")).removesuffix(".py").replace("/", ".")
-    inner = str(case.get("classname")).removeprefix(module).strip(".")
-    return f"{inner.replace('.', '::')}::{case.get('name')}" if inner else str(case.get("name"))
+def _node(case: ET.Element) -> str:
+    # The class name is the module and the class, with dots; where a test's function stands is not
+    # always the file that pytest collected it from.
+    parts = str(case.get("classname")).split(".")
+    depth = next(
+        depth
+        for depth in range(len(parts), 0, -1)
+        if depth == 1 or (ROOT / "/".join(parts[:depth])).with_suffix(".py").exists()
+    )
+    file = "/".join(parts[:depth]) + ".py"
+    return "::".join([file, *parts[depth:], str(case.get("name"))])
 
 
 def _outcome(case: ET.Element) -> str:
