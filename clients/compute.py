@@ -45,8 +45,15 @@ class Compute:
     def stop(self, order: str) -> None:
         """End the child if it works on `order`, even in the middle of a round."""
         child = self._child
-        if child is not None and self._order == order:
-            child[0].kill()  # whoever waits for it reads the end of its pipe
+        if child is None or self._order != order:
+            return
+        child[0].kill()  # whoever waits for it reads the end of its pipe
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._child is child:
+                    self._end()
+            finally:
+                self._lock.release()
 
     def _warm(self, job: TrainJob) -> None:
         try:

@@ -104,10 +104,11 @@ def _play(
     else:
         show(outcome, language, Console())
     talk.print(f"{report} · {report.with_suffix('.json')}", soft_wrap=True)
-    if outcome.raw_rows_crossed:
+    if count := outcome.raw_rows_crossed:
+        rows = "row" if count == 1 else "rows"
         click.echo(
-            f"entrepot: raw rows that crossed a border: {outcome.raw_rows_crossed}; "
-            "the report names their planted ids; run with --keep DIR to keep the captures",
+            f"entrepot: {count} raw {rows} crossed a border; the report names the planted ids, "
+            "and --keep DIR keeps the captures",
             err=True,
         )
         return 30
