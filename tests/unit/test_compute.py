@@ -84,7 +84,7 @@ def test_another_orders_end_does_not_end_it(children):
 
 
 def test_a_stuck_round_can_be_ended_by_its_orders_close(children):
-    started = children(answer=None)
+    children(answer=None)
     compute, failures = Compute(), []
 
     def work() -> None:
