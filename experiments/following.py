@@ -14,6 +14,8 @@ from experiments.errors import (
 
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 30.0
+QUEUE_SECONDS: Final = 300.0
+"""How long an order may stand behind another one, which can be a long training run."""
 
 Watcher = Callable[[dict[str, Any]], None]
 
@@ -29,6 +31,7 @@ def follow(jobs: Jobs, job: str, watch: Watcher, patience: float = PATIENCE_SECO
         UnreachableError: nobody takes the job up within `patience` seconds.
     """
     seen, give_up = 0, time.monotonic() + patience
+    last_call = give_up + QUEUE_SECONDS
     while True:
         for number, note in jobs.notes(job, seen):
             seen = number
@@ -39,6 +42,10 @@ def follow(jobs: Jobs, job: str, watch: Watcher, patience: float = PATIENCE_SECO
                 watch(note)
             return found
         if found is not None and found.status == "queued" and time.monotonic() > give_up:
+            first = jobs.next()
+            if first is not None and first.id != found.id and time.monotonic() < last_call:
+                time.sleep(POLL_SECONDS)
+                continue
             raise UnreachableError(
                 "the aggregator does not take the order up; is it running? "
                 "(`entrepot aggregator run`); the order stays queued"
