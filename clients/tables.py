@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from clients.errors import NodeSettingsError
-from policies.contracts import Conformant, DataContract, conform
+from policies.conformance import Conformant, conform
+from policies.contracts import DataContract
 
 
 def conform_table(contract: DataContract, table: Path) -> Conformant:

@@ -8,12 +8,12 @@ never of the rows.
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from decimal import Decimal
+from typing import Final, Literal, TypeAlias, cast, get_args
 
-from policies.errors import MalformedContractError, NonConformantError
-from policies.evidence import Minted
+from policies.errors import MalformedContractError
 from policies.parties import Grade
+from policies.toml_fields import among, finite, table, texts
 
 ColumnType: TypeAlias = Literal["float", "integer", "string", "boolean", "date", "timestamp"]
 UnitKind: TypeAlias = Literal["customer", "order", "commercial"]
@@ -75,17 +75,54 @@ class UnitOfPrivacy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The most that may ever be spent on the subjects of one window."""
+    """The most that may ever be spent on the subjects of one window.
+
+    delta:    the purse at which ε is read; no event draws from it.
+    failures: the other purse of δ: the sum of what every event may leak outright by its own δ.
+    """
 
     epsilon: Decimal
     delta: Decimal
     window: str
+    failures: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
+        if not (self.failures.is_finite() and 0 <= self.failures < 1):
+            raise MalformedContractError("a limit has failures of 0 or more and below 1")
         if not (self.epsilon.is_finite() and self.epsilon > 0 and 0 < self.delta < 1):
             raise MalformedContractError("a limit has epsilon above 0 and delta between 0 and 1")
         if not (self.window and self.window.isprintable()):
             raise MalformedContractError("a limit names its window in printable text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FurtherUnit:
+    """Another unit whose privacy every run over the table spends.
+
+    touches: most main units whose rows one of it can change.
+    whole:   True where it comes and goes with whole main units; False where it changes their rows.
+    """
+
+    kind: UnitKind
+    columns: tuple[str, ...]
+    subjects: str
+    limit: Limit
+    touches: int = 1
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.columns or self.touches < 1:
+            raise MalformedContractError("[[also]] names its columns and touches at least one unit")
+        if not (self.subjects and self.subjects.isprintable()):
+            raise MalformedContractError("[[also]] names its subjects in printable text")
+
+    @property
+    def group(self) -> int:
+        """How many main units, added or removed one by one, lead from with it to without it.
+
+        A main unit that only changes is removed and added again: two steps.
+        """
+        return self.touches if self.whole else 2 * self.touches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +132,9 @@ class DataContract:
     table:    file name under the node's data folder.
     subjects: the group of people or firms the rows are about; contracts over the same subjects
               share one account.
+    key:      the columns that name a row; empty for all of them.
+    persons:  declared upper bound on the people in the table; None where nothing is declared.
+    also:     further units that every run pays in, beside `unit`.
     """
 
     name: str
@@ -104,6 +144,9 @@ class DataContract:
     unit: UnitOfPrivacy
     limit: Limit
     columns: tuple[Column, ...]
+    key: tuple[str, ...] = ()
+    persons: int | None = None
+    also: tuple[FurtherUnit, ...] = ()
 
     def __post_init__(self) -> None:
         if not all(text and text.isprintable() for text in (self.name, self.subjects)):
@@ -111,13 +154,31 @@ class DataContract:
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names):
             raise MalformedContractError(f"contract {self.name}: a column stands twice")
-        absent = [name for name in self.unit.columns if name not in names]
-        if absent:
-            raise MalformedContractError(f"contract {self.name}: no unit column {absent[0]}")
-        if any(self.column(name).optional for name in self.unit.columns):
-            raise MalformedContractError(f"contract {self.name}: a unit column is never optional")
+        for columns in (self.unit.columns, *(unit.columns for unit in self.also)):
+            self._require_columns(columns, "unit")
+        self._require_columns(self.key, "key")
+        if self.persons is not None and self.persons < 1:
+            raise MalformedContractError(f"contract {self.name}: persons is at least 1")
+        pairs = [(unit.subjects, unit.kind) for unit in self.also]
+        if len({(self.subjects, self.unit.kind), *pairs}) < len(pairs) + 1:
+            raise MalformedContractError(f"contract {self.name}: a unit stands twice")
         if not self.table or "/" in self.table or "\\" in self.table or self.table.startswith("."):
             raise MalformedContractError(f"contract {self.name}: table is a plain file name")
+
+    def _require_columns(self, wanted: Iterable[str], what: str) -> None:
+        known = {column.name: column for column in self.columns}
+        for name in wanted:
+            if name not in known:
+                raise MalformedContractError(f"contract {self.name}: no {what} column {name}")
+            if known[name].optional:
+                raise MalformedContractError(
+                    f"contract {self.name}: a {what} column is never optional"
+                )
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """The columns that together name one row."""
+        return self.key or tuple(column.name for column in self.columns)
 
     def column(self, name: str) -> Column:
         """Return the column of that name.
@@ -139,73 +200,6 @@ class DataContract:
         return frozenset(self.column(name).grade for name in names)
 
 
-@dataclass(frozen=True, slots=True)
-class Conformant(metaclass=Minted):
-    """The table was held against its contract and has what the contract promises."""
-
-    contract: DataContract
-    present: frozenset[str]
-
-
-_FAMILIES: Final[Mapping[str, ColumnType]] = {
-    **dict.fromkeys(
-        ("float", "double", "float64", "float32", "halffloat", "real", "decimal"), "float"
-    ),
-    **dict.fromkeys(("integer", "int", "bigint", "smallint", "tinyint", "hugeint"), "integer"),
-    **dict.fromkeys(
-        (f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)), "integer"
-    ),
-    **dict.fromkeys(
-        ("string", "large_string", "string_view", "varchar", "str", "object"), "string"
-    ),
-    **dict.fromkeys(("boolean", "bool"), "boolean"),
-    **dict.fromkeys(("date", "date32", "date64"), "date"),
-    **dict.fromkeys(("timestamp", "datetime64", "datetime"), "timestamp"),
-}
-
-
-def conform(contract: DataContract, schema: Mapping[str, str], empty: bool) -> Conformant:
-    """Hold a table's schema (column → type name, as Arrow, DuckDB or pandas say it) to `contract`.
-
-    Raises:
-        NonConformantError: a column is missing or of another type, or there are no rows.
-    """
-    for column in contract.columns:
-        if column.name not in schema:
-            if column.optional:
-                continue
-            raise NonConformantError(
-                f"{contract.table} has no column {column.name}, which contract {contract.name} "
-                f"promises; add it, or mark it optional in a new version of the contract"
-            )
-        _conform_type(contract, column, schema[column.name])
-    if empty:
-        raise NonConformantError(
-            f"{contract.table} has no rows; put data into it before this node takes part"
-        )
-    present = frozenset(column.name for column in contract.columns if column.name in schema)
-    return Conformant._mint(contract, present)  # noqa: SLF001  the home of this evidence
-
-
-def _conform_type(contract: DataContract, column: Column, found: str) -> None:
-    family = _family(found)
-    # Every integer is a float; nothing else widens.
-    if family != column.type and (family, column.type) != ("integer", "float"):
-        raise NonConformantError(
-            f"{contract.table}: column {column.name} is {found}, contract {contract.name} says "
-            f"{column.type}; convert the column, or write a new version of the contract"
-        )
-
-
-def _family(found: str) -> ColumnType | None:
-    plain = found.lower().strip()
-    if plain.startswith("dictionary<values="):
-        plain = plain.removeprefix("dictionary<values=").split(",")[0]
-    for end in ("[", "(", " "):
-        plain = plain.split(end)[0]
-    return _FAMILIES.get(plain.removesuffix("128") if plain == "decimal128" else plain)
-
-
 def load_contract(text: str) -> DataContract:
     """Read a contract's TOML; every key must be known.
 
@@ -216,37 +210,64 @@ def load_contract(text: str) -> DataContract:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as why:
         raise MalformedContractError(f"the contract is not TOML: {why}") from why
-    top = _table(
-        raw,
-        "the contract",
-        {
-            "name": str,
-            "version": int,
-            "table": str,
-            "subjects": str,
-            "unit": dict,
-            "limit": dict,
-            "columns": list,
-        },
-    )
-    unit = _table(top["unit"], "[unit]", {"kind": str, "columns": list, "rows": int})
-    limit = _table(top["limit"], "[limit]", {"epsilon": str, "delta": str, "window": str})
+    top = table(raw, "the contract", {**_TOP, **_TOP_MORE}, needed=_TOP.keys())
+    unit = table(top["unit"], "[unit]", {"kind": str, "columns": list, "rows": int})
     return DataContract(
         name=top["name"],
         version=top["version"],
         table=top["table"],
         subjects=top["subjects"],
         unit=UnitOfPrivacy(
-            kind=cast("UnitKind", _among(unit["kind"], get_args(UnitKind), "unit kind")),
-            columns=_texts(unit["columns"], "[unit] columns"),
+            kind=_kind(unit["kind"], "unit kind"),
+            columns=texts(unit["columns"], "[unit] columns"),
             rows=unit["rows"],
         ),
-        limit=Limit(
-            epsilon=_decimal(limit["epsilon"], "epsilon"),
-            delta=_decimal(limit["delta"], "delta"),
-            window=limit["window"],
-        ),
+        limit=_limit(top["limit"], "[limit]"),
         columns=tuple(_column(item) for item in top["columns"]),
+        key=texts(top.get("key", []), "key"),
+        persons=top.get("persons"),
+        also=tuple(_further(item) for item in top.get("also", [])),
+    )
+
+
+_TOP: Final[Mapping[str, type]] = {
+    "name": str,
+    "version": int,
+    "table": str,
+    "subjects": str,
+    "unit": dict,
+    "limit": dict,
+    "columns": list,
+}
+_TOP_MORE: Final[Mapping[str, type]] = {"key": list, "persons": int, "also": list}
+_LIMIT: Final[Mapping[str, type]] = {"epsilon": str, "delta": str, "window": str}
+_ALSO: Final[Mapping[str, type]] = {"kind": str, "columns": list, "subjects": str, "limit": dict}
+
+
+def _kind(raw: str, what: str) -> UnitKind:
+    return cast("UnitKind", among(raw, get_args(UnitKind), what))
+
+
+def _limit(raw: object, where: str) -> Limit:
+    limit = table(raw, where, {**_LIMIT, "failures": str}, needed=_LIMIT.keys())
+    return Limit(
+        epsilon=finite(limit["epsilon"], "epsilon"),
+        delta=finite(limit["delta"], "delta"),
+        window=limit["window"],
+        failures=finite(limit.get("failures", "0"), "failures"),
+    )
+
+
+def _further(raw: object) -> FurtherUnit:
+    kinds = {**_ALSO, "touches": int, "whole": bool}
+    also = table(raw, "[[also]]", kinds, needed=_ALSO.keys())
+    return FurtherUnit(
+        kind=_kind(also["kind"], "[[also]] kind"),
+        columns=texts(also["columns"], "[[also]] columns"),
+        subjects=also["subjects"],
+        limit=_limit(also["limit"], "[also.limit]"),
+        touches=also.get("touches", 1),
+        whole=also.get("whole", False),
     )
 
 
@@ -261,63 +282,15 @@ def _column(raw: object) -> Column:
         "domain": list,
         "optional": bool,
     }
-    column = _table(raw, "[[columns]]", kinds, needed={"name", "type", "grade"})
+    column = table(raw, "[[columns]]", kinds, needed={"name", "type", "grade"})
     name = column["name"]
     return Column(
         name=name,
-        type=cast("ColumnType", _among(column["type"], get_args(ColumnType), f"type of {name}")),
-        grade=Grade(_among(column["grade"], tuple(Grade), f"grade of {name}")),
-        low=_decimal(column["low"], f"low of {name}") if "low" in column else None,
-        high=_decimal(column["high"], f"high of {name}") if "high" in column else None,
+        type=cast("ColumnType", among(column["type"], get_args(ColumnType), f"type of {name}")),
+        grade=Grade(among(column["grade"], tuple(Grade), f"grade of {name}")),
+        low=finite(column["low"], f"low of {name}") if "low" in column else None,
+        high=finite(column["high"], f"high of {name}") if "high" in column else None,
         unit=column.get("unit"),
-        domain=_texts(column["domain"], f"domain of {name}") if "domain" in column else None,
+        domain=texts(column["domain"], f"domain of {name}") if "domain" in column else None,
         optional=column.get("optional", False),
     )
-
-
-def _table(
-    raw: object, where: str, kinds: Mapping[str, type], needed: set[str] | None = None
-) -> dict[str, Any]:
-    if not isinstance(raw, dict):
-        raise MalformedContractError(f"{where} is not a table")
-    for key, value in raw.items():
-        if key not in kinds:
-            raise MalformedContractError(f"{where}: unknown key {key!r}")
-        if type(value) is not kinds[key]:
-            raise MalformedContractError(f"{where}: {key} must be {_SPOKEN[kinds[key]]}")
-    for key in sorted(kinds.keys() if needed is None else needed):
-        if key not in raw:
-            raise MalformedContractError(f"{where}: {key} is missing")
-    return raw
-
-
-_SPOKEN: Final[Mapping[type, str]] = {
-    str: "text in quotes",
-    int: "a whole number",
-    list: "a list",
-    dict: "a table",
-    bool: "true or false",
-}
-
-
-def _among(value: str, known: Iterable[str], what: str) -> str:
-    if value not in known:
-        raise MalformedContractError(f"{what} is {value!r}; known: {', '.join(known)}")
-    return value
-
-
-def _texts(values: list[object], what: str) -> tuple[str, ...]:
-    texts = tuple(value for value in values if isinstance(value, str))
-    if len(texts) != len(values):
-        raise MalformedContractError(f"{what} must be a list of texts")
-    return texts
-
-
-def _decimal(text: str, what: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation as why:
-        raise MalformedContractError(f"{what} is not a decimal number") from why
-    if not number.is_finite():
-        raise MalformedContractError(f"{what} is not a finite number")
-    return number

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from clients.books import Reservation
 from federation.tasks import TrainingTask
-from policies.contracts import Conformant, DataContract
+from policies.conformance import Conformant
+from policies.contracts import DataContract
 from policies.engine import Permit
 
 

@@ -13,7 +13,8 @@ from experiments.commerce.orders import FIRST_ORDER_ID
 from experiments.commerce.parties import DEMO_PARTIES, ROLE_COLUMNS
 from experiments.commerce.world import CANARIES
 from experiments.commerce.write import Manifest, generate, open_manifest
-from policies.contracts import conform, load_contract
+from policies.conformance import conform
+from policies.contracts import load_contract
 from policies.parties import Role
 
 CONTRACTS = Path(__file__).parents[2] / "experiments" / "parties" / "contracts"

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from policies.contracts import Conformant, DataContract, conform, load_contract
+from policies.conformance import Conformant, conform
+from policies.contracts import DataContract, load_contract
 from policies.disclosure import Releasable, clear
 from policies.errors import MalformedContractError, NonConformantError, SmallCohortError
 from policies.parties import Grade
