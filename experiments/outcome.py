@@ -128,8 +128,55 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """What an attacker gains who sees all that left, knows everybody else, and errs at 1 %.
+
+    caught:      of 100 members, from the privacy curve; luck: by guessing alone.
+    right_guess: rate of right guesses between "is in the data" and "is not", at even odds.
+    textbook_…:  the same from (ε, δ) alone: valid for every mechanism, and loose.
+    curve:       "pld" where the whole curve is known, "rdp" where it is bounded order by order.
+    """
+
+    caught: int
+    right_guess: float
+    textbook_caught: int
+    textbook_right_guess: float
+    curve: str
+    luck: int = 1
+    false_alarms: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class PersonAt:
+    """ε for one person who is at `parties` parties; None: it has no finite price.
+
+    epsilon: with every party's own noise, as runs are made today.
+    shared:  with one noise shared by all, which is worse for such a person.
+    """
+
+    parties: int
+    epsilon: float | None
+    shared: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What the gate's ε was after one release, or one run; at: seconds since 1970."""
+
+    at: int
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
-    """What one dataset of one node has spent. `limit` is on epsilon, at `delta`."""
+    """What one account of one node has spent. `limit` is on epsilon, at `delta`.
+
+    epsilon:     the gate's (RDP), spent and pending together; certificate: the PLD figure or None.
+    lifetime:    ε over all windows of the same subjects and unit.
+    failures_…:  the second purse: the sum of the mechanisms' own δ, exact decimal text.
+    runs_left:   how many more runs like `runs_of`, None where nothing has run; runs_more: at least.
+    course:      the gate's ε after each run, oldest first.
+    """
 
     node: str
     dataset: str
@@ -138,11 +185,79 @@ class Budget:
     delta: float
     limit: float
     releases: int = 0
+    pending: float = 0.0
+    subjects: str = ""
+    window: str = ""
+    certificate: float | None = None
+    lifetime: float = 0.0
+    failures_spent: str = "0"
+    failures_limit: str = "0"
+    runs_left: int | None = None
+    runs_more: bool = False
+    plain: Plain | None = None
+    person: tuple[PersonAt, ...] = ()
+    course: tuple[Step, ...] = ()
 
     @property
     def left(self) -> float:
         """The distance to the limit. Never add runs to it: runs compose, they do not add."""
         return max(0.0, self.limit - self.epsilon)
+
+
+@dataclass(frozen=True, slots=True)
+class LogKept:
+    """One party's log in the export. signers: other organisations that cosigned its head."""
+
+    party: str
+    entries: int
+    signers: tuple[str, ...] = ()
+    booked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LastEntry:
+    """One entry of a log, in words."""
+
+    party: str
+    number: int
+    at: int
+    kind: str
+    said: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What the logs say crossed a border, added up. rule: what allowed it; size: bytes."""
+
+    origin: str
+    destination: str
+    kind: str
+    rule: str
+    messages: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The logs of a run, exported and verified; code is the exit code of the verification."""
+
+    logs: tuple[LogKept, ...]
+    verdict: Text
+    code: int
+    export: str
+    trust: str
+    last: tuple[LastEntry, ...] = ()
+    register: tuple[Registered, ...] = ()
+
+    @property
+    def entries(self) -> int:
+        """How many entries all logs hold together."""
+        return sum(log.entries for log in self.logs)
+
+    @property
+    def booked(self) -> int:
+        """How many logs have heads that enough other organisations cosigned."""
+        return sum(log.booked for log in self.logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +333,7 @@ class Outcome:
     notes: tuple[Text, ...] = ()
     faults: tuple[Text, ...] = ()
     version: str = ""
+    ledger: Ledger | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -255,6 +371,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "notes": [_text(note) for note in outcome.notes],
         "faults": [_text(fault) for fault in outcome.faults],
         "version": outcome.version,
+        "ledger": None if outcome.ledger is None else _ledger(outcome.ledger),
         **outcome.extra,
     }
 
@@ -332,6 +449,20 @@ def _border(border: Border) -> dict[str, Any]:
         "kind": border.kind,
         "messages": border.messages,
         "bytes": border.size,
+    }
+
+
+def _ledger(ledger: Ledger) -> dict[str, Any]:
+    return {
+        "logs": [asdict(log) for log in ledger.logs],
+        "entries": ledger.entries,
+        "booked": ledger.booked,
+        "verified": _text(ledger.verdict),
+        "code": ledger.code,
+        "export": ledger.export,
+        "trust": ledger.trust,
+        "last": [{**asdict(entry), "said": _text(entry.said)} for entry in ledger.last],
+        "register": [{**asdict(item), "bytes": item.size} for item in ledger.register],
     }
 
 

@@ -45,6 +45,7 @@ _CLASSES: Final = Template(
     ".d-hollow{fill:$card;stroke:$teal;stroke-width:2}"
     ".d-hollow-grey{fill:$card;stroke:$muted;stroke-width:2}"
     ".d-grid{stroke:$line;stroke-width:1}.d-wire{stroke:$teal;fill:none;stroke-opacity:.55}"
+    ".d-burn{stroke:$teal;stroke-width:2;fill:none}"
     ".d-gain{stroke:$teal;stroke-width:3;stroke-opacity:.45}"
     ".d-loss{stroke:$amber;stroke-width:3;stroke-opacity:.6}"
     ".d-mark{stroke:$ink;stroke-width:2}.d-span{stroke:$teal;stroke-width:3}"

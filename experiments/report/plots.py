@@ -187,6 +187,44 @@ def budget_bar(budget: Budget, language: Language) -> Markup:
     )
 
 
+def burn_down(budget: Budget, language: Language) -> Markup:
+    """Return what was left of an account after each run: a step line that falls from the limit.
+
+    Across stands time where the runs lie apart, else their number.
+    """
+    about = _course(budget, language)
+    if not budget.limit or not budget.course:
+        flat = line(4, 8, 156, 8, "d-burn")
+        return drawing(160, 44, about, about, _floor(), flat)
+    spread = budget.course[-1].at - budget.course[0].at
+    places = [_across(budget, place, spread) for place in range(len(budget.course))]
+    heights = [8 + 30 * min(1.0, step.epsilon / budget.limit) for step in budget.course]
+    path = "M4 8" + "".join(f"H{x:.1f}V{y:.1f}" for x, y in zip(places, heights, strict=True))
+    end = circle(156, heights[-1], 3, "d-amber" if heights[-1] > 32 else "d-teal")
+    steps = tag("path", d=f"{path}H156", class_="d-burn")
+    return drawing(160, 44, about, about, _floor(), steps, end)
+
+
+def _course(budget: Budget, language: Language) -> str:
+    limit = epsilon(budget.limit)
+    if not budget.course:
+        return say("plot.no_course", language, limit=limit)
+    left = epsilon(max(0.0, budget.limit - budget.course[-1].epsilon))
+    return say("plot.course", language, limit=limit, runs=len(budget.course), left=left)
+
+
+def _across(budget: Budget, place: int, spread: int) -> float:
+    steps = budget.course
+    share = (
+        (steps[place].at - steps[0].at) / spread if spread > 0 else place / max(1, len(steps) - 1)
+    )
+    return 16 + 128 * share
+
+
+def _floor() -> Markup:
+    return tag("g", line(4, 8, 156, 8, "d-grid"), line(4, 38, 156, 38, "d-mark"))
+
+
 def hundred_dots(reading: Reading, language: Language) -> Markup:
     """Return a hundred members as dots: caught by luck, by estimate, at most."""
     about = say("reading.figure", language, bound=reading.bound, curve=reading.curve)

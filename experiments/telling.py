@@ -1,0 +1,171 @@
+"""Entries of a log in plain words, in both languages, whatever somebody wrote into them.
+
+The texts in an entry were chosen by other parties. Nothing in them reaches a terminal or a page
+that could move a cursor, break a line, turn writing round or pass for another entry: what is not
+printable is shown as an escape, and long texts are cut.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from experiments.outcome import Language, Text
+from experiments.verdicts import JOINED
+from experiments.words import catalogue, name_of, say, size
+
+SHOWN: Final = 80
+"""Characters of one text that are shown."""
+
+HASH: Final = 12
+"""Hexadecimal digits of a hash that are shown."""
+
+Body = Mapping[str, Any]
+
+
+def plain(value: object, most: int = SHOWN) -> str:
+    """Return one text on one line: no control, no line end, no change of direction, not too long.
+
+    A reader can tell an escape from the same characters typed: a backslash is doubled.
+    """
+    spelled = "".join(
+        "\\\\"
+        if character == "\\"
+        else character
+        if character.isprintable()
+        else _escaped(character)
+        for character in str(value)[: most + 1]
+    )
+    return spelled if len(spelled) <= most else spelled[: most - 1] + "…"
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
+
+
+def moment(at: int) -> str:
+    """Return a time in seconds since 1970 as UTC, or the number where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        return str(at)
+
+
+def told(kind: str, body: Body) -> Text:
+    """Return what an entry says, in both languages."""
+    return Text(tell(kind, body, "en"), tell(kind, body, "zh"))
+
+
+def tell(kind: str, body: Body, language: Language) -> str:
+    """Return what an entry says; one that this version does not know shows its fields."""
+    facts = _FACTS.get(kind)
+    if facts is None or f"entry.{kind}" not in catalogue():
+        return _fields(body)
+    try:
+        return say(f"entry.{kind}", language, **facts(body, language))
+    except (KeyError, TypeError, ValueError):
+        return _fields(body)
+
+
+def title(kind: str, language: Language) -> str:
+    """Return what a kind of entry is called."""
+    return name_of("entry_kind", plain(kind, 24), language)
+
+
+def account_of(charge: Body) -> str:
+    """Return the account of one charge: whose privacy, under which unit, in which window."""
+    unit = "commercial confidentiality" if charge["unit"] == "commercial" else charge["unit"]
+    return f"{plain(charge['subjects'])} ({plain(unit)}, {plain(charge['window'])})"
+
+
+def _fields(body: Body) -> str:
+    return " ".join(f"{plain(name, 24)}={plain(value)}" for name, value in sorted(body.items()))
+
+
+def _some(values: Sequence[object], language: Language) -> str:
+    return JOINED[language].join(plain(value) for value in values) or "–"
+
+
+def _hash(body: Body, *names: str) -> str:
+    """Return the beginning of the first of these fields that is there."""
+    return plain(next(str(body[name]) for name in names if name in body)[:HASH])
+
+
+def _first(body: Body, *names: str) -> str:
+    return plain(next(body[name] for name in names if name in body))
+
+
+def _reserved(body: Body, language: Language) -> dict[str, object]:
+    charges = body["charges"]
+    return {
+        "releases": max(int(charge["releases"]) for charge in charges),
+        "accounts": JOINED[language].join(dict.fromkeys(map(account_of, charges))),
+    }
+
+
+def _refused(body: Body, language: Language) -> dict[str, object]:
+    cause = name_of("causes", plain(body.get("kind", "order"), 24), language)
+    return {"cause": cause, "rules": _some(body["reasons"], language)}
+
+
+def _crossed(body: Body, language: Language) -> dict[str, object]:
+    return {
+        "what": name_of("kind", plain(body["kind"]), language),
+        "size": size(float(body["bytes"])),
+        **{name: plain(body[name]) for name in ("recipient", "origin", "destination", "rule")},
+    }
+
+
+def _recipients(body: Body, language: Language) -> str:
+    return _some(body["recipients"], language)
+
+
+_FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
+    "joined": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
+    "left": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
+    "policy_changed": lambda body, _: {"hash": _hash(body, "policy", "hash")},
+    "contract_changed": lambda body, _: {
+        "dataset": _first(body, "contract", "dataset", "name"),
+        "hash": _hash(body, "hash", "digest", "sha256"),
+    },
+    "window_opened": lambda body, _: {
+        name: plain(body[name]) for name in ("subjects", "window", "sequence")
+    },
+    "limit_set": lambda body, _: {
+        "account": account_of(body),
+        "epsilon": plain(body["epsilon"]),
+    },
+    "proposed": lambda body, _: {
+        "proposer": plain(body["proposer"]),
+        "dataset": _first(body, "contract", "dataset"),
+        "purpose": plain(body["purpose"]),
+        "epsilon": plain(body["epsilon"]),
+    },
+    "approved": lambda body, _: {"hash": _hash(body, "policy")},
+    "refused": _refused,
+    "reserved": _reserved,
+    "settled": lambda body, _: {"hash": _hash(body, "release")},
+    "closed": lambda _body, _: {},
+    "given_back": lambda body, _: {"count": len(body["statements"])},
+    "released": lambda body, language: {
+        "recipients": _recipients(body, language),
+        "rule": plain(body["rule"]),
+    },
+    "delivered": lambda body, language: {
+        "hash": _hash(body, "past"),
+        "recipients": _recipients(body, language),
+    },
+    "crossed": _crossed,
+    "checkpoint_seen": lambda body, _: {
+        "origin": plain(body["origin"]),
+        "entries": plain(body["size"]),
+        "hash": _hash(body, "root"),
+    },
+    "key_rotated": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
+}
