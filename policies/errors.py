@@ -98,3 +98,19 @@ class ForeignBooksError(PolicyError):
 
 class MalformedLawError(PolicyError):
     """A policy text does not parse, does not match the schema, or lacks its annotations."""
+
+
+class MalformedPackError(PolicyError):
+    """A policy pack says too little, too much, or something impossible."""
+
+
+class NoMechanismError(PolicyError):
+    """No transfer mechanism is on record for where something would go."""
+
+
+class NotForThereError(PolicyError):
+    """An artefact would go where it was never meant to go."""
+
+
+class MisplacedError(PolicyError):
+    """The aggregator or a keyholder would work where a party's law does not let it."""

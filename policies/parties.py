@@ -23,14 +23,20 @@ DATA_ROLES = (Role.WAREHOUSE, Role.PAYMENT_PARTNER, Role.MERCHANT)
 
 
 class Jurisdiction(StrEnum):
-    """The legal territory in which a node's data lives."""
+    """The legal territory in which a node's data lives; a state of one is written behind a dash."""
 
     CN = "CN"
     EU = "EU"
     UK = "UK"
     US = "US"
+    US_CA = "US-CA"
     BR = "BR"
     CH = "CH"
+
+
+def territory(place: str) -> str:
+    """Return the territory whose borders count at `place`: `US` of `US-CA`."""
+    return place.partition("-")[0]
 
 
 class Grade(StrEnum):
