@@ -25,6 +25,9 @@ from policies.parties import DATA_ROLES, PartyId, Role
 
 LIFETIME_SECONDS: Final = 3600
 
+ABANDONED_ROUNDS: Final = 3
+"""Rounds of a training run that may come to nothing, unless its terms say otherwise."""
+
 READS: Final = {"demand": "demand", "fraud": "orders"}
 """The contract each model trains on."""
 
@@ -40,12 +43,16 @@ class Terms:
     """What an order says besides its task.
 
     cohort: the parties asked, empty for everyone whose role fits; minimum: fewest that must agree.
+    abandoned: rounds of a training run that may come to nothing; they are reserved with the others.
+    windows: the accounting windows that are read, empty for all of them.
     """
 
     purpose: str
     legal_basis: str = "contract"
     cohort: tuple[PartyId, ...] = ()
     minimum: int = 3
+    abandoned: int = ABANDONED_ROUNDS
+    windows: tuple[str, ...] = ()
 
 
 def published_contracts() -> dict[str, DataContract]:
@@ -70,6 +77,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         epsilon=spell(Decimal(repr(epsilon))),
         event=to_json(event),
         releases=rounds,
+        abandoned=terms.abandoned,
         **_shared(home, contract, cohort, terms),
     )
 
@@ -96,6 +104,7 @@ def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
         epsilon=spell(Decimal(repr(cost))),
         event=to_json(event),
         releases=1,
+        abandoned=0,
         **_shared(home, contract, cohort, terms),
     )
 
@@ -127,6 +136,7 @@ def _shared(
         "recipients": (home.analyst,),
         "unit": contract.unit.kind,
         "delta": str(contract.limit.delta),
+        "windows": terms.windows,
         "cohort": tuple(member.party for member in cohort),
         "minimum": terms.minimum,
         "created": now,

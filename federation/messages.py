@@ -14,6 +14,8 @@ class Kind(StrEnum):
     QUERY_KEYS = "query.keys"
     QUERY_PARTIAL = "query.partial"
     QUERY_OPEN = "query.open"
+    LEDGER_SEEN = "ledger.seen"
+    LEDGER_WITNESS = "ledger.witness"
     # Replies, from a node.
     PONG = "pong"
     ACCEPTED = "order.accepted"
@@ -23,6 +25,9 @@ class Kind(StrEnum):
     QUERY_PUBLIC_KEY = "query.public_key"
     QUERY_CIPHERTEXT = "query.ciphertext"
     QUERY_OPENED = "query.opened"
+    LEDGER_HEADS = "ledger.heads"
+    LEDGER_COSIGNED = "ledger.cosigned"
+    LEDGER_UNSURE = "ledger.unsure"
     FAILED = "failed"
 
 
@@ -34,5 +39,12 @@ REPLIES: dict[Kind, Kind] = {
     Kind.QUERY_KEYS: Kind.QUERY_PUBLIC_KEY,
     Kind.QUERY_PARTIAL: Kind.QUERY_CIPHERTEXT,
     Kind.QUERY_OPEN: Kind.QUERY_OPENED,
+    Kind.LEDGER_SEEN: Kind.LEDGER_HEADS,
+    Kind.LEDGER_WITNESS: Kind.LEDGER_COSIGNED,
 }
 """What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
+
+SPENDING: frozenset[Kind] = frozenset(
+    {Kind.OFFER, Kind.TRAIN_ROUND, Kind.QUERY_KEYS, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN}
+)
+"""What LEDGER_UNSURE may answer too: this process lacks a word of its witnesses; ask again."""

@@ -17,7 +17,9 @@ from secure_compute.canonical import JSON
 from secure_compute.errors import BadSignatureError, NotCanonicalError
 from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
 
-VERSION: Final = 1
+VERSION: Final = 2
+
+MOST_ABANDONED: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,9 @@ class WorkOrder:
     parameters:  the recipe of a training run, or the plan of a query.
     event:       what ONE release does to the data (`policies.budget.events` JSON).
     releases:    most releases one node will make; all of them are reserved at once.
+    abandoned:   most of them that may be made again because a round came to nothing; they are
+                 reserved with the others, and at the cap a node stops.
+    windows:     the accounting windows that are read, by label; none for all of them.
     cohort:      the parties asked, by name; minimum: fewest that must take part.
     created, expires: seconds since 1970, UTC.
     nonce:       makes two otherwise equal orders two orders.
@@ -52,6 +57,8 @@ class WorkOrder:
     delta: str
     event: Mapping[str, JSON]
     releases: int
+    abandoned: int
+    windows: tuple[str, ...]
     cohort: tuple[PartyId, ...]
     minimum: int
     created: int
@@ -67,6 +74,10 @@ class WorkOrder:
             raise MalformedOrderError("a party stands twice in the cohort")
         if self.releases < 1:
             raise MalformedOrderError("an order without a release asks for nothing")
+        if not 0 <= self.abandoned <= MOST_ABANDONED:
+            raise MalformedOrderError(f"an order lets 0 to {MOST_ABANDONED} rounds be abandoned")
+        if len(set(self.windows)) != len(self.windows):
+            raise MalformedOrderError("a window stands twice in the order")
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
@@ -116,8 +127,8 @@ def open_order(wire: bytes, roster: Roster) -> SignedOrder:
     return SignedOrder._mint(order, wire)  # noqa: SLF001  the home of this evidence
 
 
-_TUPLES: Final = {"columns", "recipients", "cohort"}
-_INTEGERS: Final = {"contract_version", "releases", "minimum", "created", "expires"}
+_TUPLES: Final = {"columns", "recipients", "windows", "cohort"}
+_INTEGERS: Final = {"contract_version", "releases", "abandoned", "minimum", "created", "expires"}
 _OBJECTS: Final = {"parameters", "event"}
 
 

@@ -42,6 +42,8 @@ ORDER = WorkOrder(
     delta="1e-6",
     event={"event": "gaussian"},
     releases=3,
+    abandoned=2,
+    windows=("2025-Q1",),
     cohort=(PartyId("node"),),
     minimum=1,
     created=1,
@@ -57,7 +59,16 @@ def test_a_signed_order_reads_back() -> None:
 
 
 def test_the_id_changes_with_every_field() -> None:
-    assert replace(ORDER, epsilon="3").id != ORDER.id
+    for change in ({"epsilon": "3"}, {"abandoned": 3}, {"windows": ()}):
+        assert replace(ORDER, **change).id != ORDER.id
+
+
+def test_an_order_of_the_first_version_is_not_read() -> None:
+    """It says neither how many rounds may be abandoned nor which windows are read."""
+    old = {k: v for k, v in ORDER.to_json().items() if k not in {"abandoned", "windows"}}
+    body = canonical.encode(old | {"version": 1})
+    with pytest.raises(MalformedOrderError):
+        open_order(ANALYST.sign(body) + body, ROSTER)
 
 
 def test_bad_signature() -> None:
@@ -82,7 +93,20 @@ def test_bad_altered_after_signing() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"version": 2}, {"rounds": 1}, {"releases": "3"}, {"columns": [1]}, {"minimum": 5}]
+    "change",
+    [
+        {"version": 1},
+        {"version": 3},
+        {"rounds": 1},
+        {"releases": "3"},
+        {"columns": [1]},
+        {"minimum": 5},
+        {"abandoned": -1},
+        {"abandoned": 101},
+        {"abandoned": True},
+        {"windows": "2025-Q1"},
+        {"windows": ["a", "a"]},
+    ],
 )
 def test_bad_fields(change: dict[str, canonical.JSON]) -> None:
     body = canonical.encode(ORDER.to_json() | change)
