@@ -9,10 +9,11 @@ shortest plain spelling, and the parser accepts exactly what the printer prints.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from typing import Final, TypeAlias, assert_never
+from decimal import Context, Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any, Final, TypeAlias, cast
 
 from policies.errors import MalformedEventError
 
@@ -21,8 +22,12 @@ Number: TypeAlias = Decimal | int | float | str
 
 VERSION: Final = 1
 MAX_COUNT: Final = 10**9
+MAX_SIZE: Final = 10**6
 MAX_DEPTH: Final = 8
 MAX_DIGITS: Final = 40
+MAX_UNITS: Final = 1000
+
+_WIDE: Final = Context(prec=400)  # holds every product of counts and 40-digit numbers exactly
 
 
 def spell(number: Decimal) -> str:
@@ -30,15 +35,35 @@ def spell(number: Decimal) -> str:
     return format(number.normalize(), "f")
 
 
-def _exact(number: Number, name: str) -> Decimal:
+def _decimal(number: Number, name: str) -> Decimal:
     try:
         # A float stands for its shortest spelling: 0.05 means 0.05.
         exact = Decimal(repr(number) if isinstance(number, float) else number)
     except (InvalidOperation, ValueError, TypeError) as why:
         raise MalformedEventError(f"{name} is not a decimal number") from why
-    if not exact.is_finite() or exact <= 0 or len(spell(exact)) > MAX_DIGITS:
-        raise MalformedEventError(f"{name} must be above zero, with at most {MAX_DIGITS} digits")
+    if not exact.is_finite() or len(spell(exact)) > MAX_DIGITS:
+        raise MalformedEventError(f"{name} must be a number of at most {MAX_DIGITS} digits")
     return exact.normalize()
+
+
+def _exact(number: Number, name: str) -> Decimal:
+    exact = _decimal(number, name)
+    if exact > 0:
+        return exact
+    raise MalformedEventError(f"{name} must be above zero")
+
+
+def _probability(number: Number, name: str) -> Decimal:
+    exact = _exact(number, name)
+    if exact <= 1:
+        return exact
+    raise MalformedEventError(f"{name} is a probability")
+
+
+def _whole(number: object, name: str, most: int) -> int:
+    if isinstance(number, int) and not isinstance(number, bool) and 1 <= number <= most:
+        return number
+    raise MalformedEventError(f"{name} is a whole number from 1 to {most}")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -66,11 +91,110 @@ class SampledGaussian:
     noise_multiplier: Decimal
 
     def __init__(self, sampling_rate: Number, noise_multiplier: Number) -> None:
-        rate = _exact(sampling_rate, "sampling_rate")
-        if rate > 1:
-            raise MalformedEventError("sampling_rate is a probability")
-        object.__setattr__(self, "sampling_rate", rate)
+        object.__setattr__(self, "sampling_rate", _probability(sampling_rate, "sampling_rate"))
         object.__setattr__(self, "noise_multiplier", _exact(noise_multiplier, "noise_multiplier"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class DiscreteGaussian:
+    """An integer vector of L2 sensitivity `sensitivity` got noise N_ℤ(0, σ²) in each coordinate.
+
+    One draw from one sampler: a sum of such draws is no discrete Gaussian.
+    """
+
+    sensitivity: Decimal
+    sigma: Decimal
+
+    def __init__(self, sensitivity: Number, sigma: Number) -> None:
+        object.__setattr__(self, "sensitivity", _exact(sensitivity, "sensitivity"))
+        object.__setattr__(self, "sigma", _exact(sigma, "sigma"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Skellam:
+    """An integer vector of Poisson-sampled units got Skellam noise in each coordinate.
+
+    sampling_rate: probability in (0, 1] that a unit enters, each on its own; 1 means no sampling.
+    variance:      of the noise in one coordinate, summed over everyone who added a share of it
+                   and whose share counts on: each share is Skellam, and so is their sum.
+    l1, l2:        what one unit changes of the integer vector, in L1 and L2.
+    """
+
+    sampling_rate: Decimal
+    variance: Decimal
+    l1: Decimal
+    l2: Decimal
+
+    def __init__(self, sampling_rate: Number, variance: Number, l1: Number, l2: Number) -> None:
+        object.__setattr__(self, "sampling_rate", _probability(sampling_rate, "sampling_rate"))
+        object.__setattr__(self, "variance", _exact(variance, "variance"))
+        object.__setattr__(self, "l1", _exact(l1, "l1"))
+        object.__setattr__(self, "l2", _exact(l2, "l2"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class DiscreteLaplace:
+    """An integer vector of L1 sensitivity `sensitivity` got noise ∝ exp(−|x| / scale) on ℤ."""
+
+    sensitivity: int
+    scale: Decimal
+
+    def __init__(self, sensitivity: int, scale: Number) -> None:
+        object.__setattr__(self, "sensitivity", _whole(sensitivity, "sensitivity", MAX_COUNT))
+        object.__setattr__(self, "scale", _exact(scale, "scale"))
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Mixture:
+    """A person contributed k aligned units to a Gaussian release with probability p_k.
+
+    noise_multiplier: σ/Δ for the Δ of ONE unit; k aligned units move the sum by kΔ.
+    probabilities:    p_0 … p_m, summing to exactly 1, the last above zero.
+    """
+
+    noise_multiplier: Decimal
+    probabilities: tuple[Decimal, ...]
+
+    def __init__(self, noise_multiplier: Number, probabilities: Sequence[Number]) -> None:
+        exact = tuple(_decimal(number, "probabilities") for number in probabilities)
+        signed = any(number.is_signed() for number in exact)
+        if not 2 <= len(exact) <= MAX_UNITS + 1 or signed or not exact[-1]:
+            raise MalformedEventError("probabilities go from 0 units to the most that can happen")
+        if sum(map(Fraction, exact)) != 1:
+            raise MalformedEventError("probabilities sum to exactly 1")
+        object.__setattr__(self, "noise_multiplier", _exact(noise_multiplier, "noise_multiplier"))
+        object.__setattr__(self, "probabilities", exact)
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """The worlds compared differ by up to `size` units of what `event` protects.
+
+    Each unit is added or removed; one unit that changes counts as two, out and in.
+    """
+
+    event: "Event"
+    size: int
+
+    def __post_init__(self) -> None:
+        _whole(self.size, "size", MAX_SIZE)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Approximate:
+    """`event` describes the release except on outcomes of probability at most `delta`.
+
+    On those outcomes anything may have leaked. The bound on their probability holds in every
+    world and for every unit on its own, so that `size` units sum to at most size·delta. This is
+    the event's OWN δ; the δ at which prices are turned into ε is another purse.
+    """
+
+    event: "Event"
+    delta: Decimal
+
+    def __init__(self, event: "Event", delta: Number) -> None:
+        object.__setattr__(self, "event", event)
+        object.__setattr__(self, "delta", _probability(delta, "delta"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +205,7 @@ class Repeated:
     count: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int):
-            raise MalformedEventError("count is a whole number")
-        if not 1 <= self.count <= MAX_COUNT:
-            raise MalformedEventError(f"count must lie in 1 to {MAX_COUNT}")
+        _whole(self.count, "count", MAX_COUNT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +215,38 @@ class Composed:
     events: tuple["Event", ...]
 
 
-Event: TypeAlias = Gaussian | SampledGaussian | Repeated | Composed
+Noise: TypeAlias = Gaussian | SampledGaussian | DiscreteGaussian | Skellam | DiscreteLaplace
+Event: TypeAlias = Noise | Mixture | Grouped | Approximate | Repeated | Composed
+
+
+def own_delta(events: Sequence[Event]) -> Decimal:
+    """Return the exact sum of all own δ's: every repeat and every unit of a group counts."""
+    total = Decimal(0)
+    for event in events:
+        total = _WIDE.add(total, _own(event))
+    return total
+
+
+def _own(event: Event) -> Decimal:
+    match event:
+        case Approximate():
+            return _WIDE.add(event.delta, _own(event.event))
+        case Repeated():
+            return _WIDE.multiply(_own(event.event), Decimal(event.count))
+        case Grouped():
+            return _WIDE.multiply(_own(event.event), Decimal(event.size))
+        case Composed():
+            return own_delta(event.events)
+        case _:
+            return Decimal(0)
 
 
 def to_json(event: Event) -> dict[str, JSON]:
     """Return the tagged form; `from_json` gives the event back."""
-    match event:
-        case Gaussian():
-            return _tagged("gaussian", noise_multiplier=spell(event.noise_multiplier))
-        case SampledGaussian():
-            return _tagged(
-                "sampled_gaussian",
-                sampling_rate=spell(event.sampling_rate),
-                noise_multiplier=spell(event.noise_multiplier),
-            )
-        case Repeated():
-            return _tagged("repeated", of=to_json(event.event), count=event.count)
-        case Composed():
-            return _tagged("composed", of=[to_json(part) for part in event.events])
-        case other:
-            assert_never(other)
+    tag = _TAGS[type(event)]
+    fields = _FIELDS[tag][1]
+    parts = {_key(name): _PRINT[kind](getattr(event, name)) for name, kind in fields.items()}
+    return {"event": tag, "v": VERSION, **parts}
 
 
 def from_json(value: object) -> Event:
@@ -148,46 +281,75 @@ def loads(text: str) -> Event:
     return event
 
 
-_FIELDS: Final = {
-    "gaussian": {"noise_multiplier"},
-    "sampled_gaussian": {"sampling_rate", "noise_multiplier"},
-    "repeated": {"of", "count"},
-    "composed": {"of"},
+def _numbers(*names: str) -> Mapping[str, str]:
+    return dict.fromkeys(names, "number")
+
+
+_FIELDS: Final[Mapping[str, tuple[Callable[..., Event], Mapping[str, str]]]] = {
+    "gaussian": (Gaussian, _numbers("noise_multiplier")),
+    "sampled_gaussian": (SampledGaussian, _numbers("sampling_rate", "noise_multiplier")),
+    "discrete_gaussian": (DiscreteGaussian, _numbers("sensitivity", "sigma")),
+    "skellam": (Skellam, _numbers("sampling_rate", "variance", "l1", "l2")),
+    "discrete_laplace": (DiscreteLaplace, {"sensitivity": "count", "scale": "number"}),
+    "mixture": (Mixture, {"noise_multiplier": "number", "probabilities": "numbers"}),
+    "grouped": (Grouped, {"event": "event", "size": "count"}),
+    "approximate": (Approximate, {"event": "event", "delta": "number"}),
+    "repeated": (Repeated, {"event": "event", "count": "count"}),
+    "composed": (Composed, {"events": "events"}),
 }
+"""Tag, constructor and kind of every field; an event inside an event is written as `of`."""
+
+_TAGS: Final = {make: tag for tag, (make, _) in _FIELDS.items()}
+
+_PRINT: Final[Mapping[str, Callable[[Any], JSON]]] = {
+    "number": spell,
+    "numbers": lambda numbers: [spell(number) for number in numbers],
+    "count": int,
+    "event": to_json,
+    "events": lambda events: [to_json(event) for event in events],
+}
+
+
+def _key(name: str) -> str:
+    return "of" if name in {"event", "events"} else name
 
 
 def _read(value: object, depth: int) -> Event:
     if depth == 0 or not isinstance(value, Mapping):
         raise MalformedEventError("the event is not an object, or is nested too deeply")
-    kind = value.get("event")
-    if not isinstance(kind, str) or kind not in _FIELDS:
+    tag = value.get("event")
+    if not isinstance(tag, str) or tag not in _FIELDS:
         raise MalformedEventError("the event is of a kind this version does not know")
-    if value.get("v") != VERSION or value.keys() != _FIELDS[kind] | {"event", "v"}:
-        raise MalformedEventError(f"a {kind} event has other fields than version {VERSION} knows")
+    make, fields = _FIELDS[tag]
+    if value.get("v") != VERSION or value.keys() != {*map(_key, fields), "event", "v"}:
+        raise MalformedEventError(f"a {tag} event has other fields than version {VERSION} knows")
+    return make(**{name: _part(value[_key(name)], kind, depth) for name, kind in fields.items()})
+
+
+def _part(value: object, kind: str, depth: int) -> object:
     match kind:
-        case "gaussian":
-            return Gaussian(_decimal(value["noise_multiplier"]))
-        case "sampled_gaussian":
-            return SampledGaussian(
-                _decimal(value["sampling_rate"]), _decimal(value["noise_multiplier"])
-            )
-        case "repeated":
-            return Repeated(_read(value["of"], depth - 1), value["count"])
+        case "event":
+            return _read(value, depth - 1)
+        case "events":
+            return tuple(_read(part, depth - 1) for part in _listed(value))
+        case "numbers":
+            return tuple(_spelled(part) for part in _listed(value))
+        case "number":
+            return _spelled(value)
         case _:
-            parts = value["of"]
-            if not isinstance(parts, list | tuple):
-                raise MalformedEventError("a composed event lists its parts")
-            return Composed(tuple(_read(part, depth - 1) for part in parts))
+            return value
 
 
-def _decimal(value: object) -> str:
-    if not isinstance(value, str):
-        raise MalformedEventError("a number of an event is written as a decimal string")
-    return value
+def _listed(value: object) -> Sequence[object]:
+    if isinstance(value, list | tuple):
+        return cast("Sequence[object]", value)
+    raise MalformedEventError("an event writes what it has several of as a list")
 
 
-def _tagged(kind: str, **parts: JSON) -> dict[str, JSON]:
-    return {"event": kind, "v": VERSION, **parts}
+def _spelled(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise MalformedEventError("a number of an event is written as a decimal string")
 
 
 def _text(value: object) -> str:

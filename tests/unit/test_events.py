@@ -3,31 +3,52 @@
 import json
 import subprocess
 import sys
+from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.budget.events import (
+    Approximate,
     Composed,
+    DiscreteGaussian,
+    DiscreteLaplace,
     Event,
     Gaussian,
+    Grouped,
+    Mixture,
     Repeated,
     SampledGaussian,
+    Skellam,
     dumps,
     from_json,
     loads,
+    own_delta,
     to_json,
 )
 from policies.errors import MalformedEventError
 
 multipliers = st.decimals(min_value="0.001", max_value="9999", places=3)
 rates = st.decimals(min_value="0.0001", max_value="1", places=4)
-leaves = st.builds(Gaussian, multipliers) | st.builds(SampledGaussian, rates, multipliers)
+shares = st.lists(st.integers(0, 999), min_size=1, max_size=5).map(
+    lambda parts: [*(Decimal(part) / 10_000 for part in parts), 1 - Decimal(sum(parts)) / 10_000]
+)
+leaves = (
+    st.builds(Gaussian, multipliers)
+    | st.builds(SampledGaussian, rates, multipliers)
+    | st.builds(DiscreteGaussian, multipliers, multipliers)
+    | st.builds(Skellam, rates, multipliers, multipliers, multipliers)
+    | st.builds(DiscreteLaplace, st.integers(1, 10**9), multipliers)
+    | st.builds(Mixture, multipliers, shares)
+)
 events = st.recursive(
     leaves,
     lambda inner: (
         st.builds(Repeated, inner, st.integers(1, 10**9))
+        | st.builds(Grouped, inner, st.integers(1, 10**6))
+        | st.builds(Approximate, inner, rates)
         | st.builds(Composed, st.lists(inner, max_size=3).map(tuple))
     ),
     max_leaves=6,
@@ -36,7 +57,7 @@ events = st.recursive(
 
 def depth(event: Event) -> int:
     match event:
-        case Repeated():
+        case Repeated() | Grouped() | Approximate():
             return 1 + depth(event.event)
         case Composed():
             return 1 + max((depth(part) for part in event.events), default=0)
@@ -58,6 +79,111 @@ def test_numbers_have_their_shortest_plain_spelling() -> None:
         "sampling_rate": "0.0000001",
         "noise_multiplier": "10",
     }
+
+
+STORED = [
+    (Gaussian("8.677"), '{"event":"gaussian","noise_multiplier":"8.677","v":1}'),
+    (
+        SampledGaussian("0.05", "2.163"),
+        '{"event":"sampled_gaussian","noise_multiplier":"2.163","sampling_rate":"0.05","v":1}',
+    ),
+    (
+        DiscreteGaussian("1.5", 30),
+        '{"event":"discrete_gaussian","sensitivity":"1.5","sigma":"30","v":1}',
+    ),
+    (
+        Skellam("0.05", 4096, 64, "8.5"),
+        '{"event":"skellam","l1":"64","l2":"8.5","sampling_rate":"0.05","v":1,"variance":"4096"}',
+    ),
+    (DiscreteLaplace(3, 50), '{"event":"discrete_laplace","scale":"50","sensitivity":3,"v":1}'),
+    (
+        Mixture(2, ["0.25", "0.5", "0", "0.25"]),
+        '{"event":"mixture","noise_multiplier":"2","probabilities":["0.25","0.5","0","0.25"],"v":1}',
+    ),
+    (
+        Grouped(Gaussian(1), 4),
+        '{"event":"grouped","of":{"event":"gaussian","noise_multiplier":"1","v":1},"size":4,"v":1}',
+    ),
+    (
+        Approximate(Gaussian(1), "1E-9"),
+        dumps(Gaussian(1)).join(
+            ('{"delta":"0.000000001","event":"approximate","of":', ',"v":1}'),
+        ),
+    ),
+    (
+        Repeated(Gaussian(1), 3),
+        '{"count":3,"event":"repeated","of":{"event":"gaussian","noise_multiplier":"1","v":1},"v":1}',
+    ),
+    (
+        Composed((Gaussian(1),)),
+        '{"event":"composed","of":[{"event":"gaussian","noise_multiplier":"1","v":1}],"v":1}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "text"), STORED, ids=[type(e).__name__ for e, _ in STORED])
+def test_what_was_stored_once_is_read_for_ever(event: Event, text: str) -> None:
+    assert dumps(event) == text
+    assert loads(text) == event
+
+
+@pytest.mark.parametrize("event", [event for event, _ in STORED])
+def test_one_field_more_or_less_is_refused(event: Event) -> None:
+    value = to_json(event)
+    for name in value:
+        with pytest.raises(MalformedEventError):
+            from_json({key: part for key, part in value.items() if key != name})
+        with pytest.raises(MalformedEventError):
+            from_json({**value, name: 1.5})
+    with pytest.raises(MalformedEventError):
+        from_json({**value, "more": "1"})
+
+
+def walked(event: Event) -> Fraction:
+    """Own δ's, one after the other, by counting instead of multiplying."""
+    match event:
+        case Approximate():
+            return Fraction(event.delta) + walked(event.event)
+        case Repeated():
+            return sum((walked(event.event) for _ in range(event.count)), Fraction(0))
+        case Grouped():
+            return sum((walked(event.event) for _ in range(event.size)), Fraction(0))
+        case Composed():
+            return sum(map(walked, event.events), Fraction(0))
+        case _:
+            return Fraction(0)
+
+
+small = st.recursive(
+    leaves,
+    lambda inner: (
+        st.builds(Repeated, inner, st.integers(1, 4))
+        | st.builds(Grouped, inner, st.integers(1, 4))
+        | st.builds(Approximate, inner, st.decimals("1e-20", "1e-3", places=20))
+        | st.builds(Composed, st.lists(inner, max_size=3).map(tuple))
+    ),
+    max_leaves=5,
+)
+
+
+@given(st.lists(small, max_size=4))
+def test_own_deltas_are_summed_exactly(held: list[Event]) -> None:
+    assert Fraction(own_delta(held)) == sum(map(walked, held), Fraction(0))
+
+
+def test_own_deltas_far_apart_lose_no_digit() -> None:
+    odd = Approximate(Gaussian(1), "0.0000000000000000000000000000000000001")
+    many = Repeated(Approximate(Gaussian(1), "0.1"), 10**9)
+    assert own_delta([odd, many]) == Decimal("100000000.0000000000000000000000000000000000001")
+
+
+@pytest.mark.parametrize(
+    "probabilities",
+    [[], [1], ["0.5", "0.4"], ["0.5", "0.5", 0], ["1.5", "-0.5"], ["-0", 1], [0.5] * 2 + ["1e-30"]],
+)
+def test_a_mixture_that_is_none_is_refused(probabilities: list[str]) -> None:
+    with pytest.raises(MalformedEventError):
+        Mixture(1, probabilities)
 
 
 GOOD = {"event": "sampled_gaussian", "v": 1, "sampling_rate": "0.05", "noise_multiplier": "2.163"}
