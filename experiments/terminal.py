@@ -12,9 +12,11 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text as Styled
 
+from experiments.burndown import sparkline
 from experiments.outcome import (
     Budget,
     Language,
+    Ledger,
     Outcome,
     Query,
     Refusal,
@@ -101,6 +103,7 @@ def show(outcome: Outcome, language: Language, console: Console) -> None:
         ("refusal.title", _refusals(outcome.refusals, language)),
         ("budget.title", _budgets(outcome.budgets, language)),
         ("border.title", _borders(outcome, language)),
+        ("ledger.title", _ledger(outcome.ledger, language)),
     ):
         console.print(Rule(Styled(say(title, language), style="bold"), align="left"))
         console.print(Padding(part, (0, 0, 1, 1)))
@@ -202,19 +205,42 @@ def _refusal(refusal: Refusal, language: Language) -> RenderableType:
 
 
 def _budgets(budgets: tuple[Budget, ...], language: Language) -> RenderableType:
-    names = ("node", "dataset", "unit", "spent", "limit", "left")
-    table = _table(*(say(f"budget.{name}", language) for name in names), "δ", numbers=4)
+    names = ("node", "dataset", "unit", "course", "spent", "limit", "left", "runs", "caught")
+    table = _table(*(say(f"budget.{name}", language) for name in names), numbers=5)
     for budget in budgets:
         table.add_row(
             budget.node,
             budget.dataset,
             name_of("unit_short", budget.unit.value, language),
+            sparkline(budget.course, budget.limit),
             epsilon(budget.epsilon),
             epsilon(budget.limit),
             epsilon(budget.left) if budget.left else say("budget.full", language),
-            small(budget.delta),
+            runs_left(budget, language),
+            "–" if budget.plain is None else str(budget.plain.caught),
         )
     return Group(table, Styled(say("budget.note", language), style="dim"))
+
+
+def runs_left(budget: Budget, language: Language) -> str:
+    """Return about how many more runs like the last one the account can pay for."""
+    if budget.runs_left is None:
+        return say("score.missing", language)
+    name = "budget.runs_more" if budget.runs_more else "budget.runs_count"
+    return say(name, language, count=budget.runs_left)
+
+
+def _ledger(ledger: Ledger | None, language: Language) -> RenderableType:
+    if ledger is None:
+        return Styled(say("ledger.none", language))
+    good = ledger.code == 0
+    name = "ledger.verified" if good else "ledger.not_verified"
+    verdict = say(name, language, verdict=ledger.verdict.spoken(language))
+    command = f"entrepot audit verify {ledger.export} --trust {ledger.trust}"
+    return Group(
+        Styled(verdict, style="green" if good else "bold white on red"),
+        Styled(command, style="cyan"),
+    )
 
 
 def _borders(outcome: Outcome, language: Language) -> RenderableType:

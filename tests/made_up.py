@@ -5,14 +5,21 @@ from dataclasses import replace
 from experiments.outcome import (
     Budget,
     Crossing,
+    LastEntry,
+    Ledger,
+    LogKept,
     Node,
     Outcome,
     PartyScores,
+    PersonAt,
+    Plain,
     Query,
     Reason,
     Refusal,
+    Registered,
     Scores,
     Search,
+    Step,
     Text,
     Training,
     Unit,
@@ -134,15 +141,79 @@ REFUSALS = (
 )
 
 
+BEGUN = 1_793_000_000
+
+TRADE = Budget(
+    node="",
+    dataset="demand",
+    unit=Unit.RETAILER_WEEK,
+    epsilon=4.0,
+    delta=1e-6,
+    limit=8.0,
+    releases=8,
+    subjects="retailers",
+    window="2025",
+    certificate=3.7512,
+    lifetime=4.0,
+    runs_left=2,
+    plain=Plain(7, 0.663, 56, 0.982, "pld"),
+    course=(Step(BEGUN, 4.0),),
+)
+
+PEOPLE = Budget(
+    node="",
+    dataset="orders",
+    unit=Unit.CUSTOMER,
+    epsilon=2.2781,
+    delta=1e-6,
+    limit=3.4,
+    releases=4,
+    pending=0.2,
+    subjects="customers",
+    window="2025",
+    certificate=None,
+    lifetime=2.9012,
+    failures_spent="0.0000000002",
+    failures_limit="0.000000001",
+    runs_left=100,
+    runs_more=True,
+    plain=Plain(4, 0.612, 10, 0.907, "rdp"),
+    person=(
+        PersonAt(1, 2.2781, 2.2781),
+        PersonAt(2, 3.3011, 4.5123),
+        PersonAt(3, 4.1401, None),
+        PersonAt(8, 7.0, None),
+    ),
+    course=(Step(BEGUN, 2.0), Step(BEGUN + 40, 2.1612), Step(BEGUN + 44, 2.2781)),
+)
+
+
 def _budgets() -> tuple[Budget, ...]:
-    demand = [
-        Budget(node.party, "demand", Unit.RETAILER_WEEK, 4.0, 1e-6, 8.0, 8) for node in NODES[:4]
-    ]
+    demand = [replace(TRADE, node=node.party) for node in NODES[:4]]
     orders = [
-        Budget(node.party, "orders", Unit.CUSTOMER, 0.3712 if place < 4 else 2.2781, 1e-6, 3.4, 4)
+        replace(PEOPLE, node=node.party, epsilon=0.3712 if place < 4 else 2.2781)
         for place, node in enumerate(NODES[:8])
     ]
     return (*demand, *orders)
+
+
+LEDGER = Ledger(
+    logs=tuple(LogKept(node.party, 24, ("Lyon Paiements", "Alp Keys"), True) for node in NODES),
+    verdict=Text("authentic and complete: 10 logs, 240 entries", "真实且完整：10 份日志、240 条"),
+    code=0,
+    export="entrepot-ledger.json",
+    trust="entrepot-trust.txt",
+    last=(
+        LastEntry(
+            "merchant-br",
+            23,
+            BEGUN + 44,
+            "closed",
+            Text("the order <i>x</i> was closed", "任务单 <i>x</i> 已关闭"),
+        ),
+    ),
+    register=(Registered("BR", "EU", "train.update", "BR-004 <dp>", 6, 124_800),),
+)
 
 
 def _traffic() -> tuple[Crossing, ...]:
@@ -183,6 +254,7 @@ OUTCOME = Outcome(
     seconds=96.4,
     notes=(Text("This outcome is made up for tests.", "此结果为测试而虚构。"),),
     version="0.1.0",
+    ledger=LEDGER,
 )
 
 LEAKING = replace(

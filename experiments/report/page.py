@@ -11,11 +11,12 @@ import jinja2
 from markupsafe import Markup
 
 from experiments.outcome import Border, Budget, Language, Node, Outcome, Refusal, Training, borders
-from experiments.report import plots, reading
+from experiments.report import plots
 from experiments.report.drawing import DARK, LIGHT, drawing, drawing_style
 from experiments.report.network import HEIGHT, WIDTH, network
 from experiments.showing import columns_of, coverage
-from experiments.terminal import searched
+from experiments.telling import moment
+from experiments.terminal import runs_left, searched
 from experiments.verdicts import PRECISION, WAPE, verdicts
 from experiments.words import cell, epsilon, name_of, say, score, size, small
 
@@ -113,6 +114,8 @@ def _words(language: Language) -> dict[str, Any]:
         "small": small,
         "size": size,
         "cell": cell,
+        "moment": moment,
+        "figure": lambda value: "–" if value is None else epsilon(value),
     }
 
 
@@ -135,7 +138,9 @@ def _facts(outcome: Outcome, language: Language) -> dict[str, Any]:
         "readings": _readings(outcome, language),
         "crossed": crossed,
         "matrix": _matrix((*crossed, *borders(outcome.traffic, domestic=True))),
-        "bar": lambda budget: plots.budget_bar(budget, language),
+        "burn": lambda budget: plots.burn_down(budget, language),
+        "runs": lambda budget: runs_left(budget, language),
+        "people": [budget for budget in outcome.budgets if budget.person],
         "searched": searched(outcome, language),
         "sees": SEES,
         "protected": PROTECTED,
@@ -221,29 +226,21 @@ def _sent(sent: Sequence[Any], language: Language) -> str:
 
 
 def _readings(outcome: Outcome, language: Language) -> list[dict[str, Any]]:
-    """Return the plain numbers of both models and of the most spent account of each unit."""
-    found = [
-        (say(f"{section}.title", language), training.epsilon, training.delta, training.unit)
-        for section, training in (("demand", outcome.demand), ("fraud", outcome.fraud))
-    ]
+    """Return the plain numbers of the most spent account of each dataset."""
     highest: dict[str, Budget] = {}
     for budget in sorted(outcome.budgets, key=lambda budget: budget.epsilon):
         highest[budget.dataset] = budget
-    found += [
-        (f"{budget.node} · {budget.dataset}", budget.epsilon, budget.delta, budget.unit)
-        for budget in highest.values()
-        if not any((budget.epsilon, budget.delta) == (item[1], item[2]) for item in found)
-    ]
     return [
         {
-            "source": source,
-            "epsilon": spent,
-            "delta": delta,
-            "unit": unit.value,
-            "reading": reading.read(spent, delta),
-            "dots": plots.hundred_dots(reading.read(spent, delta), language),
+            "source": f"{budget.node} · {budget.dataset}",
+            "epsilon": budget.epsilon,
+            "delta": budget.delta,
+            "unit": budget.unit.value,
+            "plain": budget.plain,
+            "dots": plots.hundred_dots(budget.plain, language),
         }
-        for source, spent, delta, unit in found
+        for budget in highest.values()
+        if budget.plain is not None
     ]
 
 

@@ -6,9 +6,8 @@ from typing import Final
 
 from markupsafe import Markup
 
-from experiments.outcome import Budget, Language, Query, Scores, Training
+from experiments.outcome import Budget, Language, Plain, Query, Scores, Training
 from experiments.report.drawing import circle, drawing, line, rect, tag, text
-from experiments.report.reading import HUNDRED, Reading
 from experiments.showing import columns_of, intervals
 from experiments.verdicts import Measure, is_helped
 from experiments.words import cell, epsilon, say, score
@@ -17,6 +16,7 @@ WIDTH: Final = 760
 LEFT: Final = 190
 RIGHT: Final = 726
 ROW: Final = 40
+HUNDRED: Final = 100
 WAYS: Final = ("baseline", "local", "pooled", "federated", "federated_dp")
 """In the order of drawing: what the federation did stands on top."""
 
@@ -168,25 +168,6 @@ def _span(shown: Sequence[tuple[float, float, float, float | None]]) -> tuple[fl
     return start, end + margin
 
 
-def budget_bar(budget: Budget, language: Language) -> Markup:
-    """Return how much of the limit is spent, as a bar."""
-    share = min(1.0, budget.epsilon / budget.limit) if budget.limit else 1.0
-    about = say(
-        "plot.budget",
-        language,
-        epsilon=epsilon(budget.epsilon),
-        limit=epsilon(budget.limit),
-    )
-    return drawing(
-        160,
-        12,
-        about,
-        about,
-        rect(0, 1, 160, 10, "d-tint", rx=5),
-        rect(0, 1, max(160 * share, 3), 10, "d-amber" if share > 0.8 else "d-teal", rx=5),
-    )
-
-
 def burn_down(budget: Budget, language: Language) -> Markup:
     """Return what was left of an account after each run: a step line that falls from the limit.
 
@@ -225,19 +206,19 @@ def _floor() -> Markup:
     return tag("g", line(4, 8, 156, 8, "d-grid"), line(4, 38, 156, 38, "d-mark"))
 
 
-def hundred_dots(reading: Reading, language: Language) -> Markup:
-    """Return a hundred members as dots: caught by luck, by estimate, at most."""
-    about = say("reading.figure", language, bound=reading.bound, curve=reading.curve)
+def hundred_dots(plain: Plain, language: Language) -> Markup:
+    """Return a hundred members as dots: caught by luck, by the curve, by the textbook's bound."""
+    about = say("reading.figure", language, bound=plain.textbook_caught, curve=plain.caught)
     dots = [
-        circle(9 + 15 * (place % 25), 9 + 15 * (place // 25), 5.5, _dot(place, reading))
+        circle(9 + 15 * (place % 25), 9 + 15 * (place // 25), 5.5, _dot(place, plain))
         for place in range(HUNDRED)
     ]
     return drawing(25 * 15 + 3, 4 * 15 + 3, about, about, *dots)
 
 
-def _dot(place: int, reading: Reading) -> str:
-    if place < reading.luck:
+def _dot(place: int, plain: Plain) -> str:
+    if place < plain.luck:
         return "d-text"
-    if place < reading.curve:
+    if place < plain.caught:
         return "d-teal"
-    return "d-amber" if place < reading.bound else "d-tint"
+    return "d-amber" if place < plain.textbook_caught else "d-tint"

@@ -1,6 +1,7 @@
 """The report stands alone, says what the numbers say, in both languages, and lets nothing in."""
 
 import hashlib
+import html
 import json
 import re
 from base64 import b64encode
@@ -13,21 +14,26 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from experiments.outcome import Budget, Crossing, Language, Node, Scores, Unit, borders, to_json
+from experiments.burndown import bar, sparkline
+from experiments.outcome import (
+    Budget,
+    Crossing,
+    Language,
+    Node,
+    Scores,
+    Step,
+    Unit,
+    borders,
+    to_json,
+)
 from experiments.report.page import render
 from experiments.report.picture import picture, write_picture
-from experiments.report.reading import (
-    gaussian_delta,
-    gaussian_mu,
-    gaussian_power,
-    read,
-    worst_power,
-)
+from experiments.report.plots import burn_down
 from experiments.showing import columns_of, coverage, intervals, query_of
 from experiments.terminal import Silence, Steps, show
 from experiments.words import LANGUAGES, say
 from federation.answers import Answer, Cell, Row
-from tests.made_up import LEAKING, OUTCOME
+from tests.made_up import LEAKING, LEDGER, OUTCOME, PEOPLE
 
 VOID = {"meta", "br", "circle", "rect", "line", "path"}
 
@@ -183,6 +189,10 @@ def test_json_has_exactly_the_agreed_keys() -> None:
     assert value["budgets"][0].keys() >= {"node", "dataset", "unit", "epsilon", "delta", "limit"}
     assert value["borders"][0].keys() == {"origin", "destination", "kind", "messages", "bytes"}
     assert all(border["origin"] != border["destination"] for border in value["borders"])
+    assert value["ledger"]["entries"] == sum(log["entries"] for log in value["ledger"]["logs"])
+    assert value["ledger"]["booked"] == 10
+    assert value["ledger"]["verified"].keys() == {"en", "zh"}
+    assert {"export", "trust", "code", "last", "register"} <= value["ledger"].keys()
     assert value["raw_rows_crossed"] == 0
     assert to_json(LEAKING)["raw_rows_crossed"] == 1
 
@@ -192,25 +202,83 @@ def test_borders_add_up() -> None:
     assert sum(item.size for item in (*home, *abroad)) == sum(item.size for item in OUTCOME.traffic)
 
 
-@pytest.mark.parametrize(
-    ("epsilon", "mu", "power"),
-    [(1, 0.237, 0.018), (3.1, 0.667, 0.049), (3.9, 0.819, 0.066), (8, 1.532, 0.21)],
-)
-def test_the_gaussian_reading_agrees_with_known_values(
-    epsilon: float, mu: float, power: float
-) -> None:
-    found = gaussian_mu(epsilon, 1e-6)
-    assert found == pytest.approx(mu, abs=2e-3)
-    assert gaussian_power(found, 0.01) == pytest.approx(power, rel=0.05)
-    assert gaussian_delta(found, epsilon) == pytest.approx(1e-6, rel=1e-3)
+def test_a_burn_down_falls_from_the_limit_and_never_rises() -> None:
+    spent = [0.1 * step for step in range(1, 9)]
+    course = tuple(Step(1000 + 60 * place, value) for place, value in enumerate(spent))
+    budget = replace(PEOPLE, limit=1.0, epsilon=0.8, course=course)
+    path = re.search('d="(M[^"]+)"', burn_down(budget, "en"))
+    assert path is not None
+    heights = [float(y) for y in re.findall(r"V([0-9.]+)", path[1])]
+    across = [float(x) for x in re.findall(r"H([0-9.]+)", path[1])]
+    assert path[1].startswith("M4 8H")  # it begins at the limit
+    assert heights == sorted(heights)
+    assert heights == pytest.approx([8 + 30 * value for value in spent], abs=0.06)
+    assert across == sorted(across)
+    assert across[-1] == 156
+    nothing = burn_down(replace(budget, course=()), "en")
+    assert "Nothing was spent; 1 is left" in nothing
 
 
-def test_the_bound_is_never_below_the_estimate_nor_the_estimate_below_luck() -> None:
-    for epsilon in (0.0, 0.01, 0.5, 1, 2, 4, 8, 20, 700):
-        found = read(epsilon, 1e-6)
-        assert 100 >= found.bound >= found.curve >= found.luck == 1
-    assert worst_power(1, 1e-6, 0.01) == pytest.approx(0.0272, abs=1e-4)
-    assert read(4, 1e-6).bound == 55
+def test_runs_at_one_moment_stand_beside_each_other() -> None:
+    course = tuple(Step(1000, value) for value in (0.1, 0.2, 0.3))
+    drawn = burn_down(replace(PEOPLE, limit=1.0, course=course), "en")
+    path = re.search('d="(M[^"]+)"', drawn)
+    assert path is not None
+    across = [float(x) for x in re.findall(r"H([0-9.]+)V", path[1])]
+    assert len(set(across)) == 3
+
+
+def test_a_sparkline_says_what_was_left() -> None:
+    course = [Step(place, value) for place, value in enumerate((0.0, 0.5, 0.99, 1.0, 1.2))]
+    assert sparkline(course, 1.0) == "██▅▁  "
+    assert sparkline((), 1.0) == "█"
+    assert sparkline(course, 1.0, width=2) == "  "
+    assert sparkline(course, 0.0).strip() == ""
+
+
+def test_a_bar_shows_spent_pending_and_left() -> None:
+    assert bar(0.0, 0.0, 1.0, 8) == "░" * 8
+    assert bar(0.5, 0.25, 1.0, 8) == "████▒▒░░"
+    assert bar(0.001, 0.001, 1.0, 8) == "█▒░░░░░░"
+    assert bar(2.0, 1.0, 1.0, 8) == "█" * 8
+    assert bar(0.0, 0.0, 0.0, 8) == "█" * 8
+
+
+def test_the_officer_reads_both_epsilons_purses_people_and_the_ledger(language: Language) -> None:
+    page = html.unescape(render(OUTCOME, language))
+    for sentence in ("which_note", "failures_note", "person_note", "commercial_note", "gate"):
+        assert say(f"budget.{sentence}", language) in page
+    for figure in ("3.7512", "0.0000000002 / 0.000000001", "3.3011", "4.5123", "2.9012"):
+        assert figure in page
+    assert say("budget.no_certificate", language) in page
+    assert say("budget.runs_more", language, count=100) in page
+    assert "entrepot audit verify entrepot-ledger.json --trust entrepot-trust.txt" in page
+    assert say("ledger.verified", language, verdict=LEDGER.verdict.spoken(language)) in page
+    assert say("ledger.offline_why", language) in page
+    assert "BR-004 <dp>" in page
+    # A unit that is no person has no person view.
+    (people,) = re.findall(
+        f"<h3>{say('budget.person', language)}</h3>(.*?)</table>", page, re.DOTALL
+    )
+    assert "orders" in people
+    assert "demand" not in people
+
+
+def test_an_entry_cannot_become_markup(language: Language) -> None:
+    page = render(OUTCOME, language)
+    assert "<i>x</i>" not in page
+    assert "<dp>" not in page
+
+
+def test_a_ledger_that_does_not_verify_is_shouted(language: Language) -> None:
+    bad = replace(LEDGER, code=30)
+    wrong = replace(OUTCOME, ledger=bad)
+    said = say("ledger.not_verified", language, verdict=LEDGER.verdict.spoken(language))
+    assert said in html.unescape(render(wrong, language))
+    shown = StringIO()
+    show(wrong, language, Console(file=shown, width=200))
+    assert said in shown.getvalue()
+    assert say("ledger.none", language) in render(replace(OUTCOME, ledger=None), language)
 
 
 def test_an_answer_of_the_federation_is_shown_as_it_is() -> None:
