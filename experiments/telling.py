@@ -92,13 +92,12 @@ def _some(values: Sequence[object], language: Language) -> str:
     return JOINED[language].join(plain(value) for value in values) or "–"
 
 
-def _hash(body: Body, *names: str) -> str:
-    """Return the beginning of the first of these fields that is there."""
-    return plain(next(str(body[name]) for name in names if name in body)[:HASH])
+def _hash(value: object) -> str:
+    return plain(str(value)[:HASH])
 
 
-def _first(body: Body, *names: str) -> str:
-    return plain(next(body[name] for name in names if name in body))
+def _named(*names: str) -> Callable[[Body, Language], dict[str, object]]:
+    return lambda body, _: {name: plain(body[name]) for name in names}
 
 
 def _reserved(body: Body, language: Language) -> dict[str, object]:
@@ -122,50 +121,42 @@ def _crossed(body: Body, language: Language) -> dict[str, object]:
     }
 
 
-def _recipients(body: Body, language: Language) -> str:
-    return _some(body["recipients"], language)
-
-
 _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
-    "joined": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
-    "left": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
-    "policy_changed": lambda body, _: {"hash": _hash(body, "policy", "hash")},
+    "joined": lambda body, _: {
+        "place": plain(body["jurisdiction"]),
+        **{name: plain(body[name]) for name in ("party", "role")},
+    },
+    "left": _named("party"),
+    "policy_changed": lambda body, _: {"policy": _hash(body["policy"])},
     "contract_changed": lambda body, _: {
-        "dataset": _first(body, "contract", "dataset", "name"),
-        "hash": _hash(body, "hash", "digest", "sha256"),
+        "digest": _hash(body["digest"]),
+        **{name: plain(body[name]) for name in ("contract", "version")},
     },
-    "window_opened": lambda body, _: {
-        name: plain(body[name]) for name in ("subjects", "window", "sequence")
-    },
+    "window_opened": _named("subjects", "window", "sequence"),
     "limit_set": lambda body, _: {
         "account": account_of(body),
-        "epsilon": plain(body["epsilon"]),
+        **{name: plain(body[name]) for name in ("epsilon", "delta", "failures")},
     },
-    "proposed": lambda body, _: {
-        "proposer": plain(body["proposer"]),
-        "dataset": _first(body, "contract", "dataset"),
-        "purpose": plain(body["purpose"]),
-        "epsilon": plain(body["epsilon"]),
-    },
-    "approved": lambda body, _: {"hash": _hash(body, "policy")},
+    "proposed": _named("proposer", "contract", "purpose", "epsilon"),
+    "approved": lambda body, _: {"policy": _hash(body["policy"])},
     "refused": _refused,
     "reserved": _reserved,
-    "settled": lambda body, _: {"hash": _hash(body, "release")},
-    "closed": lambda _body, _: {},
+    "settled": lambda body, _: {"release": _hash(body["release"])},
+    "closed": _named(),
     "given_back": lambda body, _: {"count": len(body["statements"])},
     "released": lambda body, language: {
-        "recipients": _recipients(body, language),
+        "recipients": _some(body["recipients"], language),
         "rule": plain(body["rule"]),
     },
     "delivered": lambda body, language: {
-        "hash": _hash(body, "past"),
-        "recipients": _recipients(body, language),
+        "past": _hash(body["past"]),
+        "recipients": _some(body["recipients"], language),
     },
     "crossed": _crossed,
     "checkpoint_seen": lambda body, _: {
         "origin": plain(body["origin"]),
         "entries": plain(body["size"]),
-        "hash": _hash(body, "root"),
+        "root": _hash(body["root"]),
     },
-    "key_rotated": lambda body, _: {"subject": _first(body, "party", "subject", "name")},
+    "key_rotated": _named("party"),
 }
