@@ -4,6 +4,9 @@ Messages carry names, counts and prices, never a value from a row: messages are 
 cross borders.
 """
 
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
 
 class PolicyError(Exception):
     """Root of this package's errors; never raised itself."""
@@ -33,15 +36,26 @@ class UnattainableError(PolicyError):
     """No noise below the ceiling reaches the wanted epsilon."""
 
 
+class UnknownWindowError(PolicyError):
+    """The order reads a window that this node never opened."""
+
+
+Purse: TypeAlias = Literal["epsilon", "failures"]
+
+
 class InsufficientBudgetError(PolicyError):
     """The account cannot pay; nothing was set aside.
 
-    requested: ε of the wanted releases alone.
-    remaining: limit minus ε of everything spent or reserved.
-    spent:     ε of everything spent or reserved.
+    purse:     which purse is too small: `epsilon` at the account's δ, or `failures`, the sum of the
+               δ's that the releases bring along themselves; the figures below are of that purse.
+    requested: what the wanted releases cost alone.
+    remaining: limit minus everything spent or reserved.
+    spent:     everything spent or reserved.
     limit:     the ceiling of the account.
     scope:     the account, in words.
     affordable: the greatest ε at which the same work would pass, two digits; 0 when none would.
+    releases:  how many of the wanted releases the purse of failures could pay; None for ε.
+    others:    the refusals of the other accounts that the same order charges.
     """
 
     def __init__(
@@ -53,27 +67,61 @@ class InsufficientBudgetError(PolicyError):
         limit: float,
         scope: str,
         affordable: float = 0.0,
+        purse: Purse = "epsilon",
+        releases: int | None = None,
+        others: Sequence["InsufficientBudgetError"] = (),
     ) -> None:
-        advice = (
-            f"ask for privacy.epsilon={affordable:.2f} or less"
-            if affordable > 0
-            else "nothing more can be asked of these rows in this window"
-        )
-        super().__init__(
-            f"the account of {scope} cannot pay epsilon {requested:.4g}: {spent:.4g} of "
-            f"{limit:.4g} is spent or reserved; {advice}"
-        )
         self.requested = requested
         self.remaining = remaining
         self.spent = spent
         self.limit = limit
         self.scope = scope
         self.affordable = affordable
+        self.purse = purse
+        self.releases = releases
+        self.others = tuple(others)
+        what = "epsilon" if purse == "epsilon" else "a further failure probability of"
+        super().__init__(
+            f"the account of {scope} cannot pay {what} {requested:.4g}: {spent:.4g} of "
+            f"{limit:.4g} is spent or reserved; {self.advice}"
+        )
+
+    @property
+    def advice(self) -> str:
+        """Say what to do instead."""
+        if self.affordable > 0:
+            return f"ask for privacy.epsilon={self.affordable:.2f} or less"
+        if self.purse == "epsilon":
+            return "nothing more can be asked of these rows in this window"
+        if self.releases:
+            return f"ask for {self.releases} releases or fewer; more noise does not help"
+        return "ask for a release without a failure probability; more noise does not help"
+
+    @property
+    def every(self) -> tuple["InsufficientBudgetError", ...]:
+        """Return the refusals of all accounts, this one first."""
+        return (self, *self.others)
 
     @property
     def override(self) -> str | None:
         """Return the nearest request that would pass, or None."""
         return f"privacy.epsilon={self.affordable:.2f}" if self.affordable > 0 else None
+
+    def among(
+        self, others: Sequence["InsufficientBudgetError"], affordable: float
+    ) -> "InsufficientBudgetError":
+        """Return this refusal beside those of other accounts, and what would pass in all."""
+        return InsufficientBudgetError(
+            requested=self.requested,
+            remaining=self.remaining,
+            spent=self.spent,
+            limit=self.limit,
+            scope=self.scope,
+            affordable=affordable,
+            purse=self.purse,
+            releases=self.releases,
+            others=others,
+        )
 
 
 class UnknownReservationError(PolicyError):

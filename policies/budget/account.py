@@ -1,26 +1,39 @@
-"""Whether an account can pay, as arithmetic on values: nothing here stores, waits or reads a clock.
+"""Whose account a release is charged to, and whether that account can pay: arithmetic on values.
 
-An account is keyed by whose privacy is spent, not by who asks or under which name: contracts over
-the same subjects share one account and its smallest limit. ε's are never added: all events, spent
-and pending, are composed with the wanted ones, and the accountant prices them together.
+An account is keyed by whose privacy is spent, not by who asks or under which name. Whatever reads
+rows tied to some subjects pays from the account of those subjects, in every window that is open for
+them, under the smallest limit that any contract over them states. A run pays in all its units at
+once. ε's are never added: all events, spent and pending, are composed with the wanted ones, and the
+accountant prices them together; Rényi prices stay valid when later releases depend on earlier ones,
+so that the price is also the gate.
+
+Nothing here stores, waits or reads a clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_CEILING, Decimal
-from typing import Final, assert_never
+from decimal import Decimal
+from typing import Final
 
 from policies.budget import accountant
-from policies.budget.events import Composed, Event, Gaussian, Repeated, SampledGaussian
+from policies.budget.dampening import quieter
+from policies.budget.events import Event, Grouped, Repeated, own_delta
+from policies.budget.units import PaidUnit, paid, units_of
 from policies.contracts import COMMERCIAL_LABEL, DataContract, Limit, UnitKind
-from policies.errors import InsufficientBudgetError, MalformedContractError, UnitMismatchError
+from policies.errors import (
+    InsufficientBudgetError,
+    MalformedContractError,
+    UnknownWindowError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """The account that a dataset's releases are charged to, and its limit.
 
-    dataset: the contract that is read, for the statement only: it is no part of the key.
+    dataset:  the contract that is read, for the statement only: it is no part of the key.
+    delta:    the purse of δ at which ε is read.
+    failures: the purse of δ that the events' own δ's are summed against.
     """
 
     dataset: str
@@ -29,6 +42,7 @@ class Scope:
     window: str
     epsilon: Decimal
     delta: Decimal
+    failures: Decimal = Decimal(0)
 
     @property
     def account(self) -> str:
@@ -38,83 +52,209 @@ class Scope:
     @property
     def limit(self) -> Limit:
         """The ceiling of this account."""
-        return Limit(epsilon=self.epsilon, delta=self.delta, window=self.window)
+        return Limit(
+            epsilon=self.epsilon, delta=self.delta, window=self.window, failures=self.failures
+        )
+
+    @property
+    def label(self) -> str:
+        """What the unit is called; a commercial unit is never called personal data."""
+        return COMMERCIAL_LABEL if self.unit == "commercial" else self.unit
 
     def __str__(self) -> str:
-        unit = COMMERCIAL_LABEL if self.unit == "commercial" else self.unit
-        return f"{self.subjects} ({unit}, {self.window})"
+        return f"{self.subjects} ({self.label}, {self.window})"
 
 
-def scope_of(dataset: str, contracts: Iterable[DataContract]) -> Scope:
-    """Return the account that reading `dataset` charges, given all contracts of the node.
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """`releases` times `event`, to be set aside in the account of `scope`.
 
-    Whoever reads rows of the same subjects in the same window pays from one account under the
-    smallest limit, whatever unit an order names.
+    event: what one release does to one unit of `scope`.
+    delta: the δ at which the order states its ε; None where that is the scope's own.
+    """
+
+    scope: Scope
+    event: Event
+    releases: int
+    delta: Decimal | None = None
+
+    @property
+    def whole(self) -> Event:
+        """All releases together."""
+        return Repeated(self.event, self.releases)
+
+
+def scopes_of(
+    dataset: str,
+    contracts: Iterable[DataContract],
+    windows: Mapping[str, tuple[str, ...]],
+    read: tuple[str, ...] = (),
+) -> tuple[Scope, ...]:
+    """Return every account that reading `dataset` charges, the contract's own unit first.
+
+    contracts: all contracts of the node: whoever shares subjects or a table shares the accounts.
+    windows:   subjects → labels of the windows opened for them, in order of opening; where nothing
+               was opened, every label that a contract over those subjects states.
+    read:      the windows of the contract's own subjects that are read; empty for all. Another
+               unit's windows need not begin at the same rows, so that it pays in all of its own.
 
     Raises:
         MalformedContractError: no contract has that name.
-        UnitMismatchError: contracts over these subjects protect different units.
+        UnitMismatchError: an account would have to be charged in a unit that the contract does not
+            relate to its own.
+        UnknownWindowError: `read` names a window that was never opened.
     """
     known = tuple(contracts)
-    wanted = next((contract for contract in known if contract.name == dataset), None)
-    if wanted is None:
-        raise MalformedContractError(f"this node has no data contract named {dataset}")
-    group = [contract for contract in known if contract.subjects == wanted.subjects]
-    other = next((c for c in group if c.unit.kind != wanted.unit.kind), None)
-    if other is not None:
-        raise UnitMismatchError(
-            f"contracts {wanted.name} and {other.name} are both about {wanted.subjects} but "
-            f"protect {wanted.unit.label} and {other.unit.label}; give both the same unit"
+    wanted = _named(dataset, known)
+    scopes: list[Scope] = []
+    for unit in paid(wanted, known):
+        stated = [u.limit for u in units_of(known) if u.subjects == unit.subjects]
+        opened = windows.get(unit.subjects) or tuple(sorted({limit.window for limit in stated}))
+        own = read if unit.subjects == wanted.subjects else ()
+        scopes += [
+            _scope(dataset, unit, window, _binding(stated, window, opened))
+            for window in _chosen(unit.subjects, opened, own)
+        ]
+    return tuple(scopes)
+
+
+def scope_of(dataset: str, contracts: Iterable[DataContract]) -> Scope:
+    """Return the account of the dataset's own unit and of the window that its contract names.
+
+    Raises:
+        MalformedContractError: no contract has that name.
+        UnitMismatchError: see `scopes_of`.
+    """
+    known = tuple(contracts)
+    label = _named(dataset, known).limit.window
+    scopes = scopes_of(dataset, known, {})
+    return next(scope for scope in scopes if scope.window == label)
+
+
+def charges(
+    contract: DataContract,
+    contracts: Iterable[DataContract],
+    windows: Mapping[str, tuple[str, ...]],
+    event: Event,
+    releases: int,
+    read: tuple[str, ...] = (),
+) -> tuple[Charge, ...]:
+    """Return what `releases` times `event` charges, one entry per account of `scopes_of`.
+
+    event: what one release does to one unit of `contract`.
+
+    Raises:
+        MalformedContractError, UnitMismatchError, UnknownWindowError: see `scopes_of`.
+    """
+    known = tuple(contracts)
+    groups = {unit.subjects: unit.group for unit in paid(contract, known)}
+    return tuple(
+        Charge(scope, _grouped(event, groups[scope.subjects]), releases, contract.limit.delta)
+        for scope in scopes_of(contract.name, known, windows, read)
+    )
+
+
+def _named(dataset: str, known: Sequence[DataContract]) -> DataContract:
+    for contract in known:
+        if contract.name == dataset:
+            return contract
+    raise MalformedContractError(f"this node has no data contract named {dataset}")
+
+
+def _chosen(subjects: str, opened: tuple[str, ...], read: tuple[str, ...]) -> tuple[str, ...]:
+    strange = [window for window in read if window not in opened]
+    if strange:
+        raise UnknownWindowError(
+            f"no window {strange[0]} was opened for {subjects}; name one of {', '.join(opened)}"
         )
-    sharing = [contract.limit for contract in group if contract.limit.window == wanted.limit.window]
+    return tuple(window for window in opened if not read or window in read)
+
+
+def _binding(stated: Sequence[Limit], window: str, opened: tuple[str, ...]) -> Sequence[Limit]:
+    """Return the limits that hold in `window`: all but those stated for another opened window."""
+    others = set(opened) - {window}
+    return [limit for limit in stated if limit.window not in others] or stated
+
+
+def _scope(dataset: str, unit: PaidUnit, window: str, limits: Sequence[Limit]) -> Scope:
     return Scope(
         dataset=dataset,
-        subjects=wanted.subjects,
-        unit=wanted.unit.kind,
-        window=wanted.limit.window,
-        epsilon=min(limit.epsilon for limit in sharing),
-        delta=min(limit.delta for limit in sharing),
+        subjects=unit.subjects,
+        unit=unit.kind,
+        window=window,
+        epsilon=min(limit.epsilon for limit in limits),
+        delta=min(limit.delta for limit in limits),
+        failures=min(limit.failures for limit in limits),
     )
+
+
+def _grouped(event: Event, size: int) -> Event:
+    return event if size == 1 else Grouped(event, size)
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What an admitted order costs, at the account's δ.
+    """What an admitted order costs an account, at the account's δ.
 
-    requested: ε of the wanted releases alone.
-    held:      ε of everything spent or pending before.
-    total:     ε of all of it together; at most the limit.
+    total: ε of everything spent, pending and wanted together; at most the limit.
     """
 
-    requested: float
-    held: float
     total: float
+    _before: tuple[Event, ...]
+    _wanted: Event
+    _delta: float
+
+    @property
+    def requested(self) -> float:
+        """Return ε of the wanted releases alone."""
+        return accountant.epsilon([self._wanted], self._delta)
+
+    @property
+    def held(self) -> float:
+        """Return ε of everything spent or pending before."""
+        return accountant.epsilon(self._before, self._delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One charge, beside everything that its account has spent and holds pending."""
+
+    charge: Charge
+    spent: Sequence[Event]
+    pending: Sequence[Event]
+
+    @property
+    def held(self) -> tuple[Event, ...]:
+        """Everything that counts already."""
+        return (*self.spent, *self.pending)
+
+
+def admit(asked: Sequence[Asked]) -> tuple[Price, ...]:
+    """Return the price in every account, or refuse all: a run is paid everywhere or not at all.
+
+    Raises:
+        InsufficientBudgetError: of the first account that cannot pay, with those of the others in
+            `others`; its `affordable` would pass in all of them.
+    """
+    prices, refused = [], []
+    for one in asked:
+        try:
+            prices.append(_admit(one))
+        except InsufficientBudgetError as why:
+            refused.append(why)
+    if refused:
+        first = refused[0]
+        raise first.among(refused[1:], nearest(asked) if _noise_helps(refused) else 0.0)
+    return tuple(prices)
 
 
 def charge(scope: Scope, spent: Sequence[Event], pending: Sequence[Event], wanted: Event) -> Price:
     """Return the price of `wanted` on top of what is spent and pending, or refuse.
 
     Raises:
-        InsufficientBudgetError: all of it together is above the limit.
+        InsufficientBudgetError: one of the two purses of the account would be overdrawn.
     """
-    delta, limit = float(scope.delta), float(scope.epsilon)
-    held = [*spent, *pending]
-    total = accountant.epsilon([*held, wanted], delta)
-    before = accountant.epsilon(held, delta)
-    requested = accountant.epsilon([wanted], delta)
-    if total > limit:
-        raise InsufficientBudgetError(
-            requested=requested,
-            remaining=max(0.0, limit - before),
-            spent=before,
-            limit=limit,
-            scope=str(scope),
-            affordable=affordable(scope, held, wanted),
-        )
-    return Price(requested, before, total)
-
-
-_STEPS: Final = 24
+    return admit([Asked(Charge(scope, wanted, 1), spent, pending)])[0]
 
 
 def affordable(scope: Scope, held: Sequence[Event], wanted: Event) -> float:
@@ -122,10 +262,21 @@ def affordable(scope: Scope, held: Sequence[Event], wanted: Event) -> float:
 
     0.0 when no amount of noise up to a million times the wanted one is enough.
     """
-    delta, limit = float(scope.delta), float(scope.epsilon)
+    return nearest([Asked(Charge(scope, wanted, 1), held, ())])
+
+
+_STEPS: Final = 24
+
+
+def nearest(asked: Sequence[Asked]) -> float:
+    """Return the greatest ε, down to 2 digits, at which the order would pass in every account.
+
+    It is the ε that an order states: of the first charge, at that charge's δ; 0.0 when no amount
+    of noise up to a million times the wanted one is enough.
+    """
 
     def fits(step: int) -> bool:
-        return accountant.epsilon([*held, quieter(wanted, _factor(step))], delta) <= limit
+        return all(_fits(one, _factor(step)) for one in asked)
 
     low, high = 0, _STEPS * 20
     if not fits(high):
@@ -133,9 +284,16 @@ def affordable(scope: Scope, held: Sequence[Event], wanted: Event) -> float:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle, high)
-    price = accountant.epsilon([quieter(wanted, _factor(high))], delta)
+    first = asked[0].charge
+    delta = float(first.scope.delta if first.delta is None else first.delta)
+    price = accountant.epsilon([quieter(first.whole, _factor(high))], delta)
     # A little less, so that noise calibrated to this ε is not below the noise that fits.
-    return int((Decimal(str(price)) - Decimal("0.0002")) * 100) / 100
+    return max(0.0, int((Decimal(str(price)) - Decimal("0.0002")) * 100) / 100)
+
+
+def _fits(one: Asked, factor: Decimal) -> bool:
+    scope, wanted = one.charge.scope, quieter(one.charge.whole, factor)
+    return accountant.epsilon([*one.held, wanted], float(scope.delta)) <= float(scope.epsilon)
 
 
 def _factor(step: int) -> Decimal:
@@ -143,20 +301,41 @@ def _factor(step: int) -> Decimal:
     return Decimal(f"{2 ** (step / _STEPS):.6g}")
 
 
-def quieter(event: Event, factor: Decimal) -> Event:
-    """Return `event` with every noise multiplier `factor` times as large, rounded up."""
-    match event:
-        case Gaussian():
-            return Gaussian(_scaled(event.noise_multiplier, factor))
-        case SampledGaussian():
-            return SampledGaussian(event.sampling_rate, _scaled(event.noise_multiplier, factor))
-        case Repeated():
-            return Repeated(quieter(event.event, factor), event.count)
-        case Composed():
-            return Composed(tuple(quieter(part, factor) for part in event.events))
-        case other:
-            assert_never(other)
+def _admit(one: Asked) -> Price:
+    scope, held, wanted = one.charge.scope, one.held, one.charge.whole
+    delta = float(scope.delta)
+    total = accountant.epsilon([*held, wanted], delta)
+    if total > float(scope.epsilon):
+        raise _poor(scope, accountant.epsilon(held, delta), accountant.epsilon([wanted], delta))
+    if own_delta([*held, wanted]) > scope.failures:
+        raise _unreliable(one)
+    return Price(total, held, wanted, delta)
 
 
-def _scaled(multiplier: Decimal, factor: Decimal) -> Decimal:
-    return (multiplier * factor).quantize(Decimal("0.001"), rounding=ROUND_CEILING)
+def _poor(scope: Scope, before: float, requested: float) -> InsufficientBudgetError:
+    limit = float(scope.epsilon)
+    return InsufficientBudgetError(
+        requested=requested,
+        remaining=max(0.0, limit - before),
+        spent=before,
+        limit=limit,
+        scope=str(scope),
+    )
+
+
+def _unreliable(one: Asked) -> InsufficientBudgetError:
+    scope, before, requested = one.charge.scope, own_delta(one.held), own_delta([one.charge.whole])
+    left = max(Decimal(0), scope.failures - before)
+    return InsufficientBudgetError(
+        requested=float(requested),
+        remaining=float(left),
+        spent=float(before),
+        limit=float(scope.failures),
+        scope=str(scope),
+        purse="failures",
+        releases=int(left / own_delta([one.charge.event])),
+    )
+
+
+def _noise_helps(refused: Sequence[InsufficientBudgetError]) -> bool:
+    return all(why.purse == "epsilon" for why in refused)
