@@ -35,3 +35,43 @@ class VersionMismatchError(FederationError):
 
 class UnsupportedQueryError(FederationError):
     """The SQL says something that has no price here; the sentence names the clause."""
+
+
+class BadProofError(FederationError):
+    """A Merkle proof does not prove what it is shown for."""
+
+
+class MalformedEntryError(FederationError):
+    """A ledger entry lacks a field, or says something that a ledger may not keep."""
+
+
+class MalformedNoteError(FederationError):
+    """A checkpoint, a key or a signature line is not in its one spelling."""
+
+
+class UntrustedNoteError(FederationError):
+    """A checkpoint or cosignature is not signed by the key its party had when it joined."""
+
+
+class ForeignLedgerError(FederationError):
+    """The database is no ledger of this version."""
+
+
+class InconsistentLogError(FederationError):
+    """A log shows a head that does not continue the one a witness saw last."""
+
+
+class RolledBackError(FederationError):
+    """This party's own log is shorter than, or another than, its witnesses have seen."""
+
+
+class TooFewWitnessesError(FederationError):
+    """Fewer other organisations vouch for a head than booking it needs."""
+
+
+class ClockError(FederationError):
+    """This party's clock and its witnesses' disagree, or time went back."""
+
+
+class LedgerMismatchError(FederationError):
+    """An exported ledger is wrong; the sentence names the log and the entry."""

@@ -1,0 +1,1 @@
+"""The ledger: a log of decisions and spends that nobody can rewrite unnoticed."""

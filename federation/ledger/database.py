@@ -1,0 +1,238 @@
+"""The database under a ledger: its tables, its triggers, and one way to open and to lock it.
+
+The default is one SQLite file; a PostgreSQL database is given by URL. The models are the same. The
+tables are only ever added to, and triggers refuse every change and removal, whoever asks. What a
+transaction wrote is on disk when it ends. There is one writer at a time, over all processes.
+
+Other modules put their tables beside these (`tables`), so that what they say and the ledger entry
+that says so are written together or not at all.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+
+from federation.errors import ForeignLedgerError
+
+LAYOUT: Final = 1
+_WAIT: Final = 30.0  # seconds for another writer to finish
+_REFUSAL: Final = "a ledger is only ever added to"
+_LOCK: Final = int.from_bytes(b"entrepot", "big") >> 1
+
+tables: Final = sa.MetaData()
+"""Every table of the database; a table added here is made at the next start, with its triggers."""
+
+layout = sa.Table(
+    "ledger_layout", tables, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
+)
+leaves = sa.Table(
+    "leaves",
+    tables,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("entry", sa.LargeBinary, nullable=False),
+)
+tiles = sa.Table(
+    "tiles",
+    tables,
+    sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("hashes", sa.LargeBinary, nullable=False),
+)
+heads = sa.Table(
+    "heads",
+    tables,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.Text, nullable=False),
+)
+cosignatures = sa.Table(
+    "cosignatures",
+    tables,
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("witness", sa.Text, primary_key=True),
+    sa.Column("line", sa.Text, nullable=False),
+)
+witnessed = sa.Table(
+    "witnessed",
+    tables,
+    sa.Column("origin", sa.Text, primary_key=True),
+    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+)
+
+
+def open_engine(where: str | Path) -> Engine:
+    """Return the database `where`: a path of an SQLite file, or a URL; it holds every table.
+
+    Raises:
+        ForeignLedgerError: it holds something else, or a ledger of another version.
+    """
+    url = _url(where)
+    if url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}:
+        _found(Path(str(url.database)))
+    engine = _engine(url)
+    try:
+        _prepare(engine)
+    except sa.exc.DatabaseError as why:
+        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction of the one writer: all of it is on disk afterwards, or nothing was done."""
+    with engine.connect() as connection:
+        writer = connection.execution_options(ledger_writer=True)
+        with writer.begin():
+            yield writer
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees the database as it stood when it began to look."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
+
+
+def _url(where: str | Path) -> sa.URL:
+    if isinstance(where, Path) or "://" not in where:
+        return sa.URL.create("sqlite", database=str(where))
+    url = sa.make_url(where)
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        return url
+    raise ForeignLedgerError("a ledger lives in SQLite or PostgreSQL; give a path or such a URL")
+
+
+def _engine(url: sa.URL) -> Engine:
+    sqlite = url.get_backend_name() == "sqlite"
+    engine = sa.create_engine(url, connect_args={"timeout": _WAIT} if sqlite else {})
+    event.listen(engine, "connect", _on_connect_sqlite if sqlite else _on_connect_postgresql)
+    event.listen(engine, "checkout", _leave_inherited)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _on_connect_sqlite(dbapi: Any, record: Any) -> None:
+    record.info["pid"] = os.getpid()
+    dbapi.isolation_level = None  # transactions begin where this module says so
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON"):
+        dbapi.execute(f"PRAGMA {pragma}")
+
+
+def _on_connect_postgresql(dbapi: Any, record: Any) -> None:
+    record.info["pid"] = os.getpid()
+    dbapi.execute("SET synchronous_commit TO on")
+    dbapi.commit()
+
+
+_INHERITED: Final[list[Any]] = []
+"""Connections of a parent process: to close them here would disturb it."""
+
+
+def _leave_inherited(dbapi: Any, record: Any, proxy: Any) -> None:
+    if record.info["pid"] != os.getpid():
+        _INHERITED.append(dbapi)
+        record.dbapi_connection = proxy.dbapi_connection = None
+        raise sa.exc.DisconnectionError("this connection belongs to the parent process")
+
+
+def _begin(connection: Connection) -> None:
+    writer = connection.get_execution_options().get("ledger_writer", False)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+    elif writer:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+
+
+def _found(path: Path) -> None:
+    """A whole, empty ledger stands at `path`, unless something was there."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent, prefix=".ledger-") as folder:
+        fresh = Path(folder) / path.name
+        fresh.touch(mode=0o600)
+        engine = _engine(_url(fresh))
+        _prepare(engine)
+        engine.dispose()
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+    handle = os.open(path.parent, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
+
+
+def _prepare(engine: Engine) -> None:
+    with reading(engine) as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        if layout.name in there:
+            _same_layout(connection)
+    if there >= tables.tables.keys():
+        return
+    if there and layout.name not in there:
+        raise ForeignLedgerError(f"{_named(engine.url)} holds tables that are no ledger's")
+    with writing(engine) as connection:
+        tables.create_all(connection)
+        if connection.scalar(sa.select(layout.c.version)) is None:
+            connection.execute(sa.insert(layout).values(version=LAYOUT))
+
+
+def _same_layout(connection: Connection) -> None:
+    version = connection.scalar(sa.select(layout.c.version))
+    if version != LAYOUT:
+        raise ForeignLedgerError(
+            f"{_named(connection.engine.url)} is of version {version}, this is version {LAYOUT}; "
+            f"install the version that wrote it"
+        )
+
+
+def _named(url: sa.URL) -> str:
+    return Path(url.database or "the database").name
+
+
+def _refuse_changes(
+    _: sa.MetaData, connection: Connection, tables: Sequence[sa.Table], **__: Any
+) -> None:
+    """Every table that was just made refuses UPDATE and DELETE."""
+    refusals: dict[str, Callable[[str], Iterator[str]]] = {
+        "sqlite": _sqlite_refusals,
+        "postgresql": _postgresql_refusals,
+    }
+    for table in tables:
+        for statement in refusals[connection.dialect.name](table.name):
+            connection.exec_driver_sql(statement)
+
+
+event.listen(tables, "after_create", _refuse_changes)
+
+
+def _sqlite_refusals(table: str) -> Iterator[str]:
+    for verb in ("UPDATE", "DELETE"):
+        yield (
+            f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        )
+
+
+def _postgresql_refusals(table: str) -> Iterator[str]:
+    yield (
+        "CREATE OR REPLACE FUNCTION only_added_to() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"
+    )
+    yield (
+        f"CREATE TRIGGER {table}_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION only_added_to()"
+    )

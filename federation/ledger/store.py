@@ -1,0 +1,225 @@
+"""A log in a database: entries are appended in whole transactions, and nothing is ever changed.
+
+    leaves         number, entry               the entries
+    tiles          level, number, root, hashes 256 neighbouring hashes, once all are there
+    heads          size, note                  the checkpoints this log has signed
+    cosignatures   size, witness, line         what witnesses said of them
+    witnessed      origin, size, root, at      the heads of other logs this party has seen
+
+Many entries in one transaction cost one wait for the disk. A tile is stored when it is complete, so
+no stored hash ever changes; what is not complete is computed from the rows beneath it.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from federation.errors import BadProofError
+from federation.ledger import entries as written
+from federation.ledger import merkle, notes
+from federation.ledger.database import (
+    cosignatures,
+    heads,
+    leaves,
+    open_engine,
+    reading,
+    tables,
+    tiles,
+    witnessed,
+    writing,
+)
+from federation.ledger.entries import Encoded, Entry, EntryKind
+from federation.ledger.notes import Checkpoint
+from secure_compute.canonical import JSON
+from secure_compute.primitives.signature import SigningKey
+
+__all__ = ["Log", "open_engine", "reading", "tables", "writing"]
+
+TILE: Final = 256
+_HEIGHT: Final = 8  # 2^8 hashes fill a tile
+
+_INSERT_LEAVES: Final = sa.insert(leaves)
+_INSERT_TILES: Final = sa.insert(tiles)
+
+
+class Log:
+    """One party's log, in the database of `engine`, under the name `origin`.
+
+    Every method works inside the caller's transaction, so that entries and whatever else the
+    caller writes are kept together or not at all.
+    """
+
+    def __init__(self, engine: Engine, origin: str, key: SigningKey) -> None:
+        self.engine = engine
+        self.origin = origin
+        self._key = key
+
+    def append(self, connection: Connection, entries: Sequence[Entry | Encoded]) -> int:
+        """Append `entries` in order and return the number of the first.
+
+        They are durable when the transaction ends; needs a connection from `writing`.
+        """
+        first = self.size(connection)
+        encoded = [e if isinstance(e, bytes) else written.encode(e) for e in entries]
+        if encoded:
+            rows = [{"number": n, "entry": entry} for n, entry in enumerate(encoded, first)]
+            connection.execute(_INSERT_LEAVES, rows)
+            _fill_tiles(connection, first, encoded)
+        return first
+
+    def size(self, connection: Connection) -> int:
+        """Return the number of entries."""
+        last = connection.execute(sa.select(sa.func.max(leaves.c.number))).scalar()
+        return 0 if last is None else int(last) + 1
+
+    def entries(
+        self, connection: Connection, start: int = 0, end: int | None = None
+    ) -> list[Encoded]:
+        """Return the entries numbered from `start` up to, not including, `end`."""
+        wanted = sa.select(leaves.c.entry).where(leaves.c.number >= start)
+        if end is not None:
+            wanted = wanted.where(leaves.c.number < end)
+        return [Encoded(e) for e in connection.scalars(wanted.order_by(leaves.c.number))]
+
+    def root(self, connection: Connection, size: int | None = None) -> bytes:
+        """Return the root over the first `size` entries, over all of them without `size`.
+
+        Raises:
+            BadProofError: there are fewer entries.
+        """
+        return merkle.root(self._upto(connection, size), _Tree(connection).subtree)
+
+    def inclusion(
+        self, connection: Connection, number: int, size: int | None = None
+    ) -> tuple[bytes, ...]:
+        """Return the proof that entry `number` stands among the first `size`.
+
+        Raises:
+            BadProofError: it does not, or there are fewer entries.
+        """
+        return merkle.inclusion(number, self._upto(connection, size), _Tree(connection).subtree)
+
+    def consistency(
+        self, connection: Connection, old: int, new: int | None = None
+    ) -> tuple[bytes, ...]:
+        """Return the proof that the first `old` entries are a beginning of the first `new`.
+
+        Raises:
+            BadProofError: there are fewer entries.
+        """
+        return merkle.consistency(old, self._upto(connection, new), _Tree(connection).subtree)
+
+    def checkpoint(self, connection: Connection) -> str:
+        """Return the signed note of the log as it stands; it is kept, and never signed twice.
+
+        Needs a connection from `writing`.
+        """
+        size = self.size(connection)
+        known = connection.scalar(sa.select(heads.c.note).where(heads.c.size == size))
+        if known is not None:
+            return str(known)
+        note = notes.sign(Checkpoint(self.origin, size, self.root(connection, size)), self._key)
+        connection.execute(sa.insert(heads).values(size=size, note=note))
+        return note
+
+    def last_note(self, connection: Connection) -> str | None:
+        """Return the latest checkpoint that was signed, if any was."""
+        newest = sa.select(heads.c.note).order_by(heads.c.size.desc()).limit(1)
+        note: str | None = connection.scalar(newest)
+        return note
+
+    def keep_cosignature(self, connection: Connection, size: int, witness: str, line: str) -> None:
+        """`witness`'s cosignature of the head at `size` is kept; its first one counts."""
+        if witness not in self.cosigned(connection, size):
+            values = {"size": size, "witness": witness, "line": line}
+            connection.execute(sa.insert(cosignatures), values)
+
+    def cosigned(self, connection: Connection, size: int) -> dict[str, str]:
+        """Return the cosignature lines of the head at `size`, by the name of the witness."""
+        at = sa.select(cosignatures.c.witness, cosignatures.c.line)
+        rows = connection.execute(
+            at.where(cosignatures.c.size == size).order_by(sa.text("witness"))
+        )
+        return dict(map(tuple, rows))
+
+    def last_seen(self, connection: Connection, origin: str) -> Checkpoint | None:
+        """Return the greatest head of the log `origin` that this party has seen."""
+        seen = sa.select(witnessed.c.size, witnessed.c.root).where(witnessed.c.origin == origin)
+        row = connection.execute(seen.order_by(witnessed.c.size.desc()).limit(1)).first()
+        return None if row is None else Checkpoint(origin, row.size, row.root)
+
+    def remember_seen(self, connection: Connection, seen: Checkpoint, at: int) -> None:
+        """This log says that it has seen the head `seen`, unless it said so before.
+
+        Only for what `witness.examine` returned; a cosignature may leave once this is committed.
+        """
+        if seen == self.last_seen(connection, seen.origin):
+            return
+        body: dict[str, JSON] = {"origin": seen.origin, "size": seen.size, "root": seen.root.hex()}
+        row = {"origin": seen.origin, "size": seen.size, "root": seen.root, "at": at}
+        connection.execute(sa.insert(witnessed), row)
+        self.append(connection, [Entry(EntryKind.CHECKPOINT_SEEN, at, "", body)])
+
+    def _upto(self, connection: Connection, size: int | None) -> int:
+        there = self.size(connection)
+        if size is not None and not 0 <= size <= there:
+            raise BadProofError(f"{self.origin} has {there} entries, not {size}")
+        return there if size is None else size
+
+
+class _Tree:
+    """The hashes of the tree, read from tiles; the rows of one call are read once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._read: dict[tuple[int, int], bytes] = {}
+
+    def subtree(self, level: int, index: int) -> bytes:
+        """Return the hash over the leaves [index << level, (index + 1) << level)."""
+        tile_level, height = divmod(level, _HEIGHT)
+        number, offset = divmod(index << height, TILE)
+        row = self._hashes(tile_level, number)
+        size = merkle.HASH_SIZE
+        some = range(offset * size, (offset + (1 << height)) * size, size)
+        return merkle.fold([row[k : k + size] for k in some])
+
+    def _hashes(self, level: int, number: int) -> bytes:
+        if (level, number) not in self._read:
+            whole = sa.select(tiles.c.hashes).where(tiles.c.level == level)
+            row = self._connection.scalar(whole.where(tiles.c.number == number))
+            self._read[level, number] = self._unfinished(level, number) if row is None else row
+        return self._read[level, number]
+
+    def _unfinished(self, level: int, number: int) -> bytes:
+        return b"".join(_beneath(self._connection, level, number * TILE, (number + 1) * TILE))
+
+
+def _beneath(connection: Connection, level: int, start: int, end: int) -> list[bytes]:
+    """Return the hashes that a tile of `level` is made of, those there are in [start, end)."""
+    if level == 0:
+        some = sa.select(leaves.c.entry).where(leaves.c.number >= start, leaves.c.number < end)
+        return [merkle.leaf_hash(e) for e in connection.scalars(some.order_by(leaves.c.number))]
+    below = sa.select(tiles.c.root).where(tiles.c.level == level - 1)
+    some = below.where(tiles.c.number >= start, tiles.c.number < end)
+    return list(connection.scalars(some.order_by(tiles.c.number)))
+
+
+def _fill_tiles(connection: Connection, first: int, encoded: Sequence[bytes]) -> None:
+    """Every tile that the leaves from `first` on have completed is stored."""
+    end, level, width = first + len(encoded), 0, TILE
+    while first // width != end // width:
+        some = range(first // width, end // width)
+        if level == 0:
+            hashes = _beneath(connection, 0, some.start * TILE, first)
+            hashes += map(merkle.leaf_hash, encoded[: some.stop * TILE - first])
+        else:
+            hashes = _beneath(connection, level, some.start * TILE, some.stop * TILE)
+        parts = [hashes[k : k + TILE] for k in range(0, len(hashes), TILE)]
+        rows = [
+            {"level": level, "number": n, "root": merkle.fold(p), "hashes": b"".join(p)}
+            for n, p in zip(some, parts, strict=True)
+        ]
+        connection.execute(_INSERT_TILES, rows)
+        level, width = level + 1, width * TILE
