@@ -144,6 +144,16 @@ class Log:
         )
         return dict(map(tuple, rows))
 
+    def shown(self, connection: Connection, newest: int = 4) -> tuple[int, ...]:
+        """Return the sizes that a witness may have seen last, ascending.
+
+        They are those of the `newest` heads, and the greatest that each witness has cosigned.
+        """
+        last = sa.select(heads.c.size).order_by(heads.c.size.desc()).limit(newest)
+        by_witness = sa.select(sa.func.max(cosignatures.c.size)).group_by(cosignatures.c.witness)
+        sizes = {*connection.scalars(last), *connection.scalars(by_witness)}
+        return tuple(sorted(sizes))
+
     def last_seen(self, connection: Connection, origin: str) -> Checkpoint | None:
         """Return the greatest head of the log `origin` that this party has seen."""
         seen = sa.select(witnessed.c.size, witnessed.c.root).where(witnessed.c.origin == origin)
