@@ -75,3 +75,11 @@ class ClockError(FederationError):
 
 class LedgerMismatchError(FederationError):
     """An exported ledger is wrong; the sentence names the log and the entry."""
+
+
+class MalformedTrustError(FederationError):
+    """The text is no list of keys that a federation prints when a party joins."""
+
+
+class TooFewStatementsError(FederationError):
+    """Fewer parties than needed say that they withheld their answer, so nothing is given back."""

@@ -29,33 +29,35 @@ _LOCK: Final = int.from_bytes(b"entrepot", "big") >> 1
 tables: Final = sa.MetaData()
 """Every table of the database; a table added here is made at the next start, with its triggers."""
 
+_Whole: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # there 64 bits, and the row id
+
 layout = sa.Table(
     "ledger_layout", tables, sa.Column("version", sa.Integer, primary_key=True, autoincrement=False)
 )
 leaves = sa.Table(
     "leaves",
     tables,
-    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", _Whole, primary_key=True, autoincrement=False),
     sa.Column("entry", sa.LargeBinary, nullable=False),
 )
 tiles = sa.Table(
     "tiles",
     tables,
     sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", _Whole, primary_key=True, autoincrement=False),
     sa.Column("root", sa.LargeBinary, nullable=False),
     sa.Column("hashes", sa.LargeBinary, nullable=False),
 )
 heads = sa.Table(
     "heads",
     tables,
-    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("size", _Whole, primary_key=True, autoincrement=False),
     sa.Column("note", sa.Text, nullable=False),
 )
 cosignatures = sa.Table(
     "cosignatures",
     tables,
-    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("size", _Whole, primary_key=True, autoincrement=False),
     sa.Column("witness", sa.Text, primary_key=True),
     sa.Column("line", sa.Text, nullable=False),
 )
@@ -63,9 +65,9 @@ witnessed = sa.Table(
     "witnessed",
     tables,
     sa.Column("origin", sa.Text, primary_key=True),
-    sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("size", _Whole, primary_key=True, autoincrement=False),
     sa.Column("root", sa.LargeBinary, nullable=False),
-    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("at", _Whole, nullable=False),
 )
 
 

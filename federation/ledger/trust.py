@@ -1,0 +1,130 @@
+"""Whose keys are believed: the list that a party prints when it joins, and keeps outside.
+
+    entrepot trust/1 demo c=1
+    entrepot/demo/warehouse-cn+1c0de5f1+AQ…=<TAB>Shenzhen Warehouse
+
+One line per party: the key of its log (C2SP vkey) and the organisation that runs it. Up to `c`
+organisations are allowed for as colluding, so a head counts as booked when c + 1 other
+organisations than the log's own vouch for it: one of them is honest.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from federation.errors import MalformedNoteError, MalformedTrustError, UntrustedNoteError
+from federation.ledger.notes import NamedKey, origin_of
+from federation.membership import Roster
+from policies.parties import Role
+
+COLLUDING: Final = 1
+"""How many organisations may lie together without a false head being booked: c."""
+
+_FIRST: Final = re.compile(
+    r"entrepot trust/1 ([A-Za-z0-9][A-Za-z0-9._-]{0,63}) c=([0-9])", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """One party of a trust file: the key of its log and the organisation that runs it."""
+
+    key: NamedKey
+    organisation: str
+
+    def __str__(self) -> str:
+        return f"{self.key}\t{self.organisation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The keys of a federation as somebody outside an export knows them, in roster order."""
+
+    federation: str
+    parties: tuple[Vouched, ...]
+    colluding: int = COLLUDING
+
+    def __post_init__(self) -> None:
+        names = [party.key.name for party in self.parties]
+        if len(set(names)) != len(names):
+            raise MalformedTrustError("a party stands twice in the trust file")
+        for party in self.parties:
+            if party.key.name.rpartition("/")[0] != origin_of(self.federation, "x")[:-2]:
+                raise MalformedTrustError(f"{party.key.name} is no party of {self.federation}")
+            if not party.organisation or not party.organisation.isprintable():
+                raise MalformedTrustError(f"the organisation of {party.key.name} is not printable")
+
+    @classmethod
+    def of(cls, roster: Roster, colluding: int = COLLUDING) -> "Trust":
+        """Return the keys of everybody on `roster` who keeps a log: all but analysts."""
+        keepers = (member for member in roster.members if member.role is not Role.ANALYST)
+        parties = (
+            Vouched(NamedKey(origin_of(roster.federation, m.party), m.identity), m.organisation)
+            for m in keepers
+        )
+        return cls(roster.federation, tuple(parties), colluding)
+
+    @classmethod
+    def parse(cls, text: str) -> "Trust":
+        """Read exactly what `str` prints.
+
+        Raises:
+            MalformedTrustError: the text is something else.
+        """
+        first, *lines = text.split("\n")
+        named = _FIRST.fullmatch(first)
+        if named is None or not lines or lines.pop() != "":
+            raise MalformedTrustError(
+                "this is no trust file; it begins 'entrepot trust/1 FEDERATION c=1' and holds the "
+                "keys that were printed at join"
+            )
+        trust = cls(named[1], tuple(_vouched(line) for line in lines), int(named[2]))
+        if str(trust) != text:
+            raise MalformedTrustError("the trust file is not spelt as it was printed")
+        return trust
+
+    def __str__(self) -> str:
+        first = f"entrepot trust/1 {self.federation} c={self.colluding}"
+        return "\n".join([first, *map(str, self.parties)]) + "\n"
+
+    @property
+    def needed(self) -> int:
+        """How many other organisations must vouch for a head: c + 1."""
+        return self.colluding + 1
+
+    def find(self, origin: str) -> Vouched:
+        """Return the party whose log is `origin`.
+
+        Raises:
+            UntrustedNoteError: nobody's is.
+        """
+        for party in self.parties:
+            if party.key.name == origin:
+                return party
+        raise UntrustedNoteError(
+            f"{origin} is not among the trusted keys; use a list that was printed after it joined"
+        )
+
+    def organisations(self, origins: Iterable[str], beside: str) -> frozenset[str]:
+        """Return the organisations that run `origins`, without the one that runs `beside`."""
+        others = {self.find(origin).organisation for origin in origins}
+        return frozenset(others - {self.find(beside).organisation})
+
+
+def booked(trust: Trust, origin: str, cosigned: Mapping[str, object]) -> bool:
+    """Return whether enough other organisations are among the witnesses `cosigned` (origins)."""
+    known = {party.key.name for party in trust.parties}
+    some = (name for name in cosigned if name in known)
+    return len(trust.organisations(some, origin)) >= trust.needed
+
+
+def _vouched(line: str) -> Vouched:
+    vkey, tab, organisation = line.partition("\t")
+    try:
+        key = NamedKey.parse(vkey)
+    except MalformedNoteError as why:
+        raise MalformedTrustError(f"a line of the trust file holds no key: {why}") from why
+    if not tab:
+        raise MalformedTrustError(f"the line of {key.name} names no organisation")
+    return Vouched(key, organisation)
