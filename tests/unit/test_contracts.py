@@ -103,6 +103,20 @@ def test_a_contract_is_read(contract: DataContract) -> None:
         pytest.param('["home", "toys"]', '["a", "a"]', "distinct", id="bad_twice"),
         pytest.param('["home", "toys"]', '["a", 1]', "list of texts", id="bad_domain"),
         pytest.param('name = "category"', 'name = "amount"', "stands twice", id="bad_column"),
+        pytest.param("version = 1", "version = 1\nkey = []\nkeys = 1", "'keys'", id="bad_key"),
+        pytest.param(
+            "version = 1", 'version = 1\nkey = ["x"]', "no key column x", id="bad_key_name"
+        ),
+        pytest.param(
+            "version = 1", 'version = 1\nkey = ["card_country"]', "never optional", id="bad_key_gap"
+        ),
+        pytest.param("version = 1", "version = 1\npersons = 0", "at least 1", id="bad_persons"),
+        pytest.param(
+            'window = "2025"', 'window = "2025"\nfailures = "1"', "below 1", id="bad_purse"
+        ),
+        pytest.param(
+            'window = "2025"', 'window = "2025"\nfailures = "-1e-9"', "0 or more", id="bad_debt"
+        ),
         pytest.param("orders.parquet", "../orders.parquet", "plain file name", id="bad_path"),
     ],
 )
@@ -110,6 +124,81 @@ def test_another_contract_is_refused_in_one_sentence(old: str, new: str, sentenc
     with pytest.raises(MalformedContractError, match=sentence) as caught:
         load_contract(changed(old, new))
     assert "\n" not in str(caught.value)
+
+
+FURTHER = """
+[[also]]
+kind = "order"
+columns = ["category"]
+subjects = "orders-of-customers"
+[also.limit]
+epsilon = "5"
+delta = "1e-7"
+window = "2025"
+failures = "1e-9"
+"""
+
+
+def test_what_is_not_written_has_its_meaning(contract: DataContract) -> None:
+    assert (contract.key, contract.persons, contract.also) == ((), None, ())
+    assert contract.row_key == tuple(column.name for column in contract.columns)
+    assert contract.limit.failures == 0
+
+
+def test_a_contract_names_its_key_its_people_and_its_further_units() -> None:
+    text = changed("version = 1", 'version = 1\nkey = ["customer_id"]\npersons = 50000')
+    contract = load_contract(text.replace('window = "2025"', 'window = "2025"\nfailures = "1e-9"'))
+    assert (contract.row_key, contract.persons) == (("customer_id",), 50_000)
+    assert str(contract.limit.failures) == "1E-9"
+    (order,) = load_contract(TEXT + FURTHER).also
+    assert (order.kind, order.columns, order.subjects) == (
+        "order",
+        ("category",),
+        "orders-of-customers",
+    )
+    assert (str(order.limit.epsilon), str(order.limit.failures)) == ("5", "1E-9")
+
+
+@pytest.mark.parametrize(
+    ("touches", "whole", "group"), [(1, False, 2), (3, False, 6), (1, True, 1), (8, True, 8)]
+)
+def test_a_unit_that_changes_another_counts_twice(touches: int, whole: bool, group: int) -> None:
+    more = f"touches = {touches}\nwhole = {str(whole).lower()}\n[also.limit]"
+    (unit,) = load_contract(TEXT + FURTHER.replace("[also.limit]", more)).also
+    assert unit.group == group
+    assert load_contract(TEXT + FURTHER).also[0].group == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        pytest.param('"order"', '"person"', "also.. kind", id="bad_kind"),
+        pytest.param('["category"]', "[]", "names its columns", id="bad_no_columns"),
+        pytest.param('["category"]', '["basket"]', "no unit column basket", id="bad_column"),
+        pytest.param('["category"]', '["card_country"]', "never optional", id="bad_optional"),
+        pytest.param('"orders-of-customers"', '""', "names its subjects", id="bad_no_subjects"),
+        pytest.param('"orders-of-customers"', '"a\\u001fb"', "printable", id="bad_subjects"),
+        pytest.param("[also.limit]", "touches = 0\n[also.limit]", "at least one", id="bad_touches"),
+        pytest.param(
+            "[also.limit]", 'whole = "yes"\n[also.limit]', "true or false", id="bad_whole"
+        ),
+        pytest.param("[also.limit]", "[also.limits]", "unknown key", id="bad_limits"),
+        pytest.param('epsilon = "5"', "", "epsilon is missing", id="bad_no_epsilon"),
+        pytest.param('"1e-7"', '"0"', "between 0 and 1", id="bad_delta"),
+    ],
+)
+def test_another_further_unit_is_refused_in_one_sentence(old: str, new: str, sentence: str) -> None:
+    assert old in FURTHER
+    with pytest.raises(MalformedContractError, match=sentence) as caught:
+        load_contract(TEXT + FURTHER.replace(old, new, 1))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_further_unit_stands_once_and_is_not_the_first_again() -> None:
+    same = FURTHER.replace('"order"', '"customer"').replace("orders-of-customers", "customers")
+    for more in (FURTHER + FURTHER, same):
+        with pytest.raises(MalformedContractError, match="stands twice"):
+            load_contract(TEXT + more)
 
 
 def test_columns_that_are_no_tables_are_refused() -> None:
