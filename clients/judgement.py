@@ -5,12 +5,13 @@ policy, its books and the clock.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
 from clients.books import Books, Reservation
 from clients.errors import RefusedWorkError
+from clients.exports import Tally
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
@@ -20,14 +21,16 @@ from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
-from federation.tasks import QueryTask, TrainingTask, require_unit
+from federation.tasks import KEYS_ONLY, QueryTask, TrainingTask, require_unit
 from policies.budget import accountant
 from policies.budget.account import scope_of
 from policies.budget.events import Event, Repeated, spell, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import InsufficientBudgetError, PolicyError
-from policies.parties import DATA_ROLES, Grade, Jurisdiction, PartyId, Role
+from policies.exports import Outbound, count, declared, groups_of
+from policies.law.packs import packs
+from policies.parties import DATA_ROLES, Grade, Jurisdiction, PartyId, Role, territory
 from secure_compute.canonical import JSON
 
 MINIMUM_ORGANISATIONS: Final = 3
@@ -80,7 +83,10 @@ class MisstatedOrderError(RefusedWorkError):
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Judges orders for one node; `now` is the node's clock, in seconds since 1970."""
+    """Judges orders for one node; `now` is the node's clock, in seconds since 1970.
+
+    left: what left this node so far, as its ledger says.
+    """
 
     settings: NodeSettings
     roster: Roster
@@ -88,6 +94,7 @@ class Judge:
     law: Law
     books: Books
     now: Callable[[], float]
+    left: Callable[[], Tally] = Tally
 
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
@@ -206,8 +213,9 @@ class Judge:
         epsilon = accountant.epsilon([whole], float(contract.limit.delta))
         if order.epsilon != spell(Decimal(repr(epsilon))):
             raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
-        grouped, filtered = _shown(order, contract)
-        return Request(
+        uses = _uses(order, contract)
+        further = frozenset(unit.kind for unit in contract.also)
+        request = Request(
             action=order.kind,
             proposer=order.proposer,
             proposer_role=proposer.role,
@@ -218,20 +226,40 @@ class Judge:
             jurisdiction=self.settings.jurisdiction,
             dataset=contract.name,
             unit=contract.unit.kind,
+            units=frozenset({contract.unit.kind, *further}),
             epsilon=repr(epsilon),
             delta=order.delta,
-            grouped=grouped,
-            filtered=filtered,
-            aggregated=contract.grades(_read(order, contract)),
+            grouped=uses.grouped,
+            filtered=uses.filtered,
+            aggregated=uses.aggregated,
+            masked=uses.masked,
+            joined=frozenset(),  # no task of this version joins two tables
             recipients=frozenset(self.roster.find(p).jurisdiction for p in _informed(order)),
             aggregator=self.roster.find(self.settings.aggregator).jurisdiction,
             keyholder=self._keyholder(order),
+            today=int(self.now() // 86400),
+            exported_persons=None,
             cohort=len({self.roster.find(party).organisation for party in order.cohort}),
             minimum_cohort=order.minimum,
             code_matches=order.code == code_digest(),
             expired=order.expires <= self.now(),
             private=True,
         )
+        return replace(request, exported_persons=self._exported(request, order, contract))
+
+    def _exported(self, request: Request, order: WorkOrder, contract: DataContract) -> int | None:
+        """Return the people whose data left this year with this order's, if that is counted here.
+
+        None: not counted in this territory, or a contract does not say how many people there are.
+        """
+        export = packs()[Jurisdiction(territory(self.settings.jurisdiction))].export
+        if export is None:
+            return None
+        now = int(self.now())
+        outbound = self.left().outbound(besides=order.id)
+        if request.leaves:
+            outbound += tuple(Outbound(group, now) for group in groups_of(contract))
+        return count(outbound, declared(self.contracts.values()), now, export).known
 
     def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
         if order.kind == "train":
@@ -240,26 +268,39 @@ class Judge:
         return keyholder.jurisdiction
 
 
-def _read(order: WorkOrder, contract: DataContract) -> tuple[str, ...]:
-    """Return the columns that are read: a query's are checked against its plan, training's not."""
-    if order.kind == "query":
-        return order.columns
-    return tuple(column.name for column in contract.columns)
-
-
 def _informed(order: WorkOrder) -> set[PartyId]:
     """Return everybody who will know the result; a trained model goes to its whole cohort."""
     trained = order.cohort if order.kind == "train" else ()
     return {*order.recipients, order.proposer, *trained}
 
 
-def _shown(order: WorkOrder, contract: DataContract) -> tuple[frozenset[Grade], frozenset[Grade]]:
-    if order.kind == "train":
-        return frozenset(), frozenset()
-    plan = QueryTask.from_json(order.parameters).plan
-    condition = plans.predicate(plan)
-    filtered = [leaf.column for leaf in plans.leaves(condition)] if condition else []
-    return contract.grades(key.column for key in plan.keys), contract.grades(filtered)
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """The grades of the columns that an order uses so, as this node finds them."""
+
+    grouped: frozenset[Grade]
+    filtered: frozenset[Grade]
+    aggregated: frozenset[Grade]
+    masked: frozenset[Grade]
+
+
+def _uses(order: WorkOrder, contract: DataContract) -> Uses:
+    keys = {*contract.unit.columns, *(name for unit in contract.also for name in unit.columns)}
+    if order.kind == "query":
+        # What the plan reads beside these are the units' columns, which bound contributions.
+        plan = QueryTask.from_json(order.parameters).plan
+        return Uses(
+            contract.grades(plans.grouped(plan)),
+            contract.grades(plans.filtered(plan)),
+            contract.grades(plans.aggregated(plan)),
+            contract.grades(keys),
+        )
+    model = TrainingTask.from_json(order.parameters).model
+    known = {column.name for column in contract.columns}
+    only_keys = KEYS_ONLY[model] & known
+    # Training is taken to read every other column, whatever the order says.
+    read = contract.grades(known - only_keys)
+    return Uses(frozenset(), frozenset(), read, contract.grades(only_keys | keys))
 
 
 def _poor(why: InsufficientBudgetError) -> Reason:

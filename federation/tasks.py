@@ -22,6 +22,12 @@ UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 }
 """By model: the contract it reads, and the columns that name the unit its clipping hides."""
 
+KEYS_ONLY: Final[Mapping[str, frozenset[str]]] = {
+    "demand": frozenset({"retailer"}),
+    "fraud": frozenset({"order_id", "customer_id", "counterparty_id"}),
+}
+"""By model: columns of which it uses only whether two values are equal; any mask of them does."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingTask:

@@ -20,17 +20,23 @@ import cedarpy
 from policies.contracts import UnitKind
 from policies.errors import MalformedLawError
 from policies.evidence import Minted
-from policies.parties import Grade, Jurisdiction, PartyId, Role
+from policies.parties import Grade, Jurisdiction, PartyId, Role, territory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Who wants to compute what, where and why: attributes that the node computed itself.
 
+    units:   every unit of the contract that the run pays in, `unit` first.
     epsilon, delta: decimal texts, exact; the engine rounds them up.
-    grouped, filtered, aggregated: grades of the columns that are used so.
+    grouped, filtered, aggregated: grades of the columns that are used so, in the clear.
+    masked:  grades of the columns that serve as keys only, under a mask; joined: of those by which
+             tables are joined.
     recipients: jurisdictions that will know the result.
     keyholder:  jurisdiction of the key that opens the answer; None where nothing is decrypted.
+    today:      the day by the witnessed time, in days since 1970-01-01.
+    exported_persons: people whose data left this calendar year, with this order's; None where a
+                contract does not say how many stand in its table.
     cohort:     organisations named in the order; minimum_cohort: fewest that must take part.
     """
 
@@ -44,19 +50,36 @@ class Request:
     jurisdiction: Jurisdiction
     dataset: str
     unit: UnitKind
+    units: frozenset[UnitKind]
     epsilon: str
     delta: str
     grouped: frozenset[Grade]
     filtered: frozenset[Grade]
     aggregated: frozenset[Grade]
+    masked: frozenset[Grade]
+    joined: frozenset[Grade]
     recipients: frozenset[Jurisdiction]
     aggregator: Jurisdiction
     keyholder: Jurisdiction | None
+    today: int
+    exported_persons: int | None
     cohort: int
     minimum_cohort: int
     code_matches: bool
     expired: bool
     private: bool
+
+    @property
+    def personal(self) -> bool:
+        """Whether a person or a person's order is among the units; commercial units are nobody."""
+        return bool({self.unit, *self.units} - {"commercial"})
+
+    @property
+    def leaves(self) -> bool:
+        """Whether the result, the sums under way or the opening key are outside the node's land."""
+        holder = () if self.keyholder is None else (self.keyholder,)
+        places = {territory(place) for place in (*self.recipients, self.aggregator, *holder)}
+        return bool(places - {territory(self.jurisdiction)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +187,7 @@ def _question(request: Request) -> dict[str, Any]:
         "role": request.role,
         "jurisdiction": request.jurisdiction,
         "unit": request.unit,
-        "personal": request.unit != "commercial",
+        "personal": request.personal,
         "epsilon": {"__extn": {"fn": "decimal", "arg": _rounded_up(request.epsilon)}},
         "delta_e12": int(
             (_price(request.delta, "delta") * 10**12).to_integral_value(ROUND_CEILING)
@@ -172,8 +195,12 @@ def _question(request: Request) -> dict[str, Any]:
         "grouped": sorted(request.grouped),
         "filtered": sorted(request.filtered),
         "aggregated": sorted(request.aggregated),
-        "recipients": sorted(request.recipients),
-        "aggregator": request.aggregator,
+        "masked": sorted(request.masked),
+        "joined": sorted(request.joined),
+        "recipients": sorted({territory(place) for place in request.recipients}),
+        "aggregator": territory(request.aggregator),
+        "leaves": request.leaves,
+        "today": request.today,
         "cohort": request.cohort,
         "minimum_cohort": request.minimum_cohort,
         "code_matches": request.code_matches,
@@ -181,7 +208,9 @@ def _question(request: Request) -> dict[str, Any]:
         "private": request.private,
     }
     if request.keyholder is not None:
-        context["keyholder"] = request.keyholder
+        context["keyholder"] = territory(request.keyholder)
+    if request.exported_persons is not None:
+        context["exported_persons"] = request.exported_persons
     return {
         "principal": {"type": "Party", "id": request.proposer},
         "action": {"type": "Action", "id": request.action},

@@ -162,3 +162,7 @@ class NotForThereError(PolicyError):
 
 class MisplacedError(PolicyError):
     """The aggregator or a keyholder would work where a party's law does not let it."""
+
+
+class ForbiddenUseError(PolicyError):
+    """A column would be used as its grade does not allow for this purpose."""

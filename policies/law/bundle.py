@@ -1,13 +1,21 @@
-"""The policy texts of a node, as they are written into its folder when it is set up."""
+"""The policy texts of a node, as they are written into its folder when it is set up.
 
+Caps are the operator's; lists of territories come from the pack of the node's territory; purposes
+by grade come from `policies.masking`. Each fact has one home, and the texts are filled in from it.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from importlib.resources import files
 from string import Template
 from typing import Final
 
+from policies import masking
 from policies.errors import MalformedLawError
-from policies.parties import Jurisdiction, PartyId
+from policies.law.filling import facts, lapses
+from policies.law.packs import Pack, packs
+from policies.parties import Jurisdiction, PartyId, territory
 
 SCHEMA_NAME: Final = "schema.cedarschema"
 PURPOSES: Final = (
@@ -17,13 +25,6 @@ PURPOSES: Final = (
     "supply_planning",
 )
 _TRAINING: Final = PURPOSES[1:]
-_COUNTRIES: Final = {
-    Jurisdiction.CN,
-    Jurisdiction.EU,
-    Jurisdiction.UK,
-    Jurisdiction.US,
-    Jurisdiction.BR,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +44,36 @@ class Caps:
             raise MalformedLawError("a node allows at least one purpose, spelled in plain letters")
 
 
-def bundle(node: PartyId, jurisdiction: Jurisdiction, caps: Caps) -> dict[str, str]:
-    """Return the texts of a node's policy folder by file name, the schema among them."""
-    texts = {SCHEMA_NAME: law_text(SCHEMA_NAME), "base.cedar": law_text("base.cedar")}
-    if jurisdiction in _COUNTRIES:
-        name = f"{jurisdiction.lower()}.cedar"
-        texts[name] = law_text(name)
+def bundle(
+    node: PartyId,
+    jurisdiction: Jurisdiction,
+    caps: Caps,
+    known: Mapping[Jurisdiction, Pack] | None = None,
+) -> dict[str, str]:
+    """Return the texts of a node's policy folder by file name, the schema among them.
+
+    known: the packs to write the rules from; the installed ones unless others are given.
+    """
+    found = packs() if known is None else known
+    texts = {SCHEMA_NAME: law_text(SCHEMA_NAME), "base.cedar": _base_rules()}
+    # A state has the rules of the territory it is part of, and its own.
+    for place in dict.fromkeys((Jurisdiction(territory(jurisdiction)), jurisdiction)):
+        texts[f"{place.lower()}.cedar"] = _country_rules(found[place])
     texts["node.cedar"] = _node_rules(node, caps)
     return texts
+
+
+def _base_rules() -> str:
+    return Template(law_text("base.cedar")).substitute(
+        maskable=", ".join(masking.MASKABLE_FOR),
+        maskable_set=", ".join(f'"{name}"' for name in masking.MASKABLE_FOR),
+    )
+
+
+def _country_rules(pack: Pack) -> str:
+    text = Template(law_text(f"{pack.jurisdiction.lower()}.cedar")).substitute(facts(pack))
+    until = Template(law_text("until.cedar"))
+    return "\n".join([text, *(until.substitute(lapse) for lapse in lapses(pack))])
 
 
 def law_text(name: str) -> str:

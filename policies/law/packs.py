@@ -61,9 +61,13 @@ class Mechanism:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """How many people's data may leave in a calendar year before a stronger mechanism is needed."""
+    """How many people's data may leave in a calendar year before a stronger mechanism is needed.
+
+    utc_offset_hours: of the clock by which the year begins.
+    """
 
     persons: int
+    utc_offset_hours: int
     warn_percent: int
     law: str
     fix_en: str
@@ -187,6 +191,7 @@ _TYPES: Final[Mapping[str, type | tuple[type, ...]]] = {
     "valid_until": date,
     "counted": bool,
     "persons": int,
+    "utc_offset_hours": int,
     "warn_percent": int,
     "records": dict,
     **dict.fromkeys(

@@ -1,0 +1,69 @@
+"""What left this node, read from the entries of its own ledger and from nothing else."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from federation.ledger.entries import Entry, EntryKind
+from federation.messages import Kind
+from policies.exports import Outbound, person_groups
+from policies.parties import territory
+
+FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value})
+"""The kinds of letters of a node in which something computed from rows stands."""
+
+
+class Tally:
+    """What left, entry by entry: fold in new entries as they come.
+
+    An order that is open counts as if everything it may release had left. A release counts as
+    having crossed unless the ledger says that it stayed: a crash between the two entries must not
+    hide a crossing.
+    """
+
+    def __init__(self) -> None:
+        self._groups: dict[str, frozenset[str]] = {}
+        self._open: set[str] = set()
+        self._left: dict[str, set[int]] = {}
+        self._abroad: dict[str, bool] = {}
+        self.entries = 0
+
+    def fold(self, entries: Iterable[Entry]) -> None:
+        """Take note of entries, in the order of the ledger."""
+        for entry in entries:
+            self.entries += 1
+            match entry.kind:
+                case EntryKind.RESERVED:
+                    self._groups[entry.order] = _people(entry.body["charges"])
+                    self._open.add(entry.order)
+                case EntryKind.SETTLED:
+                    self._left.setdefault(entry.order, set()).add(entry.at)
+                case EntryKind.CLOSED:
+                    self._open.discard(entry.order)
+                case EntryKind.CROSSED if entry.body["kind"] in FIGURES:
+                    there = _crosses(entry.body)
+                    self._abroad[entry.order] = self._abroad.get(entry.order, False) or there
+                case _:
+                    pass
+
+    def outbound(self, besides: str = "") -> tuple[Outbound, ...]:
+        """Return what left or may leave, without the order `besides`."""
+        found: dict[Outbound, None] = {}
+        for order, groups in self._groups.items():
+            if order == besides or not self._abroad.get(order, True):
+                continue
+            moments: set[int | None] = {*self._left.get(order, ())}
+            if order in self._open:
+                moments.add(None)
+            found |= dict.fromkeys(Outbound(group, at) for group in groups for at in moments)
+        return tuple(found)
+
+
+def _people(charges: Any) -> frozenset[str]:
+    by_table: dict[str, list[tuple[str, str]]] = {}
+    for charge in charges:
+        by_table.setdefault(charge["dataset"], []).append((charge["subjects"], charge["unit"]))
+    return frozenset().union(*map(person_groups, by_table.values()))
+
+
+def _crosses(body: Mapping[str, Any]) -> bool:
+    return territory(body["origin"]) != territory(body["destination"])
