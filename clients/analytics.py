@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from clients.books import Reservation
 from clients.errors import ComputeError
@@ -93,9 +96,16 @@ def noisy_partial(
 
 
 def evaluate(
-    plan: Plan, contract: DataContract, data: Path, entropy: Entropy, threads: int = 1
+    plan: Plan,
+    contract: DataContract,
+    data: Path,
+    entropy: Entropy,
+    threads: int = 1,
+    positions: NDArray[np.int64] | None = None,
 ) -> LocalPartial:
     """Return the exact bounded sums of `plan` over the Parquet file `data`.
+
+    positions: the places in the file of the rows that count; None for all rows.
 
     A key outside its public domain, and a row without a unit, count nowhere. A cell that nobody
     falls into is 0. Sums beyond 2^32 rows' worth are clipped.
@@ -105,8 +115,9 @@ def evaluate(
     """
     try:
         with duckdb.connect(":memory:", config={"threads": str(threads)}) as connection:
+            _lay_out(connection, positions)
             _lock(connection, data)
-            query = _Query(plan, contract, _present(connection, data))
+            query = _Query(plan, contract, _present(connection, data), positions is not None)
             text, parameters = query.text(), query.parameters(data, entropy.bytes(32).hex())
             found = connection.execute(text, parameters).fetchall()
     except duckdb.Error as why:
@@ -132,6 +143,14 @@ def add_noise(
         tail = NOISE_TAIL * sigma
         noisy += [x + max(-tail, min(tail, y)) for x, y in zip(exact, draws, strict=True)]
     return tuple(noisy)
+
+
+def _lay_out(connection: Any, positions: NDArray[np.int64] | None) -> None:
+    """Leave the places of the rows that count in the database, before it can reach nothing."""
+    if positions is not None:
+        connection.register("given", pa.table({"place": positions}))
+        connection.execute("CREATE TABLE chosen AS SELECT place FROM given")
+        connection.unregister("given")
 
 
 def _lock(connection: Any, data: Path) -> None:
@@ -173,8 +192,11 @@ def _quoted_text(text: str) -> str:
 class _Query:
     """The DuckDB text of one plan. Values travel as parameters, names are quoted."""
 
-    def __init__(self, plan: Plan, contract: DataContract, present: frozenset[str]) -> None:
+    def __init__(
+        self, plan: Plan, contract: DataContract, present: frozenset[str], chosen: bool
+    ) -> None:
         self._plan = plan
+        self._chosen = chosen
         self._present = present
         self._types = {column.name: DUCK_TYPES[column.type] for column in contract.columns}
         self._literals: list[str] = []
@@ -195,6 +217,8 @@ class _Query:
         ]
         condition = predicate(plan)
         where = "true" if condition is None else self._condition(condition)
+        if self._chosen:
+            where += " AND file_row_number IN (SELECT place FROM chosen)"
         known = [
             *(f"{unit} IS NOT NULL" for unit in units),
             *(
