@@ -15,7 +15,7 @@ from clients.exports import Tally
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
-from federation.errors import FederationError
+from federation.errors import ClockError, FederationError
 from federation.membership import Roster
 from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
@@ -56,7 +56,7 @@ class Agreed:
 class Refusal:
     """Why this node will not do it: every reason at once, and the nearest order that would pass."""
 
-    kind: Literal["policy", "budget", "order"]
+    kind: Literal["policy", "budget", "order", "clock"]
     reasons: tuple[Reason, ...]
 
     @property
@@ -316,6 +316,20 @@ def _poor(why: InsufficientBudgetError) -> Reason:
         f"请改为 {why.override}" if why.override else "请等待下一个核算周期",
         why.override,
     )
+
+
+def refused_by_clock(why: ClockError) -> Refusal:
+    """Return the refusal of whatever would be spent while this node's time is in doubt."""
+    reason = Reason(
+        "CLOCK-001",
+        "Witnessed time",
+        f"This node spends nothing while its time is in doubt: {why}",
+        "本节点的时钟与见证方或已见证的时间相差超过五分钟,在核实之前不动用任何隐私预算",
+        "let the operators compare their clocks, then propose the order again",
+        "请各运营方核对时钟后重新提出任务单",
+        None,
+    )
+    return Refusal("clock", (reason,))
 
 
 def _misstated(why: Exception) -> Reason:

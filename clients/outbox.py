@@ -16,6 +16,9 @@ SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS replies (
     release_key TEXT PRIMARY KEY, wire BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS rounds (
+    release_key TEXT PRIMARY KEY, order_id TEXT NOT NULL, sequence INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS rounds_of_an_order ON rounds (order_id);
 """
 
 
@@ -45,10 +48,30 @@ class Outbox:
         """Return the signed order, if this node agreed to it."""
         return self._one("SELECT wire FROM accepted WHERE id = ?", order)
 
-    def keep(self, key: str, wire: bytes) -> bytes:
-        """Make a reply durable and return it; the first one kept under a key stays."""
-        self._write("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, wire))
+    def keep(self, key: str, wire: bytes, order: str = "", sequence: int = 0) -> bytes:
+        """Make a reply durable and return it; the first one kept under a key stays.
+
+        order, sequence: the round of an order that it was made for, if it is a release of one.
+        """
+        with closing(self._open()) as db:
+            db.execute("BEGIN IMMEDIATE")
+            db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, wire))
+            if order:
+                db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?)", (key, order, sequence))
+            db.execute("COMMIT")
         return self.reply(key) or wire
+
+    def abandoned(self, key: str, order: str, sequence: int) -> int:
+        """Return how many releases of the order came to nothing, once this one is made.
+
+        Of several releases for one round, at most one is of use.
+        """
+        with closing(self._open()) as db:
+            rows = db.execute(
+                "SELECT release_key, sequence FROM rounds WHERE order_id = ?", (order,)
+            ).fetchall()
+        made = {**dict(rows), key: sequence}
+        return len(made) - len(set(made.values()))
 
     def reply(self, key: str) -> bytes | None:
         """Return the reply that was kept under `key`."""

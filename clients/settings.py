@@ -13,6 +13,7 @@ from clients.errors import NodeSettingsError
 from federation.membership import Roster, open_roster
 from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role
+from secure_compute.canonical import digest_bytes
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.signature import SigningKey, VerifyKey
 
@@ -55,9 +56,15 @@ class NodeSettings:
 
     def contracts(self) -> dict[str, DataContract]:
         """Return the contracts this node offers, by name."""
-        texts = sorted((self.folder / "contract").glob("*.toml"))
-        contracts = [load_contract(read_text(path)) for path in texts]
-        return {contract.name: contract for contract in contracts}
+        return {contract.name: contract for contract, _ in self._contracts()}
+
+    def contract_digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each contract's file, by the contract's name."""
+        return {contract.name: digest_bytes(text.encode()) for contract, text in self._contracts()}
+
+    def _contracts(self) -> list[tuple[DataContract, str]]:
+        texts = [read_text(path) for path in sorted((self.folder / "contract").glob("*.toml"))]
+        return [(load_contract(text), text) for text in texts]
 
     def table(self, contract: DataContract) -> Path:
         """Return where the rows of `contract` lie."""
