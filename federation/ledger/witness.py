@@ -24,7 +24,15 @@ from federation.errors import (
 from federation.ledger import notes
 from federation.ledger.merkle import HASH_SIZE, verify_consistency
 from federation.ledger.notes import COSIGNATURE, Checkpoint, Line, NamedKey
-from federation.ledger.seen import Confirmed, Seen, check_clock, confirm, open_seen, sign_seen
+from federation.ledger.seen import (
+    MAX_SKEW,
+    Confirmed,
+    Seen,
+    check_clock,
+    confirm,
+    open_seen,
+    sign_seen,
+)
 from federation.ledger.trust import COLLUDING, Trust
 from secure_compute import canonical
 from secure_compute.canonical import JSON
@@ -33,6 +41,7 @@ from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey, Veri
 
 __all__ = [
     "COLLUDING",
+    "MAX_SKEW",
     "Confirmed",
     "Seen",
     "WitnessRequest",

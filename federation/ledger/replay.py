@@ -1,0 +1,206 @@
+"""The accounts, computed again from the entries of a log and from nothing else.
+
+A node's books must equal this at every start, and an auditor who has only the entries computes the
+same. On the way every entry is judged: nothing is settled that was not reserved, nothing twice,
+nothing beyond what was reserved, nothing after the end of its order, and no reservation beyond the
+smallest limit that was stated for its account. Entries without a date (0) may stand at the very
+beginning: they were carried over from books that had no log, under limits that have changed since.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from federation.errors import LedgerMismatchError
+from federation.ledger.entries import Entry, EntryKind
+from policies.budget import accountant
+from policies.budget.events import Event, Repeated, loads, own_delta
+
+_ROUNDING: Final = 0.0001  # ε is rounded up to 4 digits, and sums of floats know no order
+
+_parsed: Final = lru_cache(maxsize=4096)(loads)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What one account holds: by event, in its one spelling, how often it left or still may."""
+
+    spent: Mapping[str, int] = field(default_factory=dict)
+    pending: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """Everything that counts, spent and pending."""
+        counts = Counter(self.spent)
+        counts.update(self.pending)
+        return tuple(Repeated(_parsed(text), n) for text, n in sorted(counts.items()))
+
+
+@dataclass(slots=True)
+class _Order:
+    """charges: account → event and releases set aside; made: releases that left and stayed so."""
+
+    charges: Mapping[str, tuple[str, int]]
+    allowed: int
+    made: set[str] = field(default_factory=set)
+    returned: set[str] = field(default_factory=set)
+    is_closed: bool = False
+
+
+class Accounts:
+    """What a log says so far; `take` its entries in their order."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._orders: dict[str, _Order] = {}
+        self._spent: dict[str, Counter[str]] = {}
+        self._pending: dict[str, Counter[str]] = {}
+        self._limits: dict[str, dict[str, tuple[Decimal, Decimal, Decimal]]] = {}
+        self._windows: dict[str, list[str]] = {}
+        self._dates_known = False
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The accounts that were ever charged, sorted."""
+        return tuple(sorted(self._spent))
+
+    @property
+    def windows(self) -> Mapping[str, tuple[str, ...]]:
+        """The windows opened for each group of subjects, in order."""
+        return {subjects: tuple(labels) for subjects, labels in self._windows.items()}
+
+    @property
+    def open_orders(self) -> tuple[str, ...]:
+        """The orders that hold a reservation and are not closed, sorted."""
+        return tuple(sorted(name for name, order in self._orders.items() if not order.is_closed))
+
+    def held(self, account: str) -> Held:
+        """Return what `account` holds; one that was never charged holds nothing."""
+        spent, pending = self._spent.get(account), self._pending.get(account)
+        return Held(dict(+(spent or Counter())), dict(+(pending or Counter())))
+
+    def take(self, entry: Entry) -> None:
+        """The entry counts.
+
+        Raises:
+            LedgerMismatchError: it does not follow from those before it; names its number.
+        """
+        self._dated(entry)
+        match entry.kind:
+            case EntryKind.RESERVED:
+                self._reserved(entry)
+            case EntryKind.SETTLED:
+                self._settled(entry)
+            case EntryKind.GIVEN_BACK:
+                self._given_back(entry)
+            case EntryKind.CLOSED:
+                self._closed(entry)
+            case EntryKind.LIMIT_SET:
+                self._state(entry, entry.body)
+            case EntryKind.WINDOW_OPENED:
+                self._window_opened(entry)
+            case _:
+                pass
+        self.size += 1
+
+    def wrong(self, entry: Entry, what: str) -> LedgerMismatchError:
+        """Return the error that the entry being taken `what`."""
+        of = f" of order {entry.order[:12]}" if entry.order else ""
+        return LedgerMismatchError(f"entry {self.size} ({entry.kind}{of}) {what}")
+
+    def _reserved(self, entry: Entry) -> None:
+        listed: Any = entry.body["charges"]
+        charges = {c["account"]: (c["event"], c["releases"]) for c in listed}
+        if entry.order in self._orders:
+            raise self.wrong(entry, "reserves an order that was reserved before")
+        if len(charges) != len(listed) or not all(n for _, n in charges.values()):
+            raise self.wrong(entry, "charges an account twice, or for no release")
+        for charge in listed:
+            self._state(entry, charge)
+        for account, (event, releases) in charges.items():
+            self._pending.setdefault(account, Counter())[event] += releases
+            self._spent.setdefault(account, Counter())
+            if entry.at > 0:
+                self._within(entry, account)
+        allowed = min(releases for _, releases in charges.values())
+        self._orders[entry.order] = _Order(charges, allowed)
+
+    def _settled(self, entry: Entry) -> None:
+        order, release = self._open(entry), str(entry.body["release"])
+        if release in order.made or release in order.returned:
+            raise self.wrong(entry, "settles a release a second time")
+        if len(order.made) >= order.allowed:
+            raise self.wrong(entry, f"settles more than the {order.allowed} releases reserved")
+        order.made.add(release)
+        self._move(order, 1, -1)
+
+    def _given_back(self, entry: Entry) -> None:
+        order, release = self._known(entry), str(entry.body["release"])
+        if release not in order.made:
+            raise self.wrong(entry, "gives back a release that is not spent")
+        order.made.discard(release)
+        order.returned.add(release)
+        self._move(order, -1, 0 if order.is_closed else 1)
+
+    def _closed(self, entry: Entry) -> None:
+        order = self._open(entry)
+        for account, (event, releases) in order.charges.items():
+            self._pending[account][event] -= releases - len(order.made)
+        order.is_closed = True
+
+    def _window_opened(self, entry: Entry) -> None:
+        labels = self._windows.setdefault(str(entry.body["subjects"]), [])
+        if entry.body["window"] in labels or entry.body["sequence"] != len(labels) + 1:
+            raise self.wrong(entry, "opens a window out of order")
+        labels.append(str(entry.body["window"]))
+
+    def _state(self, entry: Entry, limit: Mapping[str, Any]) -> None:
+        epsilon, delta, failures = (Decimal(limit[p]) for p in ("epsilon", "delta", "failures"))
+        if not 0 < delta < 1:
+            raise self.wrong(entry, "states a delta that is no probability")
+        stated = self._limits.setdefault(limit["account"], {})
+        stated[limit["dataset"]] = epsilon, delta, failures
+
+    def _within(self, entry: Entry, account: str) -> None:
+        epsilon, delta, failures = map(min, zip(*self._limits[account].values(), strict=True))
+        events = self.held(account).events
+        total = accountant.epsilon(events, float(delta))
+        if total > float(epsilon) + _ROUNDING or own_delta(events) > failures:
+            raise self.wrong(entry, f"overdraws the account of {account.replace(chr(31), ', ')}")
+
+    def _dated(self, entry: Entry) -> None:
+        self._dates_known = self._dates_known or entry.at > 0
+        if self._dates_known and entry.at == 0:
+            raise self.wrong(entry, "has no date, as only what was carried over may")
+
+    def _move(self, order: _Order, spent: int, pending: int) -> None:
+        for account, (event, _) in order.charges.items():
+            self._spent[account][event] += spent
+            self._pending[account][event] += pending
+
+    def _known(self, entry: Entry) -> _Order:
+        order = self._orders.get(entry.order)
+        if order is None:
+            raise self.wrong(entry, "is about an order that was never reserved")
+        return order
+
+    def _open(self, entry: Entry) -> _Order:
+        order = self._known(entry)
+        if order.is_closed:
+            raise self.wrong(entry, "comes after its order was closed")
+        return order
+
+
+def replay(entries: Iterable[Entry]) -> Accounts:
+    """Return the accounts that `entries`, a whole log from its beginning, add up to.
+
+    Raises:
+        LedgerMismatchError: an entry does not follow from those before it; names its number.
+    """
+    accounts = Accounts()
+    for entry in entries:
+        accounts.take(entry)
+    return accounts
