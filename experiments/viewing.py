@@ -1,10 +1,24 @@
 """Single answers on a terminal: stdout is data, stderr is talk."""
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text as Styled
+
+from experiments.burndown import bar, sparkline
+from experiments.lasting import Fitting, Lasting, day
+from experiments.outcome import Language
+from experiments.planning import Change, Changed
+from experiments.statements import SHOWN_RUNS, NodeStatement
+from experiments.verdicts import JOINED
+from experiments.words import say
+from policies.budget.forecast import HORIZON, NEEDED, TooFewRuns
+
+BAR: Final = 8
+YEAR: Final = 365 * 86_400
 
 
 def show_answer(value: dict[str, Any]) -> None:
@@ -42,23 +56,202 @@ def show_explanation(value: dict[str, Any]) -> None:
     console.print(table)
 
 
-def show_budgets(rows: list[dict[str, Any]]) -> None:
-    """Print the accounts of every node."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("node", no_wrap=True)
-    table.add_column("dataset")
-    table.add_column("protects")
-    for name in ("ε spent", "pending", "limit", "left", "δ"):
-        table.add_column(name, justify="right", no_wrap=True)
+def show_budgets(rows: Sequence[NodeStatement], language: Language = "en") -> None:
+    """Print the accounts of every node: what is spent and left, and what that means."""
+    console = Console()
+    console.print(_accounts(rows, language))
+    _below(console, language, "which_note", "failures_note")
+    console.print(Styled(say("budget.plain_title", language), style="bold"))
+    console.print(_meaning(rows, language))
+    _below(console, language, "plain_note", "person_note", "commercial_note")
+
+
+def _accounts(rows: Sequence[NodeStatement], language: Language) -> Table:
+    texts = ("node", "dataset", "unit", "window", "course")
+    figures = ("gate", "pending", "certificate", "limit", "left", "runs", "lifetime", "failures")
+    table = _table(language, *texts, numbers=figures)
     for row in rows:
+        statement = row.account.statement
         table.add_row(
-            row["node"],
-            row["dataset"],
-            row["unit"],
-            *(f"{row[name]:.4g}" for name in ("epsilon", "pending", "limit", "left")),
-            f"{row['delta']:g}",
+            row.node,
+            row.dataset,
+            row.unit,
+            statement.window,
+            _course(row),
+            f"{row.epsilon:.4g}",
+            f"{row.pending:.4g}",
+            _figure(row.certificate(), say("budget.no_certificate", language)),
+            f"{row.limit:.4g}",
+            f"{row.left:.4g}",
+            _runs(row.runs_left, language),
+            f"{statement.lifetime:.4g}",
+            " / ".join(row.failures),
         )
-    Console().print(table)
+    return table
+
+
+def _course(row: NodeStatement) -> str:
+    spent = row.account.statement.epsilon_spent
+    return f"{bar(spent, row.pending, row.limit, BAR)} {sparkline(row.course(), row.limit, BAR)}"
+
+
+def _meaning(rows: Sequence[NodeStatement], language: Language) -> Table:
+    figures = ("caught", "luck", "right_guess", "textbook", "person")
+    table = _table(language, "node", "dataset", numbers=figures)
+    for row in rows:
+        found = row.plain()
+        table.add_row(
+            row.node,
+            row.dataset,
+            str(found.caught),
+            str(found.luck),
+            _rate(found.right_guess),
+            Styled(
+                say(
+                    "budget.textbook_value",
+                    language,
+                    caught=found.textbook_caught,
+                    rate=_rate(found.textbook_right_guess),
+                ),
+                style="dim",
+            ),
+            _people(row),
+        )
+    return table
+
+
+def _people(row: NodeStatement) -> str:
+    return " · ".join(
+        f"{item.parties}: {_figure(item.epsilon)} ({_figure(item.shared)})" for item in row.person()
+    )
+
+
+def show_what_if(change: Change, language: Language = "en") -> None:
+    """Print what an order would change in every account that it touches."""
+    console, order = Console(), change.order
+    console.print(Styled(say("whatif.title", language), style="bold"))
+    nodes, price = len(order.cohort), order.epsilon
+    facts = {"epsilon": price, "delta": order.delta, "nodes": nodes}
+    console.print(say("whatif.price", language, **facts))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in ("budget.node", "budget.dataset", "budget.unit", "budget.window"):
+        table.add_column(say(name, language), no_wrap=name == "budget.node")
+    for name in ("budget.gate", "budget.limit", "whatif.left", "whatif.runs", "whatif.caught"):
+        table.add_column(say(name, language), justify="right", no_wrap=True)
+    table.add_column("")
+    for account in change.accounts:
+        table.add_row(*_changed(account, language))
+    console.print(table)
+    for line in _conclusions(change, language):
+        console.print(line, soft_wrap=True)
+
+
+def _changed(account: Changed, language: Language) -> tuple[str, ...]:
+    value = account.to_json()
+    return (
+        account.node,
+        account.scope.dataset,
+        account.scope.label,
+        account.scope.window,
+        _arrow(f"{value['before']:.4g}", f"{value['after']:.4g}"),
+        f"{value['limit']:.4g}",
+        _arrow(f"{value['left_before']:.4g}", f"{value['left']:.4g}"),
+        _arrow(_runs(account.runs_before, language), _runs(account.runs_after, language)),
+        _arrow(str(account.before.caught), str(account.after.caught)),
+        say("whatif.fits" if account.fits else "whatif.fits_not", language),
+    )
+
+
+def _conclusions(change: Change, language: Language) -> Iterator[str]:
+    order, total = change.order, len(change.accounts)
+    if order.abandoned:
+        releases = order.releases + order.abandoned
+        facts = {"releases": releases, "abandoned": order.abandoned}
+        yield say("whatif.abandoned", language, **facts)
+    poor = [account for account in change.accounts if not account.fits]
+    if not poor:
+        yield say("whatif.all_fit", language)
+    else:
+        yield say("whatif.some_fit_not", language, count=len(poor), total=total)
+    for account in poor:
+        yield f"  {account.node}: {account.set_aside.refusal}"
+    yield say("whatif.untouched", language)
+
+
+def show_forecasts(rows: Sequence[Lasting], language: Language = "en") -> None:
+    """Print when every account is empty."""
+    console = Console()
+    console.print(Styled(say("forecast.title", language), style="bold"))
+    texts = ("budget.node", "budget.dataset", "budget.window", "forecast.empties")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in texts:
+        table.add_column(say(name, language), no_wrap=name == "budget.node")
+    for row in rows:
+        scope = row.account.scope
+        table.add_row(row.account.node, scope.dataset, scope.window, _empties(row, language))
+    console.print(table)
+    console.print(Styled(say("forecast.rate_note", language), style="dim"), soft_wrap=True)
+
+
+def _empties(row: Lasting, language: Language) -> str:
+    found = row.result
+    if isinstance(found, TooFewRuns):
+        return say("forecast.too_few", language, needed=NEEDED, runs=found.runs)
+    if found.empty_at is None:
+        return say("forecast.never", language, years=HORIZON // YEAR)
+    early, late = day(found.earliest), day(found.latest)
+    ends = {"early": early or "–", "late": late or "–"}
+    return f"{day(found.empty_at)} ({say('forecast.between', language, **ends)})"
+
+
+def show_wishes(rows: Sequence[Fitting], language: Language = "en") -> None:
+    """Print which wishes fit."""
+    console = Console()
+    console.print(Styled(say("forecast.wishes", language), style="bold"))
+    for row in rows:
+        nodes = JOINED[language].join(row.lacking)
+        name = "forecast.wish_fits" if row.fits else "forecast.wish_lacks"
+        facts = {} if row.fits else {"nodes": nodes}
+        mark = "✓" if row.fits else "✗"
+        line = f"{mark} {row.said} (ε {row.epsilon}): {say(name, language, **facts)}"
+        console.print(Styled(line), soft_wrap=True)
+        if row.advice:
+            console.print(Styled(f"    → {row.advice}"), soft_wrap=True)
+    console.print(Styled(say("forecast.greedy_note", language), style="dim"), soft_wrap=True)
+
+
+def _table(language: Language, *texts: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for name in texts:
+        table.add_column(say(f"budget.{name}", language), no_wrap=name in {"node", "course"})
+    for name in numbers:
+        table.add_column(say(f"budget.{name}", language), justify="right")
+    return table
+
+
+def _below(console: Console, language: Language, *names: str) -> None:
+    for name in names:
+        console.print(Styled(say(f"budget.{name}", language), style="dim"))
+
+
+def _runs(count: int | None, language: Language) -> str:
+    if count is None:
+        return "–"
+    if count > SHOWN_RUNS:
+        return say("budget.runs_more", language, count=SHOWN_RUNS)
+    return say("budget.runs_count", language, count=count)
+
+
+def _figure(value: float | None, missing: str = "–") -> str:
+    return missing if value is None else f"{value:.4g}"
+
+
+def _rate(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def _arrow(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
 
 
 def _cell(cell: dict[str, Any]) -> str:

@@ -1,28 +1,96 @@
-"""`entrepot budget`: what was spent, and what is left."""
+"""`entrepot budget`: what was spent, what is left, and what a run would change."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+
+LANGUAGE = click.option(
+    "--lang", type=click.Choice(["en", "zh"]), default="en", help="Language of the tables."
+)
+FEDERATION = click.option(
+    "--federation", type=click.Path(path_type=Path), help="Folder of the federation."
+)
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.group()
 def command() -> None:
-    """What was spent, and what is left."""
+    """What was spent, what is left, and what a run would change."""
 
 
 @command.command()
-@click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def show(federation: Path | None, as_json: bool) -> int:
-    """Show ε spent, pending and left per node and dataset; composed, rounded up."""
+@FEDERATION
+@LANGUAGE
+@AS_JSON
+def show(federation: Path | None, lang: Any, as_json: bool) -> int:
+    """Show ε spent, pending and left per node and account; composed, rounded up."""
     from experiments.home import open_home
     from experiments.statements import statements
     from experiments.viewing import show_budgets
 
-    rows = [row.to_json() for row in statements(open_home(federation))]
+    rows = statements(open_home(federation))
     if as_json:
-        click.echo(json.dumps({"schema": "entrepot.budget/1", "budgets": rows}))
+        value = {"schema": "entrepot.budget/1", "budgets": [row.to_json() for row in rows]}
+        click.echo(json.dumps(value))
     else:
-        show_budgets(rows)
+        show_budgets(rows, lang)
+    return 0
+
+
+@command.command("what-if")
+@click.argument("run", type=click.Choice(["train", "query"]))
+@click.argument("words", nargs=-1, required=True)
+@FEDERATION
+@LANGUAGE
+@AS_JSON
+def what_if(
+    run: str, words: tuple[str, ...], federation: Path | None, lang: Any, as_json: bool
+) -> int:
+    """Show what a run would change in every account it touches; spends nothing, touches no row.
+
+    WORDS as of `entrepot train` or `entrepot query`: train fraud privacy.epsilon=1
+    """
+    from experiments.home import open_home
+    from experiments.planning import order_of, what_if
+    from experiments.viewing import show_what_if
+
+    home = open_home(federation)
+    value = what_if(home, order_of(home, (run, *words)))
+    if as_json:
+        click.echo(json.dumps(value.to_json(), ensure_ascii=False))
+    else:
+        show_what_if(value, lang)
+    return 0
+
+
+@command.command()
+@click.option("--wish", "wishes", multiple=True, help='Such as "train fraud privacy.epsilon=1".')
+@FEDERATION
+@LANGUAGE
+@AS_JSON
+def forecast(wishes: tuple[str, ...], federation: Path | None, lang: Any, as_json: bool) -> int:
+    """Show the day each account is empty, and which wished runs fit; spends nothing."""
+    import time
+
+    from experiments.home import open_home
+    from experiments.lasting import forecasts, which_fit
+    from experiments.planning import read_wish
+    from experiments.viewing import show_forecasts, show_wishes
+
+    home = open_home(federation)
+    rows = forecasts(home, int(time.time()))
+    fitted = which_fit(home, [read_wish(home, wish) for wish in wishes])
+    if as_json:
+        value: dict[str, Any] = {
+            "schema": "entrepot.budget.forecast/1",
+            "accounts": [row.to_json() for row in rows],
+            "wishes": [wish.to_json() for wish in fitted],
+        }
+        click.echo(json.dumps(value, ensure_ascii=False))
+        return 0
+    show_forecasts(rows, lang)
+    if fitted:
+        show_wishes(fitted, lang)
     return 0

@@ -1,0 +1,104 @@
+"""The accounts of the nodes whose folders lie on this machine, as their books hold them."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from clients.books import Books
+from clients.settings import NodeSettings, load_settings
+from experiments.home import Home
+from federation.ledger.notes import origin_of
+from policies.budget.account import Scope, scopes_of
+from policies.budget.events import Event
+from policies.budget.statement import Statement
+from policies.contracts import COMMERCIAL_LABEL, DataContract, UnitKind
+
+
+@dataclass(frozen=True, slots=True)
+class NodeBooks:
+    """One node's settings, contracts and books. Nothing of it opens a table of rows."""
+
+    settings: NodeSettings
+    contracts: dict[str, DataContract]
+    books: Books
+
+    @property
+    def node(self) -> str:
+        """The party."""
+        return str(self.settings.party)
+
+    @property
+    def windows(self) -> dict[str, tuple[str, ...]]:
+        """The windows that were opened, by subjects."""
+        return dict(self.books.windows())
+
+    def accounts(self) -> "Iterator[Account]":
+        """Yield every account that a run could charge, or that a run has charged."""
+        contracts = tuple(self.contracts.values())
+        scopes = [
+            scope
+            for contract in contracts
+            for scope in scopes_of(contract.name, contracts, self.windows)
+        ]
+        for statement in self.books.statement(scopes):
+            scope = scope_of_statement(statement)
+            history = tuple(self.books.history(scope.account))
+            yield Account(self.node, scope, statement, history)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account of one node.
+
+    scope:   the account under the smallest limit of all who share it.
+    history: time and event of every run that was charged, oldest first.
+    """
+
+    node: str
+    scope: Scope
+    statement: Statement
+    history: tuple[tuple[int, Event], ...] = field(repr=False)
+
+    @property
+    def held(self) -> tuple[Event, ...]:
+        """Everything that is spent or pending."""
+        return self.statement.events
+
+
+def scope_of_statement(statement: Statement) -> Scope:
+    """Return the account that a statement is about."""
+    kind: UnitKind = "commercial" if statement.unit == COMMERCIAL_LABEL else _personal(statement)
+    return Scope(
+        dataset=statement.dataset,
+        subjects=statement.subjects,
+        unit=kind,
+        window=statement.window,
+        epsilon=Decimal(repr(statement.limit)),
+        delta=Decimal(repr(statement.delta)),
+        failures=statement.failures_limit,
+    )
+
+
+def _personal(statement: Statement) -> UnitKind:
+    return "order" if statement.unit == "order" else "customer"
+
+
+def open_books(folder: Path) -> NodeBooks:
+    """Open the books of the node in `folder`, whether it runs or not."""
+    settings = load_settings(folder)
+    origin = origin_of(settings.federation, settings.party)
+    books = Books(folder / "books.sqlite", origin, settings.identity, time.time)
+    return NodeBooks(settings, settings.contracts(), books)
+
+
+def all_books(home: Home) -> Iterator[NodeBooks]:
+    """Yield the books of every data node, in roster order."""
+    for member in home.holders():
+        yield open_books(home.node(member.party))
+
+
+def all_accounts(home: Home) -> list[Account]:
+    """Return every account of every data node, in roster order."""
+    return [account for books in all_books(home) for account in books.accounts()]

@@ -1,0 +1,48 @@
+"""What composed events mean: the certificate, plain numbers for an attacker, ε for a person.
+
+Many nodes hold the same events; each view is worked out once per list of events.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from experiments.outcome import PersonAt, Plain
+from policies.budget.events import Event
+
+
+def certificate(events: Sequence[Event], delta: float) -> float | None:
+    """Return ε by privacy-loss distributions, for plans fixed in advance; None: there is none."""
+    return _certificate(tuple(events), delta)
+
+
+def plain(events: Sequence[Event], delta: float, epsilon: float) -> Plain:
+    """Return the plain numbers of `events`; epsilon: the gate's, for the textbook's bound."""
+    return _plain(tuple(events), delta, epsilon)
+
+
+def person(events: Sequence[Event], delta: float, parties: tuple[int, ...]) -> tuple[PersonAt, ...]:
+    """Return ε for a person who is at so many parties, each with such an account."""
+    return _person(tuple(events), delta, parties)
+
+
+@lru_cache(maxsize=256)
+def _certificate(events: tuple[Event, ...], delta: float) -> float | None:
+    from policies.budget.certificate import certify
+
+    return certify(events, delta)
+
+
+@lru_cache(maxsize=256)
+def _plain(events: tuple[Event, ...], delta: float, epsilon: float) -> Plain:
+    raise NotImplementedError
+
+
+@lru_cache(maxsize=256)
+def _person(
+    events: tuple[Event, ...], delta: float, parties: tuple[int, ...]
+) -> tuple[PersonAt, ...]:
+    from policies.budget.person import person_view
+
+    own = person_view(events, delta, parties, "independent")
+    shared = person_view(events, delta, parties, "shared")
+    return tuple(PersonAt(count, own.get(count), shared.get(count)) for count in parties)
