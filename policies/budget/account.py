@@ -95,8 +95,9 @@ def scopes_of(
     contracts: all contracts of the node: whoever shares subjects or a table shares the accounts.
     windows:   subjects → labels of the windows opened for them, in order of opening; where nothing
                was opened, every label that a contract over those subjects states.
-    read:      the windows of the contract's own subjects that are read; empty for all. Another
-               unit's windows need not begin at the same rows, so that it pays in all of its own.
+    read:      the windows that are read; empty for all. Windows of other units need not begin at
+               the same rows: each pays in those of these names that it has, in all if it has none,
+               and a row is read only if it is paid for in every unit.
 
     Raises:
         MalformedContractError: no contract has that name.
@@ -110,7 +111,7 @@ def scopes_of(
     for unit in paid(wanted, known):
         stated = [u.limit for u in units_of(known) if u.subjects == unit.subjects]
         opened = windows.get(unit.subjects) or tuple(sorted({limit.window for limit in stated}))
-        own = read if unit.subjects == wanted.subjects else ()
+        own = read if unit.subjects == wanted.subjects else tuple({*read} & {*opened})
         scopes += [
             _scope(dataset, unit, window, _binding(stated, window, opened))
             for window in _chosen(unit.subjects, opened, own)

@@ -234,14 +234,14 @@ def test_a_window_that_was_never_opened_is_not_read() -> None:
             scopes_of("orders", [contract("orders")], OPENED, ("2025", name))
 
 
-def test_another_unit_pays_in_all_its_windows_whatever_is_read() -> None:
-    # Its windows may begin at other rows than those of the customers.
-    windows = {**OPENED, "shops": ("2024", "2025"), "orders-of-customers": ("all",)}
-    scopes = scopes_of("orders", [contract("orders", further=THREE_UNITS)], windows, ("2025",))
+def test_another_unit_pays_in_its_windows_of_that_name_or_in_all() -> None:
+    contracts = [contract("orders", further=THREE_UNITS)]
+    windows = {**OPENED, "shops": ("2024", "2025"), "orders-of-customers": ("a", "b")}
+    scopes = scopes_of("orders", contracts, windows, ("2025",))
     assert [(s.subjects, s.window) for s in scopes] == [
         ("customers", "2025"),
-        ("orders-of-customers", "all"),
-        ("shops", "2024"),
+        ("orders-of-customers", "a"),
+        ("orders-of-customers", "b"),
         ("shops", "2025"),
     ]
 
