@@ -6,7 +6,7 @@ form and know the event that one release is; a node compares that event with the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation import plans
 from federation.errors import MalformedOrderError
@@ -91,21 +91,31 @@ def require_unit(task: TrainingTask, contract: DataContract) -> None:
         )
 
 
+Source: TypeAlias = Literal["any", "fresh", "past"]
+SOURCES: Final[tuple[Source, ...]] = get_args(Source)
+
+
 @dataclass(frozen=True, slots=True)
 class QueryTask:
-    """Answer one plan with noise of `noise_multiplier` times each aggregate's sensitivity."""
+    """Answer one plan with noise of `noise_multiplier` times each aggregate's sensitivity.
+
+    source: "fresh" for a release of its own, "past" for one that was made before and costs nothing
+            or none at all, "any" for a past one where there is one.
+    """
 
     sql: str
     plan: plans.Plan
     noise_multiplier: str
+    source: Source = "any"
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form."""
-        return {
+        """Return the canonical form; the source stands in it when it is not "any"."""
+        value: dict[str, JSON] = {
             "sql": self.sql,
             "plan": plans.to_json(self.plan),
             "noise_multiplier": self.noise_multiplier,
         }
+        return value if self.source == "any" else {**value, "source": self.source}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "QueryTask":
@@ -119,4 +129,11 @@ class QueryTask:
                 len(value) == 3
             ):
                 return cls(sql, plans.from_json(plan), noise)
+            case {
+                "sql": str(sql),
+                "plan": dict(plan),
+                "noise_multiplier": str(noise),
+                "source": "fresh" | "past" as source,
+            } if len(value) == 4:
+                return cls(sql, plans.from_json(plan), noise, source)
         raise MalformedOrderError("A query order names its SQL, its plan and its noise.")
