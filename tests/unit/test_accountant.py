@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.budget import accountant
+from policies.budget import accountant, divergences
 from policies.budget.events import Composed, Event, Gaussian, Repeated, SampledGaussian
 from policies.errors import MalformedEventError, UnattainableError
 
@@ -94,7 +94,7 @@ def test_nothing_costs_nothing() -> None:
 def test_a_price_near_zero_is_not_lost_in_rounding() -> None:
     tiny = Repeated(SampledGaussian("0.000001", "1000"), 10**9)
     assert accountant.epsilon([tiny], DELTA) > 0
-    assert all(accountant._divergences(SampledGaussian("0.000001", "1000")) > 0)
+    assert all(divergences.of_leaf(SampledGaussian("0.000001", "1000")) > 0)
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-6, math.nan])
@@ -187,7 +187,7 @@ def test_the_discrete_gaussian_never_costs_more_than_charged(
     moved = discrete_gaussian(sigma, sensitivity, reach)
     mixed = mixture(rate, plain, moved)
     place = accountant.ORDERS.index(order)
-    charged = accountant._divergences(SampledGaussian(rate, multiplier))[place]
+    charged = divergences.of_leaf(SampledGaussian(rate, multiplier))[place]
     added, removed = renyi(order, mixed, plain), renyi(order, plain, mixed)
     assert added <= charged * (1 + 1e-9) + 1e-12
     assert removed <= charged * (1 + 1e-9) + 1e-12
