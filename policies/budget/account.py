@@ -11,7 +11,7 @@ Nothing here stores, waits or reads a clock.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
@@ -71,17 +71,29 @@ class Charge:
 
     event: what one release does to one unit of `scope`.
     delta: the δ at which the order states its ε; None where that is the scope's own.
+    spare: how many of the releases the ε that the order states leaves out, because they are only
+           there for rounds that come to nothing.
     """
 
     scope: Scope
     event: Event
     releases: int
     delta: Decimal | None = None
+    spare: int = 0
 
     @property
     def whole(self) -> Event:
         """All releases together."""
         return Repeated(self.event, self.releases)
+
+    @property
+    def stated(self) -> Event:
+        """The releases that the order states the ε of."""
+        return Repeated(self.event, self.releases - self.spare)
+
+    def with_spare(self, count: int) -> "Charge":
+        """Return the charge with so many more releases, of which the stated ε knows nothing."""
+        return replace(self, releases=self.releases + count, spare=self.spare + count)
 
 
 def scopes_of(
@@ -287,7 +299,7 @@ def nearest(asked: Sequence[Asked]) -> float:
         low, high = (low, middle) if fits(middle) else (middle, high)
     first = asked[0].charge
     delta = float(first.scope.delta if first.delta is None else first.delta)
-    price = accountant.epsilon([quieter(first.whole, _factor(high))], delta)
+    price = accountant.epsilon([quieter(first.stated, _factor(high))], delta)
     # A little less, so that noise calibrated to this ε is not below the noise that fits.
     return max(0.0, int((Decimal(str(price)) - Decimal("0.0002")) * 100) / 100)
 
