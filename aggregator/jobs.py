@@ -81,6 +81,13 @@ class Jobs:
         )
         return _job(rows[0]) if rows else None
 
+    def done(self) -> list[Job]:
+        """Return the jobs that came to a result, the oldest first."""
+        rows = self._read(
+            "SELECT id, wire, status, result FROM jobs WHERE status = 'done' ORDER BY created"
+        )
+        return [_job(row) for row in rows]
+
     def start(self, job: str) -> None:
         """Mark a job as being worked on."""
         self._write("UPDATE jobs SET status = 'running' WHERE id = ?", (job,))

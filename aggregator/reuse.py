@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from aggregator.jobs import Job
 from federation.errors import FederationError
-from federation.orders import WorkOrder
+from federation.membership import Roster
+from federation.orders import WorkOrder, open_order
 from federation.past import is_fine_enough, is_same_question, may_see
 from federation.tasks import QueryTask
 from policies.disclosure import Releasable, clear
@@ -38,6 +39,11 @@ class Past:
     def to_json(self) -> dict[str, JSON]:
         """Return what a result, or an explanation, says of the release that it repeats."""
         return {"run": self.run, "asked_at": self.order.created, "epsilon": self.order.epsilon}
+
+
+def reader(roster: Roster) -> Reader:
+    """Return what reads orders that an analyst of `roster` signed."""
+    return lambda wire: open_order(wire, roster).order
 
 
 def find_past(asked: WorkOrder, jobs: Iterable[Job], read: Reader) -> Past | None:

@@ -17,7 +17,7 @@ from federation.membership import Member
 from federation.orders import WorkOrder, sign_order
 from federation.pricing import calibrate_query, price
 from federation.sql import contract_name, parse
-from federation.tasks import QueryTask, TrainingTask
+from federation.tasks import QueryTask, Source, TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Repeated, spell, to_json
 from policies.contracts import DataContract, load_contract
@@ -45,6 +45,7 @@ class Terms:
     cohort: the parties asked, empty for everyone whose role fits; minimum: fewest that must agree.
     abandoned: rounds of a training run that may come to nothing; they are reserved with the others.
     windows: the accounting windows that are read, empty for all of them.
+    source: whether a question may, must or must not be answered from a past release.
     """
 
     purpose: str
@@ -53,6 +54,7 @@ class Terms:
     minimum: int = 3
     abandoned: int = ABANDONED_ROUNDS
     windows: tuple[str, ...] = ()
+    source: Source = "any"
 
 
 def published_contracts() -> dict[str, DataContract]:
@@ -65,7 +67,13 @@ def published_contracts() -> dict[str, DataContract]:
 
 
 def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
-    """Return the order that asks the cohort to train by `task`."""
+    """Return the order that asks the cohort to train by `task`.
+
+    Raises:
+        UsageError: the terms name windows; training looks back over all of them.
+    """
+    if terms.windows:
+        raise UsageError("training looks back over all windows and pays in all; leave windows out")
     contract = published_contracts()[READS[task.model]]
     cohort = _cohort(home, terms, HOLDERS[task.model])
     event, rounds = task.recipe.event(), task.recipe.rounds
@@ -100,7 +108,7 @@ def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
     return WorkOrder(
         kind="query",
         columns=tuple(sorted(plans.columns(plan))),
-        parameters=QueryTask(sql, plan, noise).to_json(),
+        parameters=QueryTask(sql, plan, noise, terms.source).to_json(),
         epsilon=spell(Decimal(repr(cost))),
         event=to_json(event),
         releases=1,

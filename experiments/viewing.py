@@ -1,6 +1,7 @@
 """Single answers on a terminal: stdout is data, stderr is talk."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -37,6 +38,11 @@ def show_answer(value: dict[str, Any]) -> None:
         f"ε = {value['epsilon']} at δ = {value['delta']} per {value['unit']} and node; "
         f"{len(value['parties'])} nodes answered; ± is the 95 % error of the noise."
     )
+    if value["reused"]:
+        console.print(
+            f"This is the release {_release(value['reused'])}, given out again: nothing was read "
+            "or charged. Add --fresh to pay for a new one."
+        )
 
 
 def show_explanation(value: dict[str, Any]) -> None:
@@ -47,6 +53,11 @@ def show_explanation(value: dict[str, Any]) -> None:
         f"costs ε = {value['epsilon']} at δ = {value['delta']} at each of "
         f"{value['contributors']} nodes; nothing is spent by explaining"
     )
+    if value["reused"]:
+        console.print(
+            f"[bold]costs nothing[/bold] where the release {_release(value['reused'])} is enough "
+            "and every node lets it go again; --fresh pays for a new one"
+        )
     for error in value["errors"]:
         about = f" (in a cell of {error['rows']} rows)" if error["rows"] else ""
         console.print(f"  {error['label']}: ± {error['error']} {error['unit']}{about}")
@@ -252,6 +263,12 @@ def _rate(value: float) -> str:
 
 def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
+
+
+def _release(reused: dict[str, Any]) -> str:
+    """Return which past release it is: its day and its run."""
+    at = datetime.fromtimestamp(reused["asked_at"], UTC)
+    return f"of {at:%Y-%m-%d %H:%M} UTC (run {reused['run'][:12]})"
 
 
 def _cell(cell: dict[str, Any]) -> str:

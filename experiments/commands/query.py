@@ -13,13 +13,25 @@ import click
 @click.argument("overrides", nargs=-1)
 @click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
 @click.option("--explain", is_flag=True, help="Show price and error; spend nothing, touch no row.")
+@click.option("--fresh", "source", flag_value="fresh", help="Pay for a new release in any case.")
+@click.option(
+    "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    sql: str, overrides: tuple[str, ...], federation: Path | None, explain: bool, as_json: bool
+    sql: str,
+    overrides: tuple[str, ...],
+    federation: Path | None,
+    explain: bool,
+    source: Any,
+    as_json: bool,
 ) -> int:
     """Ask SQL over all parties, such as "SELECT category, COUNT(*) FROM orders GROUP BY category".
 
-    OVERRIDES: privacy.epsilon=0.25  purpose=market_statistics  cohort.minimum=3
+    OVERRIDES: privacy.epsilon=0.25  purpose=market_statistics  cohort.minimum=3  windows=2025,2026
+
+    A question that was asked before, and whose answer you may see, is answered from that release
+    and costs nothing, if the law of every node allows it.
     """
     from experiments.home import open_home
     from experiments.ordering import query_order
@@ -27,7 +39,7 @@ def command(
     from experiments.viewing import show_answer, show_explanation
 
     home = open_home(federation)
-    epsilon, terms = read_terms(overrides)
+    epsilon, terms = read_terms(overrides, source or "any")
     order = query_order(home, sql, epsilon, terms)
     if explain:
         value = explanation(home, order)
