@@ -163,19 +163,41 @@ def decide(request: Request, law: Law) -> Decision:
             law.entities,
             law.schema,
         )
-        errors = result.diagnostics.errors
-        named = result.diagnostics.id_annotations_by_reason
-        matched = [named.get(policy, policy) for policy in result.diagnostics.reasons]
+        reasons = _objections(result, law)
     except Exception as failure:  # noqa: BLE001  closed, whatever broke
         return Deny(request, (_broken(type(failure).__name__),), law.digest)
+    if reasons:
+        return Deny(request, reasons, law.digest)
+    return Permit._mint(request, law.digest)  # noqa: SLF001  the home of this evidence
+
+
+def objections(requests: Sequence[Request], law: Law) -> tuple[tuple[Reason, ...], ...]:
+    """Return what the law would object to in each request; nothing where it would permit.
+
+    For tables and comparisons: no permit comes of it.
+    """
+    try:
+        results = cedarpy.is_authorized_batch(
+            [_question(request) for request in requests], law.policies, law.entities, law.schema
+        )
+        return tuple(_objections(result, law) for result in results)
+    except Exception as failure:  # noqa: BLE001  closed, whatever broke
+        return ((_broken(type(failure).__name__),),) * len(requests)
+
+
+def _objections(result: cedarpy.AuthzResult, law: Law) -> tuple[Reason, ...]:
+    """Return the reasons of a refusal, sorted; empty only for an allow that nothing disturbed."""
+    errors = result.diagnostics.errors
+    named = result.diagnostics.id_annotations_by_reason
+    matched = [named.get(policy, policy) for policy in result.diagnostics.reasons]
     if errors or result.decision is cedarpy.Decision.NoDecision:
         reasons = [_UNDECIDED]
     elif result.decision is cedarpy.Decision.Allow:
-        return Permit._mint(request, law.digest)  # noqa: SLF001  the home of this evidence
+        return ()
     else:
         reasons = [] if matched else [_SILENCE]
     reasons += [law.reasons[rule] for rule in matched if rule in law.reasons]
-    return Deny(request, tuple(sorted(reasons, key=lambda reason: reason.id)), law.digest)
+    return tuple(sorted(reasons, key=lambda reason: reason.id)) or (_SILENCE,)
 
 
 def _question(request: Request) -> dict[str, Any]:

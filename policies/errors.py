@@ -166,3 +166,7 @@ class MisplacedError(PolicyError):
 
 class ForbiddenUseError(PolicyError):
     """A column would be used as its grade does not allow for this purpose."""
+
+
+class MalformedCasesError(PolicyError):
+    """A given/expect table says something unknown, or nothing."""
