@@ -53,7 +53,7 @@ class Lasting:
 def forecasts(home: Home, now: int) -> list[Lasting]:
     """Return, for every account of every node, when it is empty; now: seconds since 1970."""
     return [
-        Lasting(account, forecast(account.history, account.scope, now))
+        Lasting(account, forecast(account.history, account.scope, now, account.held))
         for account in all_accounts(home)
     ]
 

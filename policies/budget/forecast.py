@@ -119,8 +119,15 @@ def fits(scope: Scope, held: Sequence[Event], wanted: Event) -> bool:
     return accountant.epsilon(everything, float(scope.delta)) <= float(scope.epsilon)
 
 
-def forecast(history: Sequence[tuple[int, Event]], scope: Scope, now: int) -> Forecast | TooFewRuns:
+def forecast(
+    history: Sequence[tuple[int, Event]],
+    scope: Scope,
+    now: int,
+    held: Sequence[Event] | None = None,
+) -> Forecast | TooFewRuns:
     """Return when the account of `scope` is empty, given the time and event of every run so far.
+
+    held: everything spent and pending, where that is more than the history knows the times of.
 
     The median over the latest runs is of what each costs, read as how many more of it would fit;
     the pace is theirs, and slows down while none comes.
@@ -129,8 +136,8 @@ def forecast(history: Sequence[tuple[int, Event]], scope: Scope, now: int) -> Fo
     if len(runs) < NEEDED:
         return TooFewRuns(len(runs))
     latest = runs[-LATEST:]
-    held = together([event for _, event in runs])
-    counts = sorted(runs_left(scope, held, event) for _, event in latest)
+    known = together([event for _, event in runs] if held is None else held)
+    counts = sorted(runs_left(scope, known, event) for _, event in latest)
     pace, last = _pace([at for at, _ in latest], now), latest[-1][0]
 
     def when(count: int) -> int | None:

@@ -96,6 +96,14 @@ def test_only_the_latest_runs_make_the_rate_but_all_are_paid() -> None:
     assert told.runs_left == one_by_one(scope(), held, Gaussian("10"))
 
 
+def test_what_has_no_time_is_paid_as_well() -> None:
+    history = days(4)
+    held = [*(event for _, event in history), Gaussian("4")]
+    told = known(forecast(history, scope(), START + 4 * DAY, held))
+    assert told.runs_left == one_by_one(scope(), held, Gaussian("10"))
+    assert told.runs_left < known(forecast(history, scope(), START + 4 * DAY)).runs_left
+
+
 def test_the_band_is_that_of_the_dear_and_the_cheap_runs() -> None:
     noises = ["6", "30", "10", "8", "12", "10", "9", "11"]
     history = [(START + n * DAY, Gaussian(noise)) for n, noise in enumerate(noises)]
