@@ -2,155 +2,152 @@
 
     reserve ──settle──settle──…──close
 
-An order's releases are reserved together before its rows are read; each release is settled, under
-a key made of its round and its input, before its first byte leaves; closing gives back only what
-never left. A process may be killed between any two instructions: what was acknowledged is on disk
-(write-ahead log, full synchronisation), and what was not acknowledged may be asked again, because
-`reserve` and `settle` are idempotent. Writers in other processes are serialised by SQLite, which
-decides one admission at a time; nothing is remembered in memory between two calls.
+An order's releases are set aside together, in every account they touch, before its rows are read;
+each release is settled, under a key made of its round and its input, before its first byte leaves;
+closing gives back only what never left. Whatever changes an account is written in one transaction
+as rows of the books and as an entry of the node's log, which witnesses see: a process may be killed
+between any two instructions, and both are on disk or neither is. What was acknowledged is on disk;
+what was not may be asked again, because `reserve` and `settle` are idempotent. Writers in other
+processes are serialised by the database, which decides one admission at a time; nothing is
+remembered in memory between two calls.
 
-What is not here: the law, clocks, rows. A copy of the file put back later gives back what was spent
-since; that is found by witnesses, not by the file.
+What is not here: the law, clocks, rows, other parties' keys. A copy of the file put back later
+gives back what was spent since; that is found by witnesses, not by the file.
 """
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
-from pathlib import Path
-from typing import Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from clients import bookfile
-from policies.budget.account import Price, Scope, charge
-from policies.budget.events import Event, Repeated, dumps, loads
-from policies.budget.statement import Statement, draw_up
-from policies.contracts import UnitKind
-from policies.errors import (
-    ChangedOrderError,
-    ClosedOrderError,
-    OverdrawnError,
-    UnknownReservationError,
-)
+from clients import books_accounts, books_entries, books_orders, books_statements
+from clients.books_accounts import Holding
+from clients.books_log import BookLog
+from clients.errors import GivenBackError
+from federation.ledger.store import reading, writing
+from federation.ledger.withheld import GiveBack
+from policies.budget.account import Charge, Price, Scope, admit
+from policies.budget.events import Event
+from policies.budget.statement import Statement
+from policies.errors import ClosedOrderError, OverdrawnError
 from policies.evidence import Minted
-
-_HELD: Final = """
-SELECT r.event,
-       SUM(s.released),
-       SUM(CASE WHEN c.order_id IS NULL THEN r.releases - s.released ELSE 0 END)
-FROM reservations r
-JOIN (SELECT q.order_id, (SELECT COUNT(*) FROM settlements t WHERE t.order_id = q.order_id)
-             AS released FROM reservations q WHERE q.account = :account) s
-     ON s.order_id = r.order_id
-LEFT JOIN closings c ON c.order_id = r.order_id
-WHERE r.account = :account
-GROUP BY r.event
-"""
-
-_LIMIT: Final = """
-SELECT dataset, subjects, unit, time_window, epsilon, delta FROM limits
-WHERE account = ? AND seq IN (SELECT MAX(seq) FROM limits WHERE account = ? GROUP BY dataset)
-ORDER BY dataset
-"""
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation(metaclass=Minted):
-    """The releases of `order_id` are set aside, durably, in the account of `scope`."""
+    """The releases of `order_id` are set aside, durably, in the account of every charge."""
 
     order_id: str
-    scope: Scope
-    event: Event
-    releases: int
+    charges: tuple[Charge, ...]
+
+    @property
+    def event(self) -> Event:
+        """What one release does to a unit of the contract that is read."""
+        return self.charges[0].event
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """The accounts that pay, the contract's own unit first."""
+        return tuple(charge.scope for charge in self.charges)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    """What one account holds: events that left, events that still may, and how many left."""
+class Books(BookLog):
+    """The accounts of a node, in the database of its log."""
 
-    spent: tuple[Event, ...]
-    pending: tuple[Event, ...]
-    releases: int
+    # -- spending --------------------------------------------------------------------------------
 
-
-class Books:
-    """The account book in the file `path`; any number of processes may hold one at a time.
-
-    Raises:
-        ForeignBooksError: the file is no account book, or one of another version.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        bookfile.ready(path)
-
-    def reserve(self, scope: Scope, order_id: str, event: Event, releases: int) -> Reservation:
-        """Set aside `releases` times `event`, or change nothing at all.
+    def reserve(
+        self, charges: Sequence[Charge], order_id: str, *, abandoned: int = 0
+    ) -> Reservation:
+        """Set all of `charges` aside, and as many more releases as may be abandoned, or nothing.
 
         The same order twice is set aside once.
 
         Raises:
-            InsufficientBudgetError: the account cannot pay all of it.
+            InsufficientBudgetError: an account cannot pay; it says which, and what would pass.
             ChangedOrderError: the order was reserved with other contents.
             ClosedOrderError: the order was reserved and is closed.
         """
-        with self._transaction() as connection:
-            known = connection.execute(
-                "SELECT event, releases FROM reservations WHERE order_id = ? AND account = ?",
-                (order_id, scope.account),
-            ).fetchone()
-            if known is not None:
-                _same_order(connection, order_id, known, (dumps(event), releases))
-            else:
-                self._admit(connection, scope, order_id, event, releases)
-        return Reservation._mint(order_id, scope, event, releases)  # noqa: SLF001  their home
+        asked = tuple(replace(each, releases=each.releases + abandoned) for each in charges)
+        if not asked or len({each.scope.account for each in asked}) < len(asked):
+            raise ValueError("an order is charged at least once, and once to each account")
+        with writing(self._engine) as connection:
+            if not books_orders.is_known(connection, order_id, asked):
+                found = books_accounts.find(connection, asked)
+                admit([books_accounts.asked(each, found) for each in asked])
+                books_entries.enter_reserved(
+                    connection, self._log, order_id, asked, self._at(), found=found
+                )
+        return Reservation._mint(order_id, asked)  # noqa: SLF001  the home of this evidence
 
-    def quote(self, scope: Scope, event: Event, releases: int) -> Price:
-        """Return what `releases` times `event` would cost now; nothing is set aside.
+    def quote(self, charges: Sequence[Charge]) -> tuple[Price, ...]:
+        """Return what `charges` would cost each account now; nothing is set aside.
 
         Raises:
-            InsufficientBudgetError: the account could not pay.
+            InsufficientBudgetError: an account could not pay.
         """
-        with closing(self._connect()) as connection:
-            held = _held(connection, scope.account)
-            effective = _effective(connection, scope)
-        return charge(effective, held.spent, held.pending, Repeated(event, releases))
+        with reading(self._engine) as connection:
+            found = books_accounts.find(connection, charges)
+        return admit([books_accounts.asked(each, found) for each in charges])
 
-    def settle(self, order_id: str, release_key: str) -> bool:
+    def settle(self, order_id: str, release_key: str, *, masked: bool = False) -> bool:
         """Charge the release `release_key`; it may leave once this has returned.
+
+        masked: whether it leaves so that nobody can read it unless enough others answer too.
 
         True when it is charged now; False when it was charged before, so that the stored bytes of
         that release may leave again, and no others.
 
         Raises:
             UnknownReservationError: nothing was reserved for the order.
+            GivenBackError: the release was given back.
             ClosedOrderError: the order is closed.
             OverdrawnError: every reserved release has another key.
         """
-        with self._transaction() as connection:
-            most = connection.execute(
-                "SELECT MIN(releases) FROM reservations WHERE order_id = ?", (order_id,)
-            ).fetchone()[0]
-            if most is None:
-                raise UnknownReservationError(f"order {order_id[:12]} has no reservation here")
-            pair = (order_id, release_key)
-            if _exists(connection, "settlements WHERE order_id = ? AND release_key = ?", pair):
-                return False
-            if _is_closed(connection, order_id):
-                raise ClosedOrderError(f"order {order_id[:12]} is closed; propose a new one")
-            if _released(connection, order_id) >= most:
-                raise OverdrawnError(
-                    f"order {order_id[:12]} reserved {most} releases and has made them all; "
-                    f"propose a new order for more"
+        with writing(self._engine) as connection:
+            order = books_orders.standing(connection, order_id, release_key)
+            if order.is_returned:
+                raise GivenBackError(
+                    f"a release of order {order_id[:12]} was given back; it never leaves again"
                 )
-            connection.execute("INSERT INTO settlements VALUES (?, ?)", pair)
+            if order.is_made:
+                return False
+            if order.is_closed:
+                raise ClosedOrderError(f"order {order_id[:12]} is closed; propose a new one")
+            if order.made >= order.allowed:
+                raise OverdrawnError(
+                    f"order {order_id[:12]} reserved {order.allowed} releases and has made them "
+                    f"all; propose a new order for more"
+                )
+            books_entries.enter_settled(
+                connection, self._log, order_id, release_key, self._at(), masked=int(masked)
+            )
             return True
 
     def is_settled(self, order_id: str, release_key: str) -> bool:
         """Return whether the release `release_key` was charged, and so may have left."""
-        with closing(self._connect()) as connection:
-            pair = (order_id, release_key)
-            return _exists(connection, "settlements WHERE order_id = ? AND release_key = ?", pair)
+        with reading(self._engine) as connection:
+            return books_orders.is_made(connection, order_id, release_key)
+
+    def give_back(self, order_id: str, release_key: str, evidence: GiveBack) -> None:
+        """A masked release that nobody can open any more is not spent, and never leaves again.
+
+        Raises:
+            UnknownReservationError: nothing was reserved for the order.
+            GivenBackError: the evidence is about another release, or this one was never charged,
+                or it could be read as it left.
+        """
+        if (evidence.order, evidence.release) != (order_id, release_key):
+            raise GivenBackError(f"what was withheld is no release of order {order_id[:12]}")
+        with writing(self._engine) as connection:
+            order = books_orders.standing(connection, order_id, release_key)
+            if not order.is_masked:
+                raise GivenBackError(
+                    f"no such release of order {order_id[:12]} left, or it could be read when it "
+                    f"did; what could be read stays spent"
+                )
+            if not order.is_returned:
+                books_entries.enter_given_back(
+                    connection, self._log, order_id, release_key, evidence.statements, self._at()
+                )
 
     def close(self, order_id: str) -> None:
         """End the order: what never left is given back, what left stays spent.
@@ -158,159 +155,32 @@ class Books:
         Raises:
             UnknownReservationError: nothing was reserved for the order.
         """
-        with self._transaction() as connection:
-            if not _exists(connection, "reservations WHERE order_id = ?", (order_id,)):
-                raise UnknownReservationError(f"order {order_id[:12]} has no reservation here")
-            connection.execute("INSERT OR IGNORE INTO closings VALUES (?)", (order_id,))
+        with writing(self._engine) as connection:
+            if not books_orders.standing(connection, order_id).is_closed:
+                books_entries.enter_closed(connection, self._log, order_id, self._at())
+
+    # -- looking ---------------------------------------------------------------------------------
 
     def open_orders(self) -> list[str]:
         """Return the orders that hold a reservation and are not closed, sorted."""
-        with closing(self._connect()) as connection:
-            rows = connection.execute(
-                "SELECT DISTINCT order_id FROM reservations "
-                "WHERE order_id NOT IN (SELECT order_id FROM closings) ORDER BY order_id"
-            ).fetchall()
-        return [row[0] for row in rows]
+        with reading(self._engine) as connection:
+            return books_orders.open_orders(connection)
 
     def statement(self, scopes: Sequence[Scope] = ()) -> list[Statement]:
         """Return one statement per account, also for those of `scopes` never charged yet."""
-        with closing(self._connect()) as connection:
-            connection.execute("BEGIN")
-            stored = [_stored(connection, account) for account in _accounts(connection)]
-            known = {scope.account: [scope] for scope in scopes}
-            for group in stored:
-                known[group[0].account] = [*known.get(group[0].account, ()), *group]
-            held = {account: _held(connection, account) for account in known}
-        return [_stated(known[account], held[account]) for account in sorted(known)]
+        with reading(self._engine) as connection:
+            return books_statements.statements(connection, scopes)
 
-    def _admit(
-        self, connection: sqlite3.Connection, scope: Scope, order_id: str, event: Event, count: int
-    ) -> None:
-        if _is_closed(connection, order_id):
-            raise ClosedOrderError(f"order {order_id[:12]} is closed; propose a new one")
-        if _released(connection, order_id):
-            # Its releases were charged elsewhere alone; they cannot join an account afterwards.
-            raise ChangedOrderError(f"order {order_id[:12]} has already made releases")
-        held = _held(connection, scope.account)
-        wanted = Repeated(event, count)
-        charge(_effective(connection, scope), held.spent, held.pending, wanted)
-        _remember_limit(connection, scope)
-        connection.execute(
-            "INSERT INTO reservations VALUES (?, ?, ?, ?)",
-            (order_id, scope.account, dumps(event), count),
-        )
+    def holding(self, account: str) -> Holding:
+        """Return the events of an account: those that left, and those that still may."""
+        with reading(self._engine) as connection:
+            return books_accounts.held(connection, [account])[account]
 
-    def _connect(self) -> sqlite3.Connection:
-        return bookfile.connect(self._path)
+    def history(self, account: str) -> list[tuple[int, Event]]:
+        """Return when each order was set aside, seconds since 1970, and what it took or may take.
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Hold the one write lock; leave with everything on disk, or with nothing changed."""
-        with closing(self._connect()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-
-def _same_order(
-    connection: sqlite3.Connection, order_id: str, known: tuple[str, int], asked: tuple[str, int]
-) -> None:
-    if known != asked:
-        raise ChangedOrderError(f"order {order_id[:12]} was reserved with other contents")
-    if _is_closed(connection, order_id):
-        raise ClosedOrderError(f"order {order_id[:12]} is closed; propose a new one")
-
-
-def _held(connection: sqlite3.Connection, account: str) -> _Held:
-    rows = connection.execute(_HELD, {"account": account}).fetchall()
-    events = [(loads(text), spent, pending) for text, spent, pending in rows]
-    return _Held(
-        spent=tuple(Repeated(event, spent) for event, spent, _ in events if spent),
-        pending=tuple(Repeated(event, pending) for event, _, pending in events if pending),
-        releases=sum(spent for _, spent, _ in events),
-    )
-
-
-def _accounts(connection: sqlite3.Connection) -> list[str]:
-    rows = connection.execute("SELECT DISTINCT account FROM limits ORDER BY account").fetchall()
-    return [row[0] for row in rows]
-
-
-def _stored(connection: sqlite3.Connection, account: str) -> list[Scope]:
-    rows = connection.execute(_LIMIT, (account, account)).fetchall()
-    return [_scope(*row) for row in rows]
-
-
-def _scope(
-    dataset: str, subjects: str, unit: UnitKind, window: str, epsilon: str, delta: str
-) -> Scope:
-    return Scope(
-        dataset=dataset,
-        subjects=subjects,
-        unit=unit,
-        window=window,
-        epsilon=Decimal(epsilon),
-        delta=Decimal(delta),
-    )
-
-
-def _effective(connection: sqlite3.Connection, scope: Scope) -> Scope:
-    """Return `scope` under the smallest limit that any dataset sharing its account last stated."""
-    others = [s for s in _stored(connection, scope.account) if s.dataset != scope.dataset]
-    return _strictest([scope, *others])
-
-
-def _strictest(scopes: Sequence[Scope]) -> Scope:
-    first = scopes[0]
-    return Scope(
-        dataset=first.dataset,
-        subjects=first.subjects,
-        unit=first.unit,
-        window=first.window,
-        epsilon=min(scope.epsilon for scope in scopes),
-        delta=min(scope.delta for scope in scopes),
-    )
-
-
-def _stated(scopes: Sequence[Scope], held: _Held) -> Statement:
-    latest = {scope.dataset: scope for scope in reversed(scopes)}
-    strictest = _strictest(list(latest.values()))
-    return draw_up(strictest, list(latest), held.spent, held.pending, held.releases)
-
-
-def _remember_limit(connection: sqlite3.Connection, scope: Scope) -> None:
-    if scope in _stored(connection, scope.account):
-        return
-    connection.execute(
-        "INSERT INTO limits (account, dataset, subjects, unit, time_window, epsilon, delta) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (
-            scope.account,
-            scope.dataset,
-            scope.subjects,
-            scope.unit,
-            scope.window,
-            str(scope.epsilon),
-            str(scope.delta),
-        ),
-    )
-
-
-def _exists(connection: sqlite3.Connection, where: str, values: tuple[str, ...]) -> bool:
-    found = connection.execute(f"SELECT 1 FROM {where} LIMIT 1", values)  # noqa: S608  our own text
-    return found.fetchone() is not None
-
-
-def _is_closed(connection: sqlite3.Connection, order_id: str) -> bool:
-    return _exists(connection, "closings WHERE order_id = ?", (order_id,))
-
-
-def _released(connection: sqlite3.Connection, order_id: str) -> int:
-    count: int = connection.execute(
-        "SELECT COUNT(*) FROM settlements WHERE order_id = ?", (order_id,)
-    ).fetchone()[0]
-    return count
+        Orders of books of version 1, which kept no times, are not among them.
+        """
+        with reading(self._engine) as connection:
+            taken = books_accounts.orders(connection, [account])
+        return [(order.at, order.event) for order in taken if order.at]

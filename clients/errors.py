@@ -21,5 +21,19 @@ class RefusedWorkError(ClientError):
     """This node will not do what the message asks for."""
 
 
+class MisstatedOrderError(RefusedWorkError):
+    """The order contradicts itself or this node's contracts."""
+
+
 class ComputeError(ClientError):
     """The training process of this node failed; the operator finds why in the node's log."""
+
+
+class GivenBackError(ClientError):
+    """A release cannot be given back, or was and may not leave any more."""
+
+
+class BrokenBooksError(ClientError):
+    """The books do not say what the log beside them says; nothing is spent from them."""
+
+    exit_code = 30

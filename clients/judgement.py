@@ -5,13 +5,13 @@ policy, its books and the clock.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import dataclass
 from typing import Final, Literal
 
+from clients.attributes import Attributes
 from clients.books import Books, Reservation
-from clients.errors import RefusedWorkError
-from clients.exports import Tally
+from clients.errors import MisstatedOrderError, RefusedWorkError
+from clients.exports import Left, Tally
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
@@ -21,16 +21,13 @@ from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
-from federation.tasks import KEYS_ONLY, QueryTask, TrainingTask, require_unit
-from policies.budget import accountant
-from policies.budget.account import scope_of
-from policies.budget.events import Event, Repeated, spell, to_json
+from federation.tasks import QueryTask, TrainingTask, require_unit
+from policies.budget.account import charges
+from policies.budget.events import Event, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import InsufficientBudgetError, PolicyError
-from policies.exports import Outbound, count, declared, groups_of
-from policies.law.packs import packs
-from policies.parties import DATA_ROLES, Grade, Jurisdiction, PartyId, Role, territory
+from policies.parties import DATA_ROLES, Role
 from secure_compute.canonical import JSON
 
 MINIMUM_ORGANISATIONS: Final = 3
@@ -77,15 +74,11 @@ class Refusal:
         }
 
 
-class MisstatedOrderError(RefusedWorkError):
-    """The order contradicts itself or this node's contracts."""
-
-
 @dataclass(frozen=True, slots=True)
 class Judge:
     """Judges orders for one node; `now` is the node's clock, in seconds since 1970.
 
-    left: what left this node so far, as its ledger says.
+    left: what left this node so far, as its ledger says; None: read anew for every order.
     """
 
     settings: NodeSettings
@@ -94,7 +87,7 @@ class Judge:
     law: Law
     books: Books
     now: Callable[[], float]
-    left: Callable[[], Tally] = Tally
+    left: Callable[[], Tally] | None = None
 
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
@@ -103,11 +96,14 @@ class Judge:
             self._require_cohort(order)
             self._require_dates(order)
             contract, event = self._contract(order), self._event(order)
-            decision = decide(self._request(order, contract, event), self.law)
+            decision = decide(self._request(order, event), self.law)
             if isinstance(decision, Deny):
                 return Refusal("policy", decision.reasons)
-            scope = scope_of(contract.name, self.contracts.values())
-            reservation = self.books.reserve(scope, order.id, event, order.releases)
+            # The windows as they stood when the order was set aside: one opened since is not read.
+            windows = self.books.windows(order.id)
+            contracts = self.contracts.values()
+            paid = charges(contract, contracts, windows, event, order.releases, order.windows)
+            reservation = self.books.reserve(paid, order.id, abandoned=order.abandoned)
         except InsufficientBudgetError as why:
             return Refusal("budget", (_poor(why),))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
@@ -207,100 +203,10 @@ class Judge:
             )
         return event
 
-    def _request(self, order: WorkOrder, contract: DataContract, event: Event) -> Request:
-        proposer = self.roster.find(order.proposer)
-        whole = Repeated(event, order.releases)
-        epsilon = accountant.epsilon([whole], float(contract.limit.delta))
-        if order.epsilon != spell(Decimal(repr(epsilon))):
-            raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
-        uses = _uses(order, contract)
-        further = frozenset(unit.kind for unit in contract.also)
-        request = Request(
-            action=order.kind,
-            proposer=order.proposer,
-            proposer_role=proposer.role,
-            purpose=order.purpose,
-            legal_basis=order.legal_basis,
-            node=self.settings.party,
-            role=self.settings.role,
-            jurisdiction=self.settings.jurisdiction,
-            dataset=contract.name,
-            unit=contract.unit.kind,
-            units=frozenset({contract.unit.kind, *further}),
-            epsilon=repr(epsilon),
-            delta=order.delta,
-            grouped=uses.grouped,
-            filtered=uses.filtered,
-            aggregated=uses.aggregated,
-            masked=uses.masked,
-            joined=frozenset(),  # no task of this version joins two tables
-            recipients=frozenset(self.roster.find(p).jurisdiction for p in _informed(order)),
-            aggregator=self.roster.find(self.settings.aggregator).jurisdiction,
-            keyholder=self._keyholder(order),
-            today=int(self.now() // 86400),
-            exported_persons=None,
-            cohort=len({self.roster.find(party).organisation for party in order.cohort}),
-            minimum_cohort=order.minimum,
-            code_matches=order.code == code_digest(),
-            expired=order.expires <= self.now(),
-            private=True,
-        )
-        return replace(request, exported_persons=self._exported(request, order, contract))
-
-    def _exported(self, request: Request, order: WorkOrder, contract: DataContract) -> int | None:
-        """Return the people whose data left this year with this order's, if that is counted here.
-
-        None: not counted in this territory, or a contract does not say how many people there are.
-        """
-        export = packs()[Jurisdiction(territory(self.settings.jurisdiction))].export
-        if export is None:
-            return None
-        now = int(self.now())
-        outbound = self.left().outbound(besides=order.id)
-        if request.leaves:
-            outbound += tuple(Outbound(group, now) for group in groups_of(contract))
-        return count(outbound, declared(self.contracts.values()), now, export).known
-
-    def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
-        if order.kind == "train":
-            return None
-        (keyholder,) = self.roster.with_role(Role.KEYHOLDER)
-        return keyholder.jurisdiction
-
-
-def _informed(order: WorkOrder) -> set[PartyId]:
-    """Return everybody who will know the result; a trained model goes to its whole cohort."""
-    trained = order.cohort if order.kind == "train" else ()
-    return {*order.recipients, order.proposer, *trained}
-
-
-@dataclass(frozen=True, slots=True)
-class Uses:
-    """The grades of the columns that an order uses so, as this node finds them."""
-
-    grouped: frozenset[Grade]
-    filtered: frozenset[Grade]
-    aggregated: frozenset[Grade]
-    masked: frozenset[Grade]
-
-
-def _uses(order: WorkOrder, contract: DataContract) -> Uses:
-    keys = {*contract.unit.columns, *(name for unit in contract.also for name in unit.columns)}
-    if order.kind == "query":
-        # What the plan reads beside these are the units' columns, which bound contributions.
-        plan = QueryTask.from_json(order.parameters).plan
-        return Uses(
-            contract.grades(plans.grouped(plan)),
-            contract.grades(plans.filtered(plan)),
-            contract.grades(plans.aggregated(plan)),
-            contract.grades(keys),
-        )
-    model = TrainingTask.from_json(order.parameters).model
-    known = {column.name for column in contract.columns}
-    only_keys = KEYS_ONLY[model] & known
-    # Training is taken to read every other column, whatever the order says.
-    read = contract.grades(known - only_keys)
-    return Uses(frozenset(), frozenset(), read, contract.grades(only_keys | keys))
+    def _request(self, order: WorkOrder, event: Event) -> Request:
+        left = self.left or Left(self.books)
+        attributes = Attributes(self.settings, self.roster, self.contracts, self.now(), left())
+        return attributes.of(order, event)
 
 
 def _poor(why: InsufficientBudgetError) -> Reason:

@@ -35,6 +35,7 @@ from experiments.founding import AGGREGATOR, DEMO_SEATS, Ports, Seat, found
 from experiments.home import Home, open_home
 from experiments.ordering import Terms, query_order, sign, training_order
 from federation.envelopes import Envelope, open_envelope, parse, seal
+from federation.ledger.notes import origin_of
 from federation.messages import Kind
 from federation.models import ModelSpec
 from federation.orders import WorkOrder
@@ -388,7 +389,9 @@ class Simulation:
 
     def books(self, party: PartyId) -> Books:
         """The node's books, as on disk."""
-        return Books(self.folder(party) / "books.sqlite")
+        folder = self.folder(party)
+        origin = origin_of(self.roster.federation, party)
+        return Books(folder / "books.sqlite", origin, self.key(party), self.now)
 
     def account(self, party: PartyId, dataset: str = "demand") -> Statement | None:
         """The statement about a dataset, or None where nothing was ever reserved."""

@@ -13,7 +13,7 @@ from clients.keyring import Keyring
 from experiments import query_truth
 from federation import plans, pricing, sql
 from federation.answers import answer
-from policies.budget.account import scope_of
+from policies.budget.account import Charge, scope_of
 from policies.engine import Permit
 from secure_compute.hequery import combiner, holder
 from secure_compute.hequery.keyholder import Approval
@@ -51,7 +51,7 @@ def partial(path, noise, reserved=None):
         contract=CONTRACT,
         data=path,
         permit=Permit._mint(None, "law"),
-        reservation=Reservation._mint("q", scope_of("orders", [CONTRACT]), event, 1),
+        reservation=Reservation._mint("q", (Charge(scope_of("orders", [CONTRACT]), event, 1),)),
         entropy=SeededEntropy(len(noise)),
     )
 

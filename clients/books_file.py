@@ -1,0 +1,79 @@
+"""The database of the books: one way to open it, and how books of version 1 are carried over.
+
+Version 1 had no log. Its rows are kept for ever under other names, and everything they say becomes
+entries of the log and rows of the new tables, in one transaction: a process that is killed on the
+way leaves the old books as they were.
+"""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+from sqlalchemy.pool import NullPool
+
+from clients import books_version1
+from federation.errors import ForeignLedgerError
+from federation.ledger.database import LAYOUT, layout
+from federation.ledger.store import Log, open_engine, tables
+from policies.errors import ForeignBooksError
+from secure_compute.primitives.signature import SigningKey
+
+VERSION: Final = 2
+_KNOWN: Final = {0, VERSION}
+"""What SQLite's `user_version` says of books with a log: VERSION where they were carried over."""
+
+
+def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engine:
+    """Return the database of the books at `where`, a path or a URL; empty ones if there were none.
+
+    Raises:
+        ForeignBooksError: there is something else, or books of another version.
+    """
+    path = Path(where) if isinstance(where, Path) or "://" not in where else None
+    named = "the database" if path is None else path.name
+    try:
+        if path is not None and path.exists():
+            _require_known(path, origin, key, at)
+        return open_engine(where)
+    except (sqlite3.DatabaseError, sa.exc.DatabaseError, ForeignLedgerError) as why:
+        raise ForeignBooksError(f"{named} is not readable as an account book: {why}") from why
+
+
+def _require_known(path: Path, origin: str, key: SigningKey, at: int) -> None:
+    if _version(path) == books_version1.VERSION:
+        _carry_over(path, origin, key, at)
+    version = _version(path)
+    if version not in _KNOWN:
+        raise ForeignBooksError(
+            f"{path.name} is of version {version}, this node knows version {VERSION}; "
+            f"install the version that wrote it"
+        )
+
+
+def _version(path: Path) -> int:
+    with closing(sqlite3.connect(path, timeout=30.0)) as connection:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _carry_over(path: Path, origin: str, key: SigningKey, at: int) -> None:
+    """The old books are carried over, or nothing was done."""
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    sa.event.listen(engine, "begin", lambda opened: opened.exec_driver_sql("BEGIN IMMEDIATE"))
+    with engine.begin() as connection:
+        found = connection.exec_driver_sql("PRAGMA user_version").scalar()
+        if found != books_version1.VERSION:  # somebody else was faster
+            return
+        books_version1.set_aside(connection)
+        tables.create_all(connection)
+        connection.execute(sa.insert(layout).values(version=LAYOUT))
+        books_version1.carry(connection, Log(engine, origin, key), at)
+        connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")

@@ -1,0 +1,159 @@
+"""The log of a node and what belongs to it: its witnesses, its windows, the time they named.
+
+Whatever is written here is on disk when the method returns; nothing is remembered in memory between
+two calls. Signatures of others are checked by whoever calls.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from clients import books_orders, books_windows, books_witness
+from clients.books_file import open_books
+from clients.books_proof import require_replay
+from federation.ledger.entries import Entry, decode
+from federation.ledger.notes import Checkpoint
+from federation.ledger.store import Log, reading, writing
+from federation.ledger.trust import COLLUDING
+from federation.ledger.witness import WitnessRequest
+from secure_compute.primitives.signature import SigningKey
+
+
+class BookLog:
+    """The log in the database at `where`; any number of processes may hold one at a time.
+
+    Args:
+        where: a path, or the URL of a database.
+        origin: the name of this party's log.
+        key: what signs the heads of the log.
+        now: seconds since 1970; what the log says of the time of its entries.
+        organisations: whose the logs of the federation are, by their names; a log that is not
+            among them counts as an organisation of its own.
+
+    Raises:
+        ForeignBooksError: there is no account book, or one of another version.
+    """
+
+    def __init__(
+        self,
+        where: Path | str,
+        origin: str,
+        key: SigningKey,
+        now: Callable[[], float],
+        organisations: Mapping[str, str] | None = None,
+    ) -> None:
+        self._now = now
+        self._organisations = organisations or {}
+        self._engine = open_books(where, origin, key, self._at())
+        self._log = Log(self._engine, origin, key)
+
+    # -- windows and time ------------------------------------------------------------------------
+
+    def open_window(self, subjects: str, label: str) -> int:
+        """Open a window, unless it is open; return its place among those of `subjects`, from 1."""
+        with writing(self._engine) as connection:
+            return books_windows.open_window(connection, self._log, subjects, label, self._at())
+
+    def windows(self, order_id: str = "") -> Mapping[str, tuple[str, ...]]:
+        """Return the labels of every group of subjects, in order of opening.
+
+        order_id: as they stood when this order was set aside; as they stand now if it was not.
+        """
+        with reading(self._engine) as connection:
+            before = books_orders.number_of(connection, order_id) if order_id else None
+            return books_windows.opened(connection, before)
+
+    def highest_time(self) -> float:
+        """Return the greatest time a witness ever named, in seconds since 1970; 0 when none has."""
+        with reading(self._engine) as connection:
+            return float(books_windows.highest_time(connection))
+
+    def witnessed_time(self, at: float) -> None:
+        """Remember the time that a witness named, unless it is not the greatest; durable."""
+        if at > self.highest_time():
+            with writing(self._engine) as connection:
+                books_windows.raise_time(connection, int(at))
+
+    # -- the log and its witnesses ---------------------------------------------------------------
+
+    def note(self, *entries: Entry) -> int:
+        """Append other entries to the log, durably; return the number of the first."""
+        with writing(self._engine) as connection:
+            return self._log.append(connection, entries)
+
+    def entries(self, start: int = 0) -> list[Entry]:
+        """Return the entries of the log from number `start` on."""
+        with reading(self._engine) as connection:
+            return [decode(entry) for entry in self._log.entries(connection, start)]
+
+    def head(self) -> Checkpoint:
+        """Return the size and the root of the log as it stands."""
+        with reading(self._engine) as connection:
+            size = self._log.size(connection)
+            return Checkpoint(self._log.origin, size, self._log.root(connection, size))
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root that the log had at `size` entries.
+
+        Raises:
+            BadProofError: it has fewer.
+        """
+        with reading(self._engine) as connection:
+            return self._log.root(connection, size)
+
+    def request(self) -> WitnessRequest:
+        """Return the signed head of the log, with proofs from what its witnesses saw before."""
+        with writing(self._engine) as connection:
+            return books_witness.request(connection, self._log)
+
+    def keep_cosignatures(self, note: str, lines: Mapping[str, str]) -> None:
+        """Keep cosignatures of an own head, by witness; the caller has verified them.
+
+        Raises:
+            InconsistentLogError: this log never signed that head.
+        """
+        with writing(self._engine) as connection:
+            books_witness.keep(connection, self._log, note, lines)
+
+    def is_witnessed(self, order_id: str) -> bool:
+        """Return whether another organisation has cosigned the order's reservation."""
+        return len(self._vouching(order_id)) >= 1
+
+    def booked(self, order_id: str) -> bool:
+        """Return whether c + 1 other organisations have cosigned the order's reservation."""
+        return len(self._vouching(order_id)) > COLLUDING
+
+    def last_seen(self, origin: str) -> Checkpoint | None:
+        """Return the greatest head of another log that this party has seen."""
+        with reading(self._engine) as connection:
+            return self._log.last_seen(connection, origin)
+
+    def remember_seen(self, checkpoint: Checkpoint, at: float) -> None:
+        """Write down that another log's head was seen; its cosignature may leave afterwards.
+
+        Raises:
+            InconsistentLogError: a later head was seen, or another of that size.
+        """
+        with writing(self._engine) as connection:
+            books_witness.remember(connection, self._log, checkpoint, int(at))
+
+    def reconcile(self) -> None:
+        """Return if the books say what the log says, entry by entry, and its heads cover it.
+
+        Raises:
+            BrokenBooksError: they do not; nothing may be spent from them.
+        """
+        with reading(self._engine) as connection:
+            require_replay(connection, self._log)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _at(self) -> int:
+        return max(0, int(self._now()))
+
+    def _vouching(self, order_id: str) -> frozenset[str]:
+        with reading(self._engine) as connection:
+            number = books_orders.number_of(connection, order_id)
+            if number is None:
+                return frozenset()
+            names = books_witness.witnesses_since(connection, number)
+        return books_witness.organisations(names, self._organisations, self._log.origin)

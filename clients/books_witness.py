@@ -1,0 +1,92 @@
+"""What witnesses are shown of the log under the books, and what they said.
+
+Every function works within the transaction of its caller. Signatures are not checked here: only
+lines that were opened under their witness's key are given to these books.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from federation.errors import InconsistentLogError
+from federation.ledger import notes
+from federation.ledger.database import cosignatures, heads
+from federation.ledger.notes import Checkpoint
+from federation.ledger.store import Log
+from federation.ledger.witness import WitnessRequest
+
+SHOWN: Final = 16
+"""How many of its last heads a log proves its newest to continue."""
+
+_LAST_HEADS: Final = (
+    sa.select(heads.c.size)
+    .where(heads.c.size < sa.bindparam("size"))
+    .order_by(heads.c.size.desc())
+    .limit(SHOWN)
+)
+_LAST_COSIGNED: Final = (
+    sa.select(sa.func.max(cosignatures.c.size))
+    .where(cosignatures.c.size < sa.bindparam("size"))
+    .group_by(cosignatures.c.witness)
+)
+_SINCE: Final = (
+    sa.select(cosignatures.c.witness).distinct().where(cosignatures.c.size > sa.bindparam("number"))
+)
+_HEAD: Final = sa.select(heads.c.note).where(heads.c.size == sa.bindparam("size"))
+
+
+def request(connection: Connection, log: Log) -> WitnessRequest:
+    """Return the signed head, with proofs that it continues what witnesses may have seen last.
+
+    That is each of the last heads, and for every witness the head that it cosigned last.
+    """
+    note = log.checkpoint(connection)
+    size = notes.read(note).checkpoint.size
+    old = {
+        *connection.scalars(_LAST_HEADS, {"size": size}),
+        *connection.scalars(_LAST_COSIGNED, {"size": size}),
+    }
+    return WitnessRequest(note, {one: log.consistency(connection, one, size) for one in old})
+
+
+def keep(connection: Connection, log: Log, note: str, lines: Mapping[str, str]) -> None:
+    """Keep, by the name of the witness, cosignatures of one of this log's own heads.
+
+    Raises:
+        InconsistentLogError: this log never signed that head.
+    """
+    checkpoint = notes.read(note).checkpoint
+    own: str | None = connection.execute(_HEAD, {"size": checkpoint.size}).scalar()
+    if own is None or notes.read(own).checkpoint != checkpoint:
+        raise InconsistentLogError(
+            f"a cosignature is about a head of {checkpoint.origin} that this log never signed"
+        )
+    for witness, line in sorted(lines.items()):
+        log.keep_cosignature(connection, checkpoint.size, witness, line)
+
+
+def witnesses_since(connection: Connection, number: int) -> frozenset[str]:
+    """Return the names of the witnesses that cosigned a head which covers entry `number`."""
+    return frozenset(connection.scalars(_SINCE, {"number": number}))
+
+
+def remember(connection: Connection, log: Log, seen: Checkpoint, at: int) -> None:
+    """This log says that it has seen another log's head.
+
+    Raises:
+        InconsistentLogError: it has seen a later one, or another of that size.
+    """
+    last = log.last_seen(connection, seen.origin)
+    if last is not None and (seen.size < last.size or (seen.size == last.size and seen != last)):
+        raise InconsistentLogError(
+            f"{seen.origin} shows a head at {seen.size} entries, after another one at "
+            f"{last.size} was seen; ask its operator"
+        )
+    log.remember_seen(connection, seen, at)
+
+
+def organisations(names: Iterable[str], of: Mapping[str, str], own: str) -> frozenset[str]:
+    """Return the organisations behind `names`, without the one behind `own`."""
+    return frozenset(of.get(name, name) for name in names) - {of.get(own, own)}
