@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from clients.books_log import BookLog
 from federation.ledger.entries import Entry, EntryKind
 from federation.messages import Kind
 from policies.exports import Outbound, person_groups
@@ -56,6 +57,19 @@ class Tally:
                 moments.add(None)
             found |= dict.fromkeys(Outbound(group, at) for group in groups for at in moments)
         return tuple(found)
+
+
+class Left:
+    """The tally of a node's books, brought up to date whenever it is asked for."""
+
+    def __init__(self, books: BookLog) -> None:
+        self._books = books
+        self._tally = Tally()
+
+    def __call__(self) -> Tally:
+        """Return what left so far; only entries that are new are read."""
+        self._tally.fold(self._books.entries(self._tally.entries))
+        return self._tally
 
 
 def _people(charges: Any) -> frozenset[str]:

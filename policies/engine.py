@@ -21,6 +21,7 @@ from policies.contracts import UnitKind
 from policies.errors import MalformedLawError
 from policies.evidence import Minted
 from policies.parties import Grade, Jurisdiction, PartyId, Role, territory
+from policies.transfers import leaves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +78,7 @@ class Request:
     @property
     def leaves(self) -> bool:
         """Whether the result, the sums under way or the opening key are outside the node's land."""
-        holder = () if self.keyholder is None else (self.keyholder,)
-        places = {territory(place) for place in (*self.recipients, self.aggregator, *holder)}
-        return bool(places - {territory(self.jurisdiction)})
+        return leaves(self.jurisdiction, self.recipients, self.aggregator, self.keyholder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,14 @@ def place(
     return Placed._mint(homes, aggregator, holders)  # noqa: SLF001  the home of this evidence
 
 
+def leaves(
+    home: str, recipients: Iterable[str], aggregator: str, keyholder: str | None = None
+) -> bool:
+    """Return whether result, sums under way or opening key are outside the territory of `home`."""
+    holder = () if keyholder is None else (keyholder,)
+    return {territory(place) for place in (*recipients, aggregator, *holder)} != {territory(home)}
+
+
 def _pack(origin: Jurisdiction) -> Pack:
     # A state's transfers follow the territory it is part of.
     return packs()[Jurisdiction(territory(origin))]

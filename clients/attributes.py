@@ -1,0 +1,155 @@
+"""What the law is asked: every attribute computed here, by the node, from what it can check itself.
+
+From the signed order come only purpose, legal basis and what it names: cohort, recipients, columns.
+Grades, units and limits are the node's own contracts'; roles and places are the roster's; the price
+is computed from the plan; the day is the witnessed time's; what left is the ledger's. No row.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from clients.errors import MisstatedOrderError
+from clients.exports import Tally
+from clients.release import code_digest
+from clients.settings import NodeSettings
+from federation import plans
+from federation.membership import Roster
+from federation.orders import WorkOrder
+from federation.tasks import KEYS_ONLY, QueryTask, TrainingTask
+from policies.budget import accountant
+from policies.budget.events import Event, Repeated, spell
+from policies.contracts import DataContract
+from policies.engine import Request
+from policies.exports import Outbound, count, declared, groups_of
+from policies.law.packs import packs
+from policies.parties import Grade, Jurisdiction, PartyId, Role, territory
+from policies.transfers import leaves
+
+DAY: Final = 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """The grades of the columns that an order uses so, as this node finds them.
+
+    masked: of those of which only equality is used, so that any mask of them would do.
+    joined: of those by which tables are joined; no task of this version joins two tables.
+    """
+
+    grouped: frozenset[Grade]
+    filtered: frozenset[Grade]
+    aggregated: frozenset[Grade]
+    masked: frozenset[Grade]
+    joined: frozenset[Grade] = frozenset()
+
+
+def uses_of(order: WorkOrder, contract: DataContract) -> Uses:
+    """Return how an order uses the columns of `contract`; training is taken to read all of them."""
+    keys = {*contract.unit.columns, *(name for unit in contract.also for name in unit.columns)}
+    if order.kind == "query":
+        # What the plan reads beside these are the units' columns, which bound contributions.
+        plan = QueryTask.from_json(order.parameters).plan
+        return Uses(
+            contract.grades(plans.grouped(plan)),
+            contract.grades(plans.filtered(plan)),
+            contract.grades(plans.aggregated(plan)),
+            contract.grades(keys),
+        )
+    known = {column.name for column in contract.columns}
+    keys_only = KEYS_ONLY[TrainingTask.from_json(order.parameters).model] & known
+    read = contract.grades(known - keys_only)
+    return Uses(frozenset(), frozenset(), read, contract.grades(keys_only | keys))
+
+
+def informed(order: WorkOrder) -> set[PartyId]:
+    """Return everybody who will know the result; a trained model goes to its whole cohort."""
+    trained = order.cohort if order.kind == "train" else ()
+    return {*order.recipients, order.proposer, *trained}
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """Computes the attributes at one node at one moment.
+
+    now:  seconds since 1970, never before a witnessed time.
+    left: what left this node so far, as its ledger says.
+    """
+
+    settings: NodeSettings
+    roster: Roster
+    contracts: Mapping[str, DataContract]
+    now: float
+    left: Tally
+
+    def of(self, order: WorkOrder, event: Event) -> Request:
+        """Return what the law is asked about an order whose every release does `event`.
+
+        Raises:
+            MisstatedOrderError: the order says another epsilon than it costs.
+        """
+        contract = self.contracts[order.contract]
+        uses = uses_of(order, contract)
+        recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
+        aggregator = self.roster.find(self.settings.aggregator).jurisdiction
+        keyholder = self._keyholder(order)
+        return Request(
+            action=order.kind,
+            proposer=order.proposer,
+            proposer_role=self.roster.find(order.proposer).role,
+            purpose=order.purpose,
+            legal_basis=order.legal_basis,
+            node=self.settings.party,
+            role=self.settings.role,
+            jurisdiction=self.settings.jurisdiction,
+            dataset=contract.name,
+            unit=contract.unit.kind,
+            units=frozenset({contract.unit.kind, *(unit.kind for unit in contract.also)}),
+            epsilon=self._epsilon(order, contract, event),
+            delta=order.delta,
+            grouped=uses.grouped,
+            filtered=uses.filtered,
+            aggregated=uses.aggregated,
+            masked=uses.masked,
+            joined=uses.joined,
+            recipients=recipients,
+            aggregator=aggregator,
+            keyholder=keyholder,
+            today=int(self.now // DAY),
+            exported_persons=self._exported(
+                order, leaves(self.settings.jurisdiction, recipients, aggregator, keyholder)
+            ),
+            cohort=len({self.roster.find(party).organisation for party in order.cohort}),
+            minimum_cohort=order.minimum,
+            code_matches=order.code == code_digest(),
+            expired=order.expires <= self.now,
+            private=True,
+        )
+
+    def _epsilon(self, order: WorkOrder, contract: DataContract, event: Event) -> str:
+        whole = Repeated(event, order.releases)
+        epsilon = repr(accountant.epsilon([whole], float(contract.limit.delta)))
+        if order.epsilon != spell(Decimal(epsilon)):
+            raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
+        return epsilon
+
+    def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
+        if order.kind == "train":
+            return None
+        (keyholder,) = self.roster.with_role(Role.KEYHOLDER)
+        return keyholder.jurisdiction
+
+    def _exported(self, order: WorkOrder, abroad: bool) -> int | None:
+        """Return the people whose data left this year, with this order's if it goes abroad.
+
+        None: not counted in this territory, or a contract does not say how many people there are.
+        """
+        export = packs()[Jurisdiction(territory(self.settings.jurisdiction))].export
+        if export is None:
+            return None
+        now, outbound = int(self.now), self.left.outbound(besides=order.id)
+        if abroad:
+            groups = groups_of(self.contracts[order.contract])
+            outbound += tuple(Outbound(group, now) for group in groups)
+        return count(outbound, declared(self.contracts.values()), now, export).known
