@@ -23,7 +23,7 @@ from federation.pricing import price
 from federation.sql import parse
 from federation.tasks import QueryTask, TrainingTask, require_unit
 from policies.budget.account import charges
-from policies.budget.events import Event, to_json
+from policies.budget.events import Event, from_json, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import InsufficientBudgetError, PolicyError
@@ -92,13 +92,12 @@ class Judge:
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
         order = signed.order
+        permit = self.permit(signed)
+        if isinstance(permit, Refusal):
+            return permit
         try:
-            self._require_cohort(order)
-            self._require_dates(order)
-            contract, event = self._contract(order), self._event(order)
-            decision = decide(self._request(order, event), self.law)
-            if isinstance(decision, Deny):
-                return Refusal("policy", decision.reasons)
+            _require_payable(order)
+            contract, event = self._contract(order), from_json(order.event)
             # The windows as they stood when the order was set aside: one opened since is not read.
             windows = self.books.windows(order.id)
             contracts = self.contracts.values()
@@ -108,7 +107,19 @@ class Judge:
             return Refusal("budget", (_poor(why),))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (_misstated(why),))
-        return Agreed(decision, reservation, contract)
+        return Agreed(permit, reservation, contract)
+
+    def permit(self, signed: SignedOrder) -> Permit | Refusal:
+        """Ask the law about an order that holds together; nothing is set aside."""
+        order = signed.order
+        try:
+            self._require_cohort(order)
+            self._require_dates(order)
+            self._contract(order)
+            decision = decide(self._request(order, self._event(order)), self.law)
+        except (MisstatedOrderError, FederationError, PolicyError) as why:
+            return Refusal("order", (_misstated(why),))
+        return Refusal("policy", decision.reasons) if isinstance(decision, Deny) else decision
 
     def again(self, signed: SignedOrder) -> Agreed:
         """Return the proofs for an order accepted before; the law is asked anew each time.
@@ -207,6 +218,18 @@ class Judge:
         left = self.left or Left(self.books)
         attributes = Attributes(self.settings, self.roster, self.contracts, self.now(), left())
         return attributes.of(order, event)
+
+
+def _require_payable(order: WorkOrder) -> None:
+    """Accept an order that a release of its own can answer."""
+    if order.kind == "train" and order.windows:
+        raise MisstatedOrderError(
+            "training looks back over all windows and pays in all; leave windows out of the order"
+        )
+    if order.kind == "query" and QueryTask.from_json(order.parameters).source == "past":
+        raise MisstatedOrderError(
+            "it asks for a past release and none was named; ask for a fresh one to pay for it"
+        )
 
 
 def _poor(why: InsufficientBudgetError) -> Reason:

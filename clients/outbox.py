@@ -73,6 +73,12 @@ class Outbox:
         made = {**dict(rows), key: sequence}
         return len(made) - len(set(made.values()))
 
+    def releases(self, order: str) -> list[str]:
+        """Return the keys of the releases that were made for an order, kept or sent."""
+        with closing(self._open()) as db:
+            rows = db.execute("SELECT release_key FROM rounds WHERE order_id = ?", (order,))
+            return [row[0] for row in rows]
+
     def reply(self, key: str) -> bytes | None:
         """Return the reply that was kept under `key`."""
         return self._one("SELECT wire FROM replies WHERE release_key = ?", key)
