@@ -33,7 +33,6 @@ from experiments.ordering import (
     training_order,
 )
 from experiments.outcome import (
-    Budget,
     Language,
     Node,
     Outcome,
@@ -48,7 +47,7 @@ from experiments.outcome import (
 from experiments.query_truth import bounded_rows
 from experiments.running import Fleet, running
 from experiments.settings import compose
-from experiments.showing import query_of
+from experiments.showing import budget_of, query_of
 from experiments.staging import Staged
 from experiments.statements import statements
 from experiments.terminal import Progress
@@ -109,7 +108,7 @@ def play(
         with progress.step("refusals"):
             second, refused_query = _refused_then_fixed(hand)
             refused_run = _refused_run(hand)
-        budgets = tuple(_budgets(home))
+        budgets = tuple(budget_of(row) for row in statements(home))
         nodes = _nodes(home)
         with progress.step("baselines"):
             beside = measured.wait()
@@ -263,20 +262,6 @@ def _override(job: Job) -> str:
 
 
 # -- books -----------------------------------------------------------------------------------------
-
-
-def _budgets(home: Home) -> Iterator[Budget]:
-    for row in statements(home):
-        kind = "commercial" if row.unit.startswith("commercial") else row.unit
-        yield Budget(
-            node=row.node,
-            dataset=row.dataset,
-            unit=Unit.of_contract(kind),
-            epsilon=row.epsilon,
-            delta=row.delta,
-            limit=row.limit,
-            releases=row.releases,
-        )
 
 
 def _nodes(home: Home) -> tuple[Node, ...]:

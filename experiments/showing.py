@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from experiments.outcome import Cell, Query, Reason, Row, Text
+from experiments.outcome import Budget, Cell, Query, Reason, Row, Text, Unit
+from experiments.statements import SHOWN_RUNS, NodeStatement
 from federation.answers import Answer
 from federation.answers import Cell as Answered
 from policies.engine import Reason as RuleReason
@@ -42,6 +43,34 @@ def _number(cell: Answered, part: str, unit: str) -> Cell:
     if text is None:
         return None
     return int(text) if unit == COUNTED and "." not in text else float(text)
+
+
+def budget_of(row: NodeStatement) -> Budget:
+    """Return the account of a node as shown, with what it means for people."""
+    kind = "commercial" if row.account.scope.unit == "commercial" else row.unit
+    spent, limit = row.failures
+    left = row.runs_left
+    return Budget(
+        node=row.node,
+        dataset=row.dataset,
+        unit=Unit.of_contract(kind),
+        epsilon=row.epsilon,
+        delta=row.delta,
+        limit=row.limit,
+        releases=row.releases,
+        pending=row.pending,
+        subjects=row.account.scope.subjects,
+        window=row.account.scope.window,
+        certificate=row.certificate(),
+        lifetime=row.account.statement.lifetime,
+        failures_spent=spent,
+        failures_limit=limit,
+        runs_left=None if left is None else min(left, SHOWN_RUNS),
+        runs_more=left is not None and left > SHOWN_RUNS,
+        plain=row.plain(),
+        person=row.person(),
+        course=row.course(),
+    )
 
 
 def reason_of(reason: RuleReason) -> Reason:

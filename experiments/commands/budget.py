@@ -6,13 +6,7 @@ from typing import Any
 
 import click
 
-LANGUAGE = click.option(
-    "--lang", type=click.Choice(["en", "zh"]), default="en", help="Language of the tables."
-)
-FEDERATION = click.option(
-    "--federation", type=click.Path(path_type=Path), help="Folder of the federation."
-)
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+from experiments.commands.options import AS_JSON, FEDERATION, LANGUAGE
 
 
 @click.group()

@@ -1,0 +1,139 @@
+"""Reads the ledgers whose folders lie on this machine, in the order of the roster.
+
+Every party but analysts keeps one: a node beside its books, the aggregator in a file of its own.
+Looking changes nothing; a party that has never run has none yet.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import UsageError
+from experiments.home import Home
+from experiments.telling import told
+from federation.ledger.entries import Entry, EntryKind, decode
+from federation.ledger.notes import origin_of
+from federation.ledger.store import Log, open_engine, reading
+from federation.membership import Member
+from policies.parties import DATA_ROLES, PartyId, Role
+from secure_compute.primitives.signature import SigningKey
+
+KEEPERS = (*DATA_ROLES, Role.KEYHOLDER, Role.AGGREGATOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Where one party's ledger lies."""
+
+    party: PartyId
+    path: Path
+    key: Path
+
+    def log(self, federation: str) -> Log | None:
+        """Open it; None where nothing was ever written."""
+        if not self.path.exists():
+            return None
+        key = SigningKey(self.key.read_bytes())
+        return Log(open_engine(self.path), origin_of(federation, self.party), key)
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """One entry and its place in the log."""
+
+    number: int
+    entry: Entry
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that `--json` prints; `body` is as written, `said` can be shown."""
+        entry, said = self.entry, told(self.entry.kind.value, self.entry.body)
+        return {
+            "number": self.number,
+            "at": entry.at,
+            "kind": entry.kind.value,
+            "order": entry.order,
+            "body": dict(entry.body),
+            "said": {"en": said.en, "zh": said.zh},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The entries of one party's ledger, or those of one kind. size: how many it has in all."""
+
+    party: PartyId
+    origin: str
+    size: int
+    entries: tuple[Numbered, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the form that `--json` prints."""
+        return {
+            "party": self.party,
+            "origin": self.origin,
+            "entries": self.size,
+            "shown": [item.to_json() for item in self.entries],
+        }
+
+
+def keepers(home: Home, node: str | None = None) -> list[Kept]:
+    """Return where the ledgers lie, of all parties or of one.
+
+    Raises:
+        UsageError: there is no such party, or it keeps no ledger.
+    """
+    found = [_kept(home, member) for member in home.roster().with_role(*KEEPERS)]
+    if node is None:
+        return found
+    chosen = [kept for kept in found if kept.party == node]
+    if not chosen:
+        names = ", ".join(kept.party for kept in found)
+        raise UsageError(f"no ledger of {node!r}; these parties keep one: {names}")
+    return chosen
+
+
+def _kept(home: Home, member: Member) -> Kept:
+    if member.role is Role.AGGREGATOR:
+        folder, name = home.aggregator, "ledger.sqlite"
+    else:
+        folder, name = home.node(member.party), "books.sqlite"
+    return Kept(member.party, folder / name, folder / "keys" / "identity.key")
+
+
+def known_kinds(names: Sequence[str]) -> frozenset[EntryKind]:
+    """Return the kinds that are meant.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    strange = [name for name in names if name not in set(EntryKind)]
+    if strange:
+        raise UsageError(f"no entry is of kind {strange[0]!r}; known: {', '.join(EntryKind)}")
+    return frozenset(EntryKind(name) for name in names)
+
+
+def shown(
+    home: Home,
+    node: str | None = None,
+    kinds: Collection[EntryKind] = (),
+    last: int | None = None,
+) -> Iterator[Shown]:
+    """Yield the ledgers, of all parties or one; of their entries all, some kinds, or the last.
+
+    Raises:
+        UsageError: there is no such party, or it keeps no ledger.
+    """
+    for kept in keepers(home, node):
+        origin, entries = origin_of(home.name, kept.party), list(_entries(home, kept))
+        some = [item for item in entries if not kinds or item.entry.kind in kinds]
+        yield Shown(kept.party, origin, len(entries), tuple(some[-(last or len(some)) :]))
+
+
+def _entries(home: Home, kept: Kept) -> Iterator[Numbered]:
+    log = kept.log(home.name)
+    if log is None:
+        return
+    with reading(log.engine) as connection:
+        encoded = log.entries(connection)
+    yield from (Numbered(number, decode(entry)) for number, entry in enumerate(encoded))

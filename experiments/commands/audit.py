@@ -1,0 +1,88 @@
+"""`entrepot audit`: read, prove and verify the ledgers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from experiments.commands.options import AS_JSON, FEDERATION, LANGUAGE
+
+
+@click.group()
+def command() -> None:
+    """Read, prove and verify the ledgers."""
+
+
+@command.command()
+@click.option("--node", help="One party's ledger; without it, every party's.")
+@click.option("--kind", "kinds", multiple=True, help="Such as refused; may stand more than once.")
+@click.option("--last", type=click.IntRange(1), help="The last entries of each ledger alone.")
+@FEDERATION
+@LANGUAGE
+@AS_JSON
+def show(
+    node: str | None,
+    kinds: tuple[str, ...],
+    last: int | None,
+    federation: Path | None,
+    lang: Any,
+    as_json: bool,
+) -> int:
+    """Show entries in plain words: what was asked, approved, refused, spent, and what crossed."""
+    from experiments.audit_view import show_entries
+    from experiments.auditing import known_kinds, shown
+    from experiments.home import open_home
+
+    found = list(shown(open_home(federation), node, known_kinds(kinds), last))
+    if as_json:
+        value = {"schema": "entrepot.audit.show/1", "logs": [log.to_json() for log in found]}
+        click.echo(json.dumps(value))  # all ASCII: nothing in it can move a cursor
+    else:
+        show_entries(found, lang)
+    return 0
+
+
+@command.command()
+@click.option("--node", help="One party's ledger; without it, every party's.")
+@click.option("--entry", type=click.IntRange(0), help="One entry of --node alone, with its proof.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to; without it, stdout.")
+@FEDERATION
+def prove(node: str | None, entry: int | None, out: Path | None, federation: Path | None) -> int:
+    """Export ledgers, or one entry, so that anybody with the keys can verify them alone."""
+    from experiments.home import open_home
+    from experiments.proving import export, receipt
+
+    home = open_home(federation)
+    if entry is not None and node is None:
+        raise click.UsageError("--entry needs --node: every party numbers its own entries")
+    if entry is None or node is None:
+        data = export(home, node).to_bytes()
+    else:
+        data = receipt(home, node, entry).to_bytes()
+    if out is None:
+        click.echo(data, nl=False)
+        return 0
+    out.write_bytes(data)
+    click.echo(f"{out}; check it with: entrepot audit verify {out} --trust KEYS", err=True)
+    return 0
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--trust", type=click.Path(path_type=Path), help="The keys printed at join.")
+@LANGUAGE
+@AS_JSON
+def verify(file: Path, trust: Path | None, lang: Any, as_json: bool) -> int:
+    """Verify FILE alone: no account, no network, no running system. Exit 0, 30 or 2.
+
+    0 proven; 30 an entry is wrong; 2 no export, or consistent but not authentic without --trust.
+    """
+    from experiments.verifying import verify_file
+
+    found = verify_file(file, trust)
+    if as_json:
+        click.echo(json.dumps(found.to_json()))
+    else:
+        click.echo(found.said.spoken(lang))
+    return found.code
