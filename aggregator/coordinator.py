@@ -1,21 +1,27 @@
 """Takes orders from the table one at a time and sees them through.
 
-The shell around `aggregator.training` and `aggregator.letters`: it waits, sends and writes down.
+    offer → accepted, with heads → witness → rounds or a query → witness, when the table is idle
+
+The shell around `aggregator.training` and `aggregator.asking`: it waits, sends and writes down.
 After a crash it takes up the interrupted order at its last committed round; nodes answer what
 they had already sent from their own outbox, so a repeated request costs no privacy.
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from aggregator.asking import Asking, Question, Transport, witness_question
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
-from aggregator.letters import Answer, Desk, Silence
+from aggregator.letters import Answer, Desk
 from aggregator.querying import opened_answer
+from aggregator.record import Record
 from aggregator.registry import save_model
 from aggregator.settings import AggregatorSettings
 from aggregator.training import Training, absorb, begin, read_update, resume
+from aggregator.witnessing import Relay
 from federation.errors import FederationError
 from federation.messages import Kind
 from federation.models import Vector
@@ -24,21 +30,17 @@ from federation.tasks import TrainingTask
 from policies.disclosure import clear
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
+from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
 
 OFFER_SECONDS = 90.0
 ROUND_SECONDS = 60.0
 CLOSE_SECONDS = 10.0
+QUIET_SECONDS = 1.0
+"""How long the table is empty before the last entries of all ledgers are witnessed."""
 
-
-class Transport(Protocol):
-    """Carries sealed letters out and brings sealed replies back."""
-
-    def __call__(
-        self, requests: Mapping[PartyId, bytes], timeout: float
-    ) -> Mapping[PartyId, bytes | str]:
-        """Return a reply per party, or the reason why there is none."""
-        ...
+PASSES = 3
+"""Heads come in with the first exchange, cosignatures with the second; the third delivers them."""
 
 
 class RefusedError(AbandonedError):
@@ -53,26 +55,52 @@ class RefusedError(AbandonedError):
 class Coordinator:
     """Works through the table of jobs over one transport."""
 
-    def __init__(self, settings: AggregatorSettings, jobs: Jobs, transport: Transport) -> None:
+    def __init__(
+        self,
+        settings: AggregatorSettings,
+        jobs: Jobs,
+        transport: Transport,
+        present: Callable[[], Collection[PartyId]] | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        roster, key = settings.roster(), settings.identity
         self._settings = settings
         self._jobs = jobs
-        self._transport = transport
-        self._desk = Desk(settings.party, settings.identity, settings.roster())
+        self._desk = Desk(settings.party, key, roster)
+        self._record = Record(settings.folder / "ledger.sqlite", settings.party, key, roster, now)
+        relay = Relay(roster, self._record)
+        self._asking = Asking(self._desk, jobs, transport, relay, present)
 
     def run(self, stop: threading.Event, idle_seconds: float = 0.05) -> None:
-        """Work until `stop` is set."""
+        """Work until `stop` is set; have all witnessed once the table has been empty a while."""
+        worked, rested = time.monotonic(), False
         while not stop.is_set():
             job = self._jobs.next()
-            if job is None:
-                stop.wait(idle_seconds)
-            else:
+            if job is not None:
                 self.work(job)
+                worked, rested = time.monotonic(), False
+            elif not rested and time.monotonic() - worked > QUIET_SECONDS:
+                self.have_witnessed()
+                rested = True
+            else:
+                stop.wait(idle_seconds)
+
+    def have_witnessed(self) -> None:
+        """Have the last entries of all ledgers cosigned; an order that comes in goes first."""
+        ended = self._jobs.unwitnessed()
+        for _ in range(PASSES if ended else 0):
+            if self._jobs.next() is not None:
+                return
+            self._asking.witness("", self._asking.nodes())
+        for job in ended:
+            self._jobs.note(job, stage="witnessed")
 
     def work(self, job: Job) -> None:
         """See one job through to its end, whatever that is."""
-        self._jobs.start(job.id)
         try:
             order = open_order(job.wire, self._desk.roster).order
+            self._record.proposed(job.id, order)
+            self._jobs.start(job.id)
             steps = {"train": self._train, "query": self._query}
             result = steps[order.kind](job, order)
             self._jobs.end(job.id, "done", result)
@@ -95,6 +123,7 @@ class Coordinator:
         while not state.done:
             state = self._round(job, state)
         released = clear(state.progress.weights, self._organisations(state.parties), order.minimum)
+        self._record.released(job.id, order)
         path = save_model(self._settings.folder / "models", job.id, order, task, released)
         return {"model": str(path), "rounds": state.round, "parties": list(state.parties)}
 
@@ -105,11 +134,13 @@ class Coordinator:
             return resume(task.recipe, order.minimum, last)
         state = begin(task.recipe, task.seed, order.minimum, self._offer(job, order))
         self._jobs.commit_round(job.id, state.checkpoint())
+        self._asking.witness(job.id, [*state.parties, *self._keyholders()])
         return state
 
     def _round(self, job: Job, state: Training) -> Training:
-        requests = {party: {"weights": state.weights} for party in state.parties}
-        answers = self._ask(Kind.TRAIN_ROUND, job.id, state.round, requests, ROUND_SECONDS)
+        question = Question(Kind.TRAIN_ROUND, {"weights": state.weights})
+        questions = dict.fromkeys(state.parties, question)
+        answers = self._asking.ask(job.id, state.round, questions, ROUND_SECONDS)
         after = absorb(state, self._updates(job, state.recipe.model.dimension, answers))
         self._jobs.commit_round(job.id, after.checkpoint())
         self._jobs.note(
@@ -139,31 +170,32 @@ class Coordinator:
     def _query(self, job: Job, order: WorkOrder) -> dict[str, Any]:
         (keyholder,) = self._desk.roster.with_role(Role.KEYHOLDER)
         willing = self._willing(job, order)
-        keys = self._ask(
-            Kind.QUERY_KEYS, job.id, 0, {keyholder.party: {"order": job.wire}}, OFFER_SECONDS
-        )
-        if keyholder.party not in keys:
-            raise AbandonedError(f"the keyholder {keyholder.party} did not answer")
-        public = keys[keyholder.party].wire
-        answers = self._ask(
-            Kind.QUERY_PARTIAL,
-            job.id,
-            0,
-            {p: {"public_key": public} for p in willing},
-            ROUND_SECONDS,
-        )
+        public = self._public_key(job, keyholder.party, willing)
+        partial = Question(Kind.QUERY_PARTIAL, {"public_key": public})
+        answers = self._asking.ask(job.id, 0, dict.fromkeys(willing, partial), ROUND_SECONDS)
         if len(answers) < order.minimum:
             raise AbandonedError(
                 f"{len(answers)} of at least {order.minimum} parties answered the query"
             )
         self._jobs.note(job.id, stage="sealed", parties=sorted(answers))
         sealed = {str(party): answer.wire for party, answer in answers.items()}
-        opened = self._ask(Kind.QUERY_OPEN, job.id, 0, {keyholder.party: sealed}, ROUND_SECONDS)
+        questions = {keyholder.party: Question(Kind.QUERY_OPEN, sealed)}
+        opened = self._asking.ask(job.id, 0, questions, ROUND_SECONDS)
         if keyholder.party not in opened:
             raise AbandonedError(f"the keyholder {keyholder.party} did not open the sum")
         letter = opened[keyholder.party].envelope
         released = opened_answer(order, letter, answers, self._organisations(tuple(answers)))
+        self._record.released(job.id, order)
         return {"answer": released.result.to_json(), "parties": sorted(answers)}
+
+    def _public_key(self, job: Job, keyholder: PartyId, willing: Sequence[PartyId]) -> bytes:
+        """Return the keyholder's letter; in the same exchange the willing witness one another."""
+        questions = {party: witness_question() for party in willing}
+        questions[keyholder] = Question(Kind.QUERY_KEYS, {"order": job.wire})
+        answers = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
+        if keyholder not in answers:
+            raise AbandonedError(f"the keyholder {keyholder} did not answer")
+        return answers[keyholder].wire
 
     def _willing(self, job: Job, order: WorkOrder) -> tuple[PartyId, ...]:
         """Return the parties that accepted; after a crash they are not asked again."""
@@ -182,55 +214,49 @@ class Coordinator:
         """Return the parties that accepted, in cohort order."""
         holders = {member.party for member in self._desk.roster.with_role(*DATA_ROLES)}
         cohort = [party for party in order.cohort if party in holders]
-        replies = self._ask(
-            Kind.OFFER, job.id, 0, {party: {"order": job.wire} for party in cohort}, OFFER_SECONDS
-        )
-        refusals = [
-            {"node": party, **answer.envelope.body}
+        offer = Question(Kind.OFFER, {"order": job.wire})
+        replies = self._asking.ask(job.id, 0, dict.fromkeys(cohort, offer), OFFER_SECONDS)
+        refusals = {
+            party: answer.envelope.body
             for party, answer in replies.items()
             if answer.envelope.kind is Kind.REFUSED
-        ]
+        }
+        for party, refusal in refusals.items():
+            self._record.refused(job.id, party, refusal)
         willing = tuple(
             party
             for party in cohort
             if party in replies and replies[party].envelope.kind is Kind.ACCEPTED
         )
-        self._jobs.note(job.id, stage="offered", willing=willing, refusals=refusals)
-        if len(willing) < order.minimum:
-            if refusals:
-                raise RefusedError(refusals)
-            raise AbandonedError(
-                f"{len(willing)} of at least {order.minimum} parties answered the offer"
-            )
-        return willing
+        return self._enough(job, order, willing, refusals)
 
-    def _ask(
+    def _enough(
         self,
-        kind: Kind,
-        order: str,
-        sequence: int,
-        blobs: Mapping[PartyId, Mapping[str, bytes]],
-        timeout: float,
-    ) -> dict[PartyId, Answer]:
-        letters = {
-            party: self._desk.write(kind, party, order, sequence, blobs=parts)
-            for party, parts in blobs.items()
-        }
-        answers: dict[PartyId, Answer] = {}
-        for party, reply in self._transport(letters, timeout).items():
-            read = (
-                Silence(f"{party}: {reply}")
-                if isinstance(reply, str)
-                else self._desk.read(kind, order, sequence, party, reply)
-            )
-            if isinstance(read, Answer) and (
-                kind is Kind.OFFER or read.envelope.kind is not Kind.REFUSED
-            ):
-                answers[party] = read
-            else:
-                why = read.reason if isinstance(read, Silence) else str(read.envelope.body)
-                self._jobs.note(order, stage="silence", party=party, reason=why)
-        return answers
+        job: Job,
+        order: WorkOrder,
+        willing: tuple[PartyId, ...],
+        refusals: Mapping[PartyId, Mapping[str, JSON]],
+    ) -> tuple[PartyId, ...]:
+        """Return the willing, if they are enough.
+
+        Then the data team learns how many declined and no more; who did and why stands in the
+        ledgers. If they are too few, it needs the reasons to write an order that would pass.
+        """
+        enough = len(willing) >= order.minimum
+        told = [] if enough else [{"node": p, **refusal} for p, refusal in refusals.items()]
+        self._jobs.note(
+            job.id, stage="offered", willing=willing, refusals=told, declined=len(refusals)
+        )
+        if enough:
+            return willing
+        if refusals:
+            raise RefusedError(told)
+        raise AbandonedError(
+            f"{len(willing)} of at least {order.minimum} parties answered the offer"
+        )
+
+    def _keyholders(self) -> list[PartyId]:
+        return [member.party for member in self._desk.roster.with_role(Role.KEYHOLDER)]
 
     def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
         """Tell the others of the cohort that nothing more will be asked."""
@@ -238,11 +264,10 @@ class Coordinator:
             cohort = open_order(job.wire, self._desk.roster).order.cohort
         except (FederationError, SecureComputeError):
             return
-        others: dict[PartyId, dict[str, bytes]] = {
-            party: {} for party in cohort if party not in saw_it_through
-        }
+        others = [party for party in cohort if party not in saw_it_through]
         if others:
-            self._ask(Kind.CLOSE, job.id, 0, others, CLOSE_SECONDS)
+            questions = dict.fromkeys(others, Question(Kind.CLOSE))
+            self._asking.ask(job.id, 0, questions, CLOSE_SECONDS)
 
 
 def as_transport(

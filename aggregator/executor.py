@@ -57,7 +57,8 @@ def run(folder: Path) -> None:
     register(settings, address, stop)
 
     def serve(exchange: FlowerExchange) -> None:
-        Coordinator(settings, jobs, as_transport(exchange.exchange)).run(stop)
+        carry = as_transport(exchange.exchange)
+        Coordinator(settings, jobs, carry, exchange.online).run(stop)
 
     run_server_app(FlowerSettings(address, Places(folder), capture), serve, stop)
 

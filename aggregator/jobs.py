@@ -111,6 +111,15 @@ class Jobs:
         )
         return [(number, json.loads(note)) for number, note in rows]
 
+    def unwitnessed(self) -> list[str]:
+        """Return the jobs that have ended since the ledgers were last witnessed, by their ids."""
+        rows = self._read(
+            "SELECT id FROM jobs WHERE status NOT IN ('queued', 'running') AND id NOT IN"
+            " (SELECT job FROM notes WHERE note = ?) ORDER BY created",
+            (json.dumps({"stage": "witnessed"}),),
+        )
+        return [row[0] for row in rows]
+
     def commit_round(self, job: str, checkpoint: Checkpoint) -> None:
         """Make a round durable: from here on a crash never repeats it."""
         self._write(

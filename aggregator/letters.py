@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from federation.envelopes import Envelope, open_envelope, seal
 from federation.errors import FederationError
 from federation.membership import Roster
-from federation.messages import REPLIES, Kind
+from federation.messages import REPLIES, SPENDING, Kind
 from policies.parties import PartyId
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
@@ -58,6 +58,8 @@ class Desk:
         except (FederationError, SecureComputeError) as why:
             return Silence(f"{party} sent something unusable: {why}")
         expected = {REPLIES[asked], Kind.REFUSED, Kind.FAILED}
+        if asked in SPENDING:
+            expected.add(Kind.LEDGER_UNSURE)
         answers = (envelope.sender, envelope.order, envelope.sequence) == (party, order, sequence)
         if not answers or envelope.kind not in expected:
             return Silence(f"{party} answered another question")

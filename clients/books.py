@@ -16,7 +16,7 @@ gives back what was spent since; that is found by witnesses, not by the file.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from clients import books_accounts, books_entries, books_orders, books_statements
 from clients.books_accounts import Holding
@@ -66,7 +66,7 @@ class Books(BookLog):
             ChangedOrderError: the order was reserved with other contents.
             ClosedOrderError: the order was reserved and is closed.
         """
-        asked = tuple(replace(each, releases=each.releases + abandoned) for each in charges)
+        asked = tuple(each.with_spare(abandoned) for each in charges)
         if not asked or len({each.scope.account for each in asked}) < len(asked):
             raise ValueError("an order is charged at least once, and once to each account")
         with writing(self._engine) as connection:

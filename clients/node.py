@@ -1,34 +1,45 @@
 """The node: answers what the aggregator asks, in the order that keeps its owner safe.
 
-    verify → judge (Permit) → conform → reserve → compute → noise → keep → settle → send
+    verify → judge (Permit) → conform → reserve → witness → compute → noise → keep → settle → send
 
-Every step takes the proof of the one before. A reply is kept before it is settled and settled
-before it is sent: what left is always charged, and what is asked again is answered with the same
-bytes. What goes wrong is told to this node's own log; the other side reads a fixed sentence.
+Every step takes the proof of the one before. Nothing is spent before other organisations have
+vouched for this node's ledger, and nothing leaves before one of them has put its name to the
+reservation; a node that lacks their word says so and is asked again with it. A reply is kept before
+it is settled and settled before it is sent: what left is always charged, and what is asked again is
+answered with the same bytes. What goes wrong is told to this node's own log; the other side reads
+a fixed sentence.
 """
 
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from clients.books import Books
 from clients.compute import Compute
 from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
-from clients.judgement import Judge, Refusal
+from clients.judgement import Judge, Refusal, refused_by_clock
 from clients.keyholding import Keyholding
 from clients.outbox import Outbox
 from clients.querying import read_key, sealed_partial
+from clients.recording import FIGURES, Recorder
 from clients.settings import NodeSettings
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
+from clients.witnessing import AloneError, UnsureError, Witnessing
 from federation.envelopes import Envelope, open_envelope, seal
-from federation.errors import FederationError
+from federation.errors import (
+    ClockError,
+    FederationError,
+    MalformedMessageError,
+    RolledBackError,
+)
 from federation.membership import Roster
 from federation.messages import Kind
-from federation.orders import SignedOrder, open_order
+from federation.orders import SignedOrder, WorkOrder, open_order
+from federation.riding import RIDING
 from federation.tasks import TrainingTask
 from policies.errors import PolicyError, UnknownReservationError
 from policies.parties import Role
@@ -48,6 +59,10 @@ class Reply:
     kind: Kind
     body: Mapping[str, JSON]
     blobs: Mapping[str, bytes]
+
+    def carrying(self, blobs: Mapping[str, bytes]) -> "Reply":
+        """Return the reply with more parts."""
+        return replace(self, blobs={**self.blobs, **blobs})
 
 
 def _reply(kind: Kind, body: Mapping[str, JSON] | None = None, **blobs: bytes) -> Reply:
@@ -70,7 +85,10 @@ class Node:
         outbox: Outbox,
         compute: Compute,
         keyholding: Keyholding,
+        witnessing: Witnessing,
+        recorder: Recorder,
         entropy: Entropy,
+        halt: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._roster = roster
@@ -79,8 +97,12 @@ class Node:
         self._outbox = outbox
         self._compute = compute
         self._keyholding = keyholding
+        self._witnessing = witnessing
+        self._recorder = recorder
         self._entropy = entropy
+        self._halt = halt
         self._key = settings.identity
+        self.ended: RolledBackError | AloneError | None = None
 
     def answer(self, wire: bytes) -> bytes:
         """Return the sealed reply to one sealed request."""
@@ -90,9 +112,21 @@ class Node:
             raise RefusedWorkError(
                 f"{letter.sender} is not the aggregator; only it may ask for work"
             )
+        reply = self._envelope(letter, self._reply_to(letter))
+        sealed = seal(reply, self._key)
+        self._recorder.left(reply, len(sealed), self._released_for(reply))
+        return sealed
+
+    def _reply_to(self, letter: Envelope) -> Reply:
         step = self._steps().get(letter.kind, _no_request)
         try:
-            reply = step(letter)
+            if self.ended is not None:
+                raise self.ended
+            self._witnessing.read(letter)
+            return step(letter)
+        except UnsureError as why:
+            log.info("%s of order %s: %s", letter.kind, letter.order[:12], why)
+            return self._unsure(why)
         except (
             ClientError,
             FederationError,
@@ -104,8 +138,20 @@ class Node:
             sqlite3.Error,
         ) as why:
             log.warning("%s of order %s: %s", letter.kind, letter.order[:12], why)
-            reply = _reply(Kind.FAILED, {"reason": SCRUBBED})
-        return self._seal(letter, reply)
+            return self._failed(letter, why)
+
+    def _unsure(self, why: UnsureError) -> Reply:
+        body = {"lacks": why.lacks, "nonce": self._witnessing.nonce}
+        return _reply(Kind.LEDGER_UNSURE, body).carrying(self._witnessing.head())
+
+    def _failed(self, letter: Envelope, why: Exception) -> Reply:
+        """Return what the other side may know; some failures are the end of this process."""
+        if isinstance(why, RolledBackError | AloneError):
+            self.ended = why
+            self._halt()
+        if isinstance(why, ClockError) and letter.kind is Kind.OFFER:
+            return self._refused(letter, refused_by_clock(why))
+        return _reply(Kind.FAILED, {"reason": SCRUBBED})
 
     def _steps(self) -> dict[Kind, Callable[[Envelope], Reply]]:
         return {
@@ -116,37 +162,54 @@ class Node:
             Kind.QUERY_PARTIAL: self._partial,
             Kind.QUERY_KEYS: self._make_keys,
             Kind.QUERY_OPEN: self._open_sum,
+            Kind.LEDGER_SEEN: self._say_seen,
+            Kind.LEDGER_WITNESS: self._vouch,
         }
 
-    def _seal(self, letter: Envelope, reply: Reply) -> bytes:
-        return seal(
-            Envelope(
-                reply.kind,
-                self._settings.party,
-                letter.sender,
-                letter.order,
-                letter.sequence,
-                reply.body,
-                reply.blobs,
-            ),
-            self._key,
+    def _envelope(self, letter: Envelope, reply: Reply) -> Envelope:
+        return Envelope(
+            reply.kind,
+            self._settings.party,
+            letter.sender,
+            letter.order,
+            letter.sequence,
+            reply.body,
+            reply.blobs,
         )
+
+    def _seal(self, letter: Envelope, reply: Reply) -> bytes:
+        return seal(self._envelope(letter, reply), self._key)
+
+    def _released_for(self, reply: Envelope) -> WorkOrder | None:
+        """Return the order that a reply with figures was made for."""
+        wire = self._outbox.accepted(reply.order) if reply.kind in FIGURES else None
+        return None if wire is None else open_order(wire, self._roster).order
 
     # -- agreeing ------------------------------------------------------------------------------
 
     def _consider(self, letter: Envelope) -> Reply:
         """Judge an offered order, set its price aside, and only then touch a row."""
+        self._witnessing.require_sure()
         self.close_expired()
         signed = self._signed(letter, letter.blobs.get("order", b""))
         verdict = self._judge.consider(signed)
         if isinstance(verdict, Refusal):
-            log.info("refused order %s: %s", letter.order[:12], verdict.summary)
-            return _reply(Kind.REFUSED, verdict.to_json())
-        self._outbox.accept(letter.order, signed.wire)
+            return self._refused(letter, verdict)
+        self._accept(letter, signed)
         if signed.order.kind == "train":
             self._compute.warm(self._job(signed))
         log.info("accepted order %s (%s)", letter.order[:12], signed.order.kind)
-        return _reply(Kind.ACCEPTED)
+        return _reply(Kind.ACCEPTED).carrying(self._witnessing.head())
+
+    def _accept(self, letter: Envelope, signed: SignedOrder) -> None:
+        if self._outbox.accepted(letter.order) is None:
+            self._recorder.approved(letter.order)
+        self._outbox.accept(letter.order, signed.wire)
+
+    def _refused(self, letter: Envelope, refusal: Refusal) -> Reply:
+        log.info("refused order %s: %s", letter.order[:12], refusal.summary)
+        self._recorder.refused(letter.order, refusal)
+        return _reply(Kind.REFUSED, refusal.to_json())
 
     def _close(self, letter: Envelope) -> Reply:
         with suppress(UnknownReservationError):  # an order refused here has nothing to give back
@@ -186,6 +249,7 @@ class Node:
         weights = letter.blobs.get("weights", b"")
         return self._release(
             letter,
+            signed.order,
             digest_bytes(weights),
             lambda: self._update(signed, letter.sequence, weights),
             last=letter.sequence + 1 == signed.order.releases,
@@ -201,7 +265,11 @@ class Node:
         signed = self._accepted(letter)
         public = letter.blobs.get("public_key", b"")
         return self._release(
-            letter, digest_bytes(public), lambda: self._sealed_partial(signed, public), last=True
+            letter,
+            signed.order,
+            digest_bytes(public),
+            lambda: self._sealed_partial(signed, public),
+            last=True,
         )
 
     def _sealed_partial(self, signed: SignedOrder, public: bytes) -> Reply:
@@ -216,22 +284,44 @@ class Node:
         )
 
     def _release(
-        self, letter: Envelope, given: str, make: Callable[[], Reply], *, last: bool
+        self,
+        letter: Envelope,
+        order: WorkOrder,
+        given: str,
+        make: Callable[[], Reply],
+        *,
+        last: bool,
     ) -> Reply:
         """Make a release at most once: the reply is kept, then charged, then sent."""
         key = digest([letter.order, letter.kind.value, letter.sequence, given])
-        kept = self._outbox.reply(key)
+        kept, settled = self._outbox.reply(key), self._books.is_settled(letter.order, key)
+        if kept is None or not settled:
+            self._witnessing.require_sure()
+            self._witnessing.require_witnessed(letter.order)
         if kept is None:
-            if self._books.is_settled(letter.order, key):
+            if settled:
                 raise RefusedWorkError(
                     "this release left before and its bytes are gone; fresh noise has its own price"
                 )
-            made = make()
-            kept = self._outbox.keep(key, self._seal(letter, made))
+            if self._outbox.abandoned(key, letter.order, letter.sequence) > order.abandoned:
+                raise RefusedWorkError(
+                    "more rounds came to nothing than the order lets go to waste"
+                )
+            made = self._with_ledgers(letter, make)
+            wire = self._seal(letter, made)
+            kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
         self._books.settle(letter.order, key)
         if last:
             self._books.close(letter.order)
             self._compute.stop(letter.order)
+        return self._as_kept(letter, kept)
+
+    def _with_ledgers(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
+        """Return what `make` makes, with this node's head and its word on the heads of others."""
+        vouched = self._witnessing.vouch(letter)
+        return make().carrying({**self._witnessing.head(), **vouched})
+
+    def _as_kept(self, letter: Envelope, kept: bytes) -> Reply:
         envelope = open_envelope(kept, self._roster, letter.sender).envelope
         return Reply(envelope.kind, envelope.body, envelope.blobs)
 
@@ -252,15 +342,27 @@ class Node:
     # -- keyholding ----------------------------------------------------------------------------
 
     def _make_keys(self, letter: Envelope) -> Reply:
+        """Offer a query's key; the letter is kept, because holders make a release per letter."""
         signed = self._signed(letter, letter.blobs.get("order", b""))
-        self._judge.as_keyholder(signed)
-        self._outbox.accept(letter.order, signed.wire)
+        key = digest([letter.order, letter.kind.value])
+        kept = self._outbox.reply(key)
+        if kept is None:
+            self._witnessing.require_sure()
+            self._judge.as_keyholder(signed)
+            self._accept(letter, signed)
+            made = self._with_ledgers(letter, lambda: self._public_key(signed))
+            kept = self._outbox.keep(key, self._seal(letter, made))
+        return self._as_kept(letter, kept)
+
+    def _public_key(self, signed: SignedOrder) -> Reply:
         return Reply(Kind.QUERY_PUBLIC_KEY, {}, self._keyholding.offer_key(signed.order))
 
     def _open_sum(self, letter: Envelope) -> Reply:
+        self._witnessing.require_sure()
         signed = self._accepted(letter)
         self._judge.as_keyholder(signed)
-        opened = self._keyholding.open_sum(signed.order, letter.blobs)
+        parts = {name: part for name, part in letter.blobs.items() if name not in RIDING}
+        opened = self._keyholding.open_sum(signed.order, parts)
         return _reply(
             Kind.QUERY_OPENED,
             {
@@ -269,3 +371,16 @@ class Node:
                 "listing": opened.listing,
             },
         )
+
+    # -- witnessing ----------------------------------------------------------------------------
+
+    def _say_seen(self, letter: Envelope) -> Reply:
+        match letter.body:
+            case {"about": dict(about)} if len(letter.body) == 1:
+                words = self._witnessing.say_seen(about)
+                return _reply(Kind.LEDGER_HEADS).carrying(words)
+        raise MalformedMessageError("a question about heads names logs and nonces")
+
+    def _vouch(self, letter: Envelope) -> Reply:
+        vouched = self._witnessing.vouch(letter)
+        return _reply(Kind.LEDGER_COSIGNED).carrying({**self._witnessing.head(), **vouched})

@@ -12,21 +12,27 @@ import ssl
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from clients.books import Books
+from clients.clock import Clock
 from clients.compute import Compute
 from clients.errors import ClientError, NodeSettingsError
+from clients.exports import Left
 from clients.judgement import Judge
 from clients.keyholding import Keyholding
 from clients.node import Node
 from clients.outbox import Outbox
 from clients.policy import load_policy
+from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
 from clients.tables import conform_table
+from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
+from federation.ledger.notes import origin_of
 from policies.budget.account import scope_of
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
@@ -35,16 +41,30 @@ from secure_compute.primitives.node_keys import load_node_key
 
 UNREACHABLE = 20
 USAGE = 2
+UNTRUSTWORTHY = 30
+"""The ledger is not the one that witnesses know, or nobody vouches for it."""
 
 
-def build(settings: NodeSettings) -> Node:
+def build(
+    settings: NodeSettings,
+    wall: Callable[[], float] = time.time,
+    monotonic: Callable[[], float] = time.monotonic,
+    halt: Callable[[], None] = lambda: None,
+) -> Node:
     """Put a node together from its folder, having checked every part of it.
+
+    Args:
+        settings: the folder's.
+        wall: the machine's clock.
+        monotonic: seconds that nobody can set.
+        halt: called when the node must end and not start again by itself; `Node.ended` says why.
 
     Raises:
         NodeSettingsError: a file is missing or unreadable.
         PolicyError: a contract or the policy is malformed, or a table is not what it promises.
         FederationError: the roster is not the federation's.
         LocalProtocolError: the key for the transport is missing or is no such key.
+        BrokenBooksError: the books do not say what the log beside them says.
     """
     roster, contracts = settings.roster(), settings.contracts()
     if roster.find(settings.party).identity != settings.identity.verify_key:
@@ -55,17 +75,33 @@ def build(settings: NodeSettings) -> Node:
         scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
     _require_transport(settings)
-    books = Books(settings.folder / "books.sqlite")
     law = load_policy(settings.folder / "policy")
+    outbox = Outbox(settings.folder / "outbox.sqlite")
+    entropy = SystemEntropy()
+    clock = Clock(wall, monotonic)
+    books = Books(
+        settings.folder / "books.sqlite",
+        origin_of(settings.federation, settings.party),
+        settings.identity,
+        clock.now,
+        {origin_of(roster.federation, m.party): m.organisation for m in roster.members},
+    )
+    books.reconcile()
+    clock.never_before(books.highest_time())
+    recorder = Recorder(settings, roster, books, law.digest, clock.now)
+    recorder.began(contracts)
     return Node(
         settings,
         roster,
-        Judge(settings, roster, contracts, law, books, time.time),
+        Judge(settings, roster, contracts, law, books, clock.now, Left(books)),
         books,
-        Outbox(settings.folder / "outbox.sqlite"),
+        outbox,
         Compute(),
         Keyholding(settings),
-        SystemEntropy(),
+        Witnessing(settings, roster, books, clock, entropy),
+        recorder,
+        entropy,
+        halt,
     )
 
 
@@ -81,25 +117,29 @@ def _require_transport(settings: NodeSettings) -> None:
 
 def run(folder: Path) -> int:
     """Serve until told to stop; return the exit code."""
+    stop = threading.Event()
     try:
         settings = load_settings(folder)
-        node = build(settings)
+        node = build(settings, halt=stop.set)
         node.close_expired(starting=True)
-    except (NodeSettingsError, PolicyError, FederationError, SecureComputeError) as why:
+    except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
-        return USAGE
+        return getattr(why, "exit_code", USAGE)
     capture = folder / "captures" / f"{settings.party}.cap" if settings.capture else None
     transport = ServeSettings(
         settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
     )
     try:
-        serve(transport, node.answer, threading.Event())
+        serve(transport, node.answer, stop)
     except SecureComputeError as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201
         return USAGE
     except ClientError as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201
         return getattr(why, "exit_code", UNREACHABLE)
+    if node.ended is not None:
+        print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
+        return UNTRUSTWORTHY
     return 0
 
 

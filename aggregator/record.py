@@ -1,0 +1,117 @@
+"""The aggregator's own ledger, `ledger.sqlite`: what was proposed, refused and released.
+
+It is a log like every party's, and the parties witness it like every other. The officer reads here
+who declined and why; the data team is told that parties declined, and how many.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from federation.errors import FederationError
+from federation.ledger import notes, witness
+from federation.ledger.entries import Entry, EntryKind, decode
+from federation.ledger.notes import origin_of
+from federation.ledger.store import Log, open_engine, reading, writing
+from federation.ledger.trust import Trust
+from federation.ledger.witness import WitnessRequest
+from federation.membership import Roster
+from federation.orders import WorkOrder
+from policies.parties import PartyId
+from policies.transfers import rule_for
+from secure_compute.canonical import JSON
+from secure_compute.primitives.signature import SigningKey
+
+log = logging.getLogger(__name__)
+
+
+class Record:
+    """The log of one aggregator; every process of it may write.
+
+    Raises:
+        ForeignLedgerError: the file is no ledger of this version.
+    """
+
+    def __init__(
+        self, path: Path, party: PartyId, key: SigningKey, roster: Roster, now: Callable[[], float]
+    ) -> None:
+        self.party = party
+        self._roster = roster
+        self._trust = Trust.of(roster)
+        self._now = now
+        self._log = Log(open_engine(path), origin_of(roster.federation, party), key)
+
+    def proposed(self, order_id: str, order: WorkOrder) -> None:
+        """An order came onto the table; it is written down once."""
+        body: dict[str, JSON] = {
+            "proposer": order.proposer,
+            "purpose": order.purpose,
+            "contract": order.contract,
+            "epsilon": order.epsilon,
+        }
+        self._once(EntryKind.PROPOSED, order_id, body)
+
+    def refused(self, order_id: str, party: PartyId, refusal: Mapping[str, JSON]) -> None:
+        """A party declined, and why: the party's name stands before the ids of its reasons."""
+        match refusal:
+            case {"kind": str(kind), "reasons": list(reasons)}:
+                ids = [str(reason["id"]) for reason in reasons if isinstance(reason, Mapping)]
+                body: dict[str, JSON] = {"policy": "", "kind": kind, "reasons": [party, *ids]}
+                self._once(EntryKind.REFUSED, order_id, body)
+
+    def released(self, order_id: str, order: WorkOrder) -> None:
+        """A result is about to leave for the order's recipients; once per order.
+
+        Raises:
+            NoMechanismError: no rule covers its way to one of them.
+        """
+        rules = {
+            self._rule(recipient, order.unit != "commercial") for recipient in order.recipients
+        }
+        rule = ":".join(sorted(rules))
+        body: dict[str, JSON] = {"recipients": list(order.recipients), "rule": rule}
+        self._once(EntryKind.RELEASED, order_id, body)
+
+    def delivered(self, order_id: str, past: str, recipients: Sequence[PartyId]) -> None:
+        """The past release of the order `past` was given out again."""
+        body: dict[str, JSON] = {"past": past, "recipients": [str(p) for p in recipients]}
+        self._once(EntryKind.DELIVERED, order_id, body)
+
+    def request(self) -> bytes:
+        """Return the head of this log with its proofs, for others to cosign."""
+        with writing(self._log.engine) as connection:
+            note = self._log.checkpoint(connection)
+            sizes = witness.proof_sizes(self._log.shown(connection), self._log.size(connection))
+            proofs = {size: self._log.consistency(connection, size) for size in sizes}
+        return WitnessRequest(note, proofs).to_bytes()
+
+    def keep(self, note: str, lines: Mapping[str, str]) -> None:
+        """Keep the cosignatures of a head of this log that are genuine."""
+        size = notes.read(note).checkpoint.size
+        with writing(self._log.engine) as connection:
+            for name, line in lines.items():
+                if self._is_genuine(note, line, name):
+                    self._log.keep_cosignature(connection, size, name, line)
+
+    def entries(self) -> list[Entry]:
+        """Return everything that was written down, in order."""
+        with reading(self._log.engine) as connection:
+            return [decode(entry) for entry in self._log.entries(connection)]
+
+    def _rule(self, recipient: PartyId, personal: bool) -> str:
+        here, there = (self._roster.find(p).jurisdiction for p in (self.party, recipient))
+        return rule_for(here, there, personal).id
+
+    def _is_genuine(self, note: str, line: str, name: str) -> bool:
+        try:
+            witness.cosigners(note, [line], self._trust)
+        except FederationError as why:
+            log.warning("a cosignature by %s is none: %s", name, why)
+            return False
+        return True
+
+    def _once(self, kind: EntryKind, order_id: str, body: Mapping[str, JSON]) -> None:
+        known = any((e.kind, e.order, e.body) == (kind, order_id, body) for e in self.entries())
+        if not known:
+            with writing(self._log.engine) as connection:
+                self._log.append(connection, [Entry(kind, int(self._now()), order_id, body)])
