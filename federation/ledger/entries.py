@@ -77,14 +77,11 @@ class Entry:
 
 def encode(entry: Entry) -> Encoded:
     """Return the only spelling of `entry`."""
-    value = {
-        "at": entry.at,
-        "body": entry.body,
-        "kind": entry.kind.value,
-        "order": entry.order,
-        "version": VERSION,
-    }
-    return Encoded(_ENCODER.encode(value).encode())
+    body = _spell(entry.body)
+    return Encoded(
+        f'{{"at":{entry.at},"body":{body},"kind":"{entry.kind.value}","order":"{entry.order}",'
+        f'"version":{VERSION}}}'.encode()
+    )
 
 
 def decode(data: bytes) -> Entry:
@@ -94,7 +91,7 @@ def decode(data: bytes) -> Entry:
         MalformedEntryError: the bytes are no entry of this version, or another spelling of one.
     """
     try:
-        value = json.loads(data)
+        value, _ = _read(data.decode())  # what follows the value is found by spelling it again
     except (ValueError, RecursionError) as why:
         raise MalformedEntryError("an entry is not JSON") from why
     match value:
@@ -123,9 +120,10 @@ def commit(value: bytes, salt: bytes) -> str:
 
 Check: TypeAlias = Callable[[Any], bool]
 
-_ENCODER: Final = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
-)
+_read: Final = json.JSONDecoder().raw_decode
+_spell: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True, check_circular=False
+).encode
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/=-]{0,199}", re.ASCII).fullmatch
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _PRICE: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,59}[1-9])?", re.ASCII).fullmatch
@@ -133,7 +131,7 @@ _PRICE: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,59}[1-9])?", re.ASCI
 
 def _token(value: Any) -> bool:
     """A name of a party, an order, a release, a rule: letters, digits and a few signs."""
-    return isinstance(value, str) and _TOKEN(value) is not None
+    return type(value) is str and _TOKEN(value) is not None
 
 
 def _label(value: Any) -> bool:
@@ -143,7 +141,7 @@ def _label(value: Any) -> bool:
 
 def _hex(value: Any) -> bool:
     """A digest or a public key: 64 hexadecimal digits."""
-    return isinstance(value, str) and _HEX(value) is not None
+    return type(value) is str and _HEX(value) is not None
 
 
 def _hex_or_none(value: Any) -> bool:
@@ -158,7 +156,7 @@ def _count(value: Any) -> bool:
 
 def _price(value: Any) -> bool:
     """A decimal number in its shortest plain spelling, such as "0.5"."""
-    return isinstance(value, str) and _PRICE(value) is not None
+    return type(value) is str and _PRICE(value) is not None
 
 
 def _account(value: Any) -> bool:

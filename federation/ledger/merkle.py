@@ -161,16 +161,21 @@ class Growing:
         return reached
 
 
-def roots(entries: Iterable[bytes], sizes: Collection[int] = ()) -> Mapping[int, bytes]:
-    """Return the roots at each of `sizes` that is reached, at 0, and at the end; one pass."""
+def roots_over(hashes: Iterable[bytes], sizes: Collection[int] = ()) -> Mapping[int, bytes]:
+    """Return the roots over leaf hashes: at each of `sizes` reached, at 0, and at the end."""
     tree, wanted = Growing(), frozenset(sizes)
     found = {0: EMPTY_ROOT}
-    for entry in entries:
-        tree.append(_sha256(b"\x00" + entry).digest())
+    for leaf in hashes:
+        tree.append(leaf)
         if tree.size in wanted:
             found[tree.size] = tree.root()
     found[tree.size] = tree.root()
     return found
+
+
+def roots(entries: Iterable[bytes], sizes: Collection[int] = ()) -> Mapping[int, bytes]:
+    """Return the roots over entries: at each of `sizes` that is reached, at 0, and at the end."""
+    return roots_over(map(leaf_hash, entries), sizes)
 
 
 def _both_roots(old: int, new: int, first: bytes, rest: Sequence[bytes]) -> tuple[bytes, bytes]:

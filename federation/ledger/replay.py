@@ -24,6 +24,11 @@ _ROUNDING: Final = 0.0001  # ε is rounded up to 4 digits, and sums of floats kn
 _parsed: Final = lru_cache(maxsize=4096)(loads)
 
 
+@lru_cache(maxsize=4096)
+def _fails(text: str) -> bool:
+    return own_delta([_parsed(text)]) > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What one account holds: by event, in its one spelling, how often it left or still may."""
@@ -34,9 +39,18 @@ class Held:
     @property
     def events(self) -> tuple[Event, ...]:
         """Everything that counts, spent and pending."""
+        return tuple(Repeated(_parsed(text), n) for text, n in sorted(self._counts().items()))
+
+    @property
+    def failing(self) -> tuple[Event, ...]:
+        """Those of the events that have a δ of their own."""
+        counts = self._counts().items()
+        return tuple(Repeated(_parsed(text), n) for text, n in counts if _fails(text))
+
+    def _counts(self) -> Counter[str]:
         counts = Counter(self.spent)
         counts.update(self.pending)
-        return tuple(Repeated(_parsed(text), n) for text, n in sorted(counts.items()))
+        return counts
 
 
 @dataclass(slots=True)
@@ -166,9 +180,9 @@ class Accounts:
 
     def _within(self, entry: Entry, account: str) -> None:
         epsilon, delta, failures = map(min, zip(*self._limits[account].values(), strict=True))
-        events = self.held(account).events
-        total = accountant.epsilon(events, float(delta))
-        if total > float(epsilon) + _ROUNDING or own_delta(events) > failures:
+        held = self.held(account)
+        total = accountant.epsilon(held.events, float(delta))
+        if total > float(epsilon) + _ROUNDING or own_delta(held.failing) > failures:
             raise self.wrong(entry, f"overdraws the account of {account.replace(chr(31), ', ')}")
 
     def _dated(self, entry: Entry) -> None:

@@ -31,7 +31,9 @@ from federation.ledger.database import (
     writing,
 )
 from federation.ledger.entries import Encoded, Entry, EntryKind
+from federation.ledger.export import LogExport
 from federation.ledger.notes import Checkpoint
+from federation.ledger.trust import Trust, booked
 from secure_compute.canonical import JSON
 from secure_compute.primitives.signature import SigningKey
 
@@ -153,6 +155,26 @@ class Log:
         by_witness = sa.select(sa.func.max(cosignatures.c.size)).group_by(cosignatures.c.witness)
         sizes = {*connection.scalars(last), *connection.scalars(by_witness)}
         return tuple(sorted(sizes))
+
+    def exported(self, connection: Connection, trust: Trust) -> LogExport:
+        """Return the whole log for a file, with the greatest head that enough others cosigned.
+
+        Where no head is booked, it is the last one, with what witnesses said of it. Needs a
+        connection from `writing`: the log as it stands is signed.
+        """
+        head = witnessed_note = self.checkpoint(connection)
+        size = self.size(connection)
+        known = {party.key.name for party in trust.parties}
+        lines = {}
+        for row in connection.execute(sa.select(heads).order_by(heads.c.size.desc())):
+            said = self.cosigned(connection, row.size)
+            trusted = {name: line for name, line in said.items() if name in known}
+            if row.size == size or booked(trust, self.origin, trusted):
+                witnessed_note, lines = row.note, trusted
+            if booked(trust, self.origin, trusted):
+                break
+        with_lines = witnessed_note + "".join(lines.values())
+        return LogExport.of(self.origin, self.entries(connection, 0, size), head, with_lines)
 
     def last_seen(self, connection: Connection, origin: str) -> Checkpoint | None:
         """Return the greatest head of the log `origin` that this party has seen."""

@@ -1,0 +1,300 @@
+"""What an export proves: one line, or exactly what is wrong.
+
+Per log: its head is over these entries and no others; every entry is one that a ledger may keep;
+the accounts follow, entry by entry. Across logs: no log showed one party another head than it
+shows here, and none was cut. With keys from outside the file: each head is signed by its party, and
+c + 1 other organisations saw it. Without them the file may be consistent, and forged as a whole.
+
+Keys are never read from the file. There is no clock, no network and no database here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from federation.errors import (
+    LedgerMismatchError,
+    MalformedEntryError,
+    MalformedNoteError,
+    MalformedTrustError,
+    UntrustedNoteError,
+)
+from federation.ledger import merkle, notes, witness
+from federation.ledger.entries import Entry, EntryKind, decode
+from federation.ledger.export import Export, LogExport
+from federation.ledger.notes import Checkpoint, Note
+from federation.ledger.replay import Accounts
+from federation.ledger.seen import MAX_SKEW
+from federation.ledger.trust import Trust
+
+_LAST: Final = 253402300799  # the last second of the year 9999
+_BROKEN: Final = (MalformedNoteError, MalformedTrustError, UntrustedNoteError)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was proven, in one line.
+
+    is_authentic: whether it is known who wrote the entries, not only that they fit together.
+    unwitnessed:  entries that are signed, and that not enough others have seen yet.
+    accounts:     what each log adds up to, by origin.
+    """
+
+    is_authentic: bool
+    line: str
+    logs: int
+    entries: int
+    unwitnessed: int
+    accounts: Mapping[str, Accounts] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.line
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """In entry `number` of the log `by`, its party says that it saw the head `head`."""
+
+    by: str
+    number: int
+    head: Checkpoint
+
+    def __str__(self) -> str:
+        return f"entry {self.number} of {self.by}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the entries of one log say, each of them being the one that its hash names."""
+
+    accounts: Accounts
+    sightings: tuple[_Sighting, ...]
+    last_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One log of the export, whose heads are over its entries."""
+
+    export: LogExport
+    told: _Told
+    head: Checkpoint
+    witnessed: Note
+    roots: Mapping[int, bytes]
+
+
+def verify(export: Export, trust: Trust | None) -> Verdict:
+    """Return what `export` proves under the keys of `trust`; without keys, only that it fits.
+
+    Raises:
+        LedgerMismatchError: something does not fit; the sentence names the log and the entry.
+    """
+    _named_once(export, trust)
+    told = [_told(log) for log in export.logs]
+    sightings = [one for log in told for one in log.sightings]
+    logs = [_read(*pair, sightings) for pair in zip(export.logs, told, strict=True)]
+    times = {} if trust is None else {log.head.origin: _authentic(log, trust) for log in logs}
+    _agreeing(sightings, {log.head.origin: log for log in logs})
+    _kept_word(times, logs, sightings)
+    return _verdict(export, trust, logs, times)
+
+
+def _named_once(export: Export, trust: Trust | None) -> None:
+    origins = [log.origin for log in export.logs]
+    if not origins or len(set(origins)) != len(origins):
+        raise LedgerMismatchError("the file holds no log, or one log twice")
+    for origin in origins:
+        if not origin.startswith(f"entrepot/{export.federation}/"):
+            raise LedgerMismatchError(f"{origin} is no log of the federation {export.federation}")
+    if trust is not None and trust.federation != export.federation:
+        raise LedgerMismatchError(
+            f"the file is of the federation {export.federation}, the trusted keys are of "
+            f"{trust.federation}; take the list that was printed when you joined"
+        )
+
+
+def _told(log: LogExport) -> _Told:
+    """Return what the entries say, or name the one that is wrong."""
+    if len(log.hashes) != len(log.entries):
+        raise LedgerMismatchError(
+            f"the file holds {len(log.entries)} entries of {log.origin} and {len(log.hashes)} "
+            f"hashes; it is damaged"
+        )
+    accounts, sightings, last_at = Accounts(), _Sightings(log.origin), 0
+    for number, (data, leaf) in enumerate(zip(log.entries, log.hashes, strict=True)):
+        if merkle.leaf_hash(data) != leaf:
+            raise LedgerMismatchError(
+                f"entry {number} of {log.origin} was changed: it is not the one its hash names"
+            )
+        try:
+            entry = decode(data)
+            accounts.take(entry)
+        except (MalformedEntryError, LedgerMismatchError) as why:
+            raise LedgerMismatchError(f"entry {number} of {log.origin} is wrong: {why}") from why
+        if entry.kind is EntryKind.CHECKPOINT_SEEN:
+            sightings.take(number, entry)
+        last_at = max(last_at, entry.at)
+    return _Told(accounts, tuple(sightings.all), last_at)
+
+
+class _Sightings:
+    """What the party of one log says that it saw; each head must come after the one before."""
+
+    def __init__(self, origin: str) -> None:
+        self.all: list[_Sighting] = []
+        self._origin = origin
+        self._last: dict[str, int] = {}
+
+    def take(self, number: int, entry: Entry) -> None:
+        """The entry counts."""
+        head = self._head(number, entry)
+        last = self._last.get(head.origin, -1)
+        if head.size <= last:
+            raise LedgerMismatchError(
+                f"entry {number} of {self._origin} says that it saw {head.origin} at {head.size} "
+                f"entries after it had seen {last}: it looked at no proof"
+            )
+        self._last[head.origin] = head.size
+        self.all.append(_Sighting(self._origin, number, head))
+
+    def _head(self, number: int, entry: Entry) -> Checkpoint:
+        origin, size, root = (entry.body[name] for name in ("origin", "size", "root"))
+        try:
+            return Checkpoint(str(origin), int(str(size)), bytes.fromhex(str(root)))
+        except MalformedNoteError as why:
+            raise LedgerMismatchError(f"entry {number} of {self._origin} is wrong: {why}") from why
+
+
+def _read(log: LogExport, told: _Told, sightings: Sequence[_Sighting]) -> _Read:
+    head, witnessed = _note(log, log.head), _note(log, log.witnessed)
+    size, earlier = head.checkpoint.size, witnessed.checkpoint.size
+    if size != len(log.entries) or earlier > size:
+        raise LedgerMismatchError(
+            f"the head of {log.origin} is over {max(size, earlier)} entries, the file holds "
+            f"{len(log.entries)}: its tail was cut off, or entries were added that nobody signed"
+        )
+    sizes = {one.head.size for one in sightings if one.head.origin == log.origin} | {earlier}
+    roots = merkle.roots_over(log.hashes, sizes)
+    for shown in (witnessed.checkpoint, head.checkpoint):
+        if roots[shown.size] != shown.root:
+            good = _last_good(log.origin, roots, sightings)
+            raise LedgerMismatchError(
+                f"the head of {log.origin} at {shown.size} entries is not over these entries: one "
+                f"of the entries {good} to {shown.size - 1} was changed, added or left out"
+            )
+    return _Read(log, told, head.checkpoint, witnessed, roots)
+
+
+def _last_good(origin: str, roots: Mapping[int, bytes], sightings: Sequence[_Sighting]) -> int:
+    """Return how many entries are as another party saw them."""
+    own = (one.head for one in sightings if one.head.origin == origin)
+    return max((head.size for head in own if roots.get(head.size) == head.root), default=0)
+
+
+def _note(log: LogExport, text: str) -> Note:
+    try:
+        note = notes.read(text)
+    except MalformedNoteError as why:
+        raise LedgerMismatchError(f"a head of {log.origin} is damaged: {why}") from why
+    names = [line.name for line in note.lines]
+    if note.checkpoint.origin != log.origin or len(set(names)) != len(names):
+        raise LedgerMismatchError(f"what is shown as a head of {log.origin} is none of its heads")
+    return note
+
+
+def _authentic(log: _Read, trust: Trust) -> Mapping[str, int]:
+    """Return when which witness saw the log, after checking every signature under `trust`."""
+    origin, note = log.head.origin, log.witnessed
+    try:
+        key = trust.find(origin).key
+        for text in (log.export.head, log.export.witnessed):
+            notes.open_note(text, key)
+        others = [str(line) for line in note.lines if line.name != origin]
+        times = witness.cosigners(log.export.witnessed, others, trust)
+        organisations = trust.organisations(times, origin)
+    except _BROKEN as why:
+        raise LedgerMismatchError(f"{origin} is not authentic: {why}") from why
+    if any(line.name != origin for line in notes.read(log.export.head).lines):
+        raise LedgerMismatchError(f"the last head of {origin} carries more than its own signature")
+    if len(organisations) < trust.needed:
+        raise LedgerMismatchError(
+            f"only {len(organisations)} other organisations vouch for {origin} at "
+            f"{note.checkpoint.size} entries, {trust.needed} are needed; have it witnessed first"
+        )
+    return times
+
+
+def _agreeing(sightings: Sequence[_Sighting], logs: Mapping[str, _Read]) -> None:
+    """Return if everybody who saw a log saw the one that is here."""
+    first: dict[tuple[str, int], _Sighting] = {}
+    for one in sightings:
+        head, log = one.head, logs.get(one.head.origin)
+        other = first.setdefault((head.origin, head.size), one)
+        if other.head != head:
+            raise LedgerMismatchError(
+                f"{head.origin} showed two heads of {head.size} entries, to {other} and to {one}: "
+                f"it keeps two ledgers"
+            )
+        if log is not None and head.size > log.head.size:
+            raise LedgerMismatchError(
+                f"the tail of {head.origin} was cut off: the file ends at {log.head.size} entries, "
+                f"but {one} saw {head.size}"
+            )
+        if log is not None and log.roots[head.size] != head.root:
+            raise LedgerMismatchError(
+                f"{head.origin} showed two heads of {head.size} entries, one to {one} and another "
+                f"in this file: it keeps two ledgers"
+            )
+
+
+def _kept_word(
+    times: Mapping[str, Mapping[str, int]], logs: Sequence[_Read], sightings: Sequence[_Sighting]
+) -> None:
+    """Return if every witness in the file wrote down what it cosigned, as it must before it does.
+
+    The log of a witness may have been exported before it cosigned; then it ends before that time.
+    """
+    written: dict[tuple[str, str], set[int]] = {}
+    for one in sightings:
+        written.setdefault((one.by, one.head.origin), set()).add(one.head.size)
+    ends = {log.head.origin: log.told.last_at for log in logs}
+    for log in logs:
+        origin, size = log.head.origin, log.witnessed.checkpoint.size
+        for by, at in times.get(origin, {}).items():
+            sizes = written.get((by, origin), set())
+            is_later = max(sizes, default=0) > size or ends.get(by, 0) > at + MAX_SKEW
+            if is_later and size not in sizes:
+                raise LedgerMismatchError(
+                    f"{by} cosigned {origin} at {size} entries without writing down that it saw "
+                    f"it: it compared it with no head it had seen"
+                )
+
+
+def _verdict(
+    export: Export,
+    trust: Trust | None,
+    logs: Sequence[_Read],
+    times: Mapping[str, Mapping[str, int]],
+) -> Verdict:
+    accounts = {log.head.origin: log.told.accounts for log in logs}
+    entries = sum(log.head.size for log in logs)
+    waiting = sum(log.head.size - log.witnessed.checkpoint.size for log in logs)
+    counted = f"{entries:,} entries of {export.federation}"
+    if trust is None:
+        line = (
+            f"consistent, not authentic: {len(logs)} ledgers with {counted} fit together; give the "
+            f"keys that were printed at join to know who wrote them"
+        )
+        return Verdict(False, line, len(logs), entries, waiting, accounts)
+    oldest = min(max(by.values()) for by in times.values())
+    line = (
+        f"proven: {len(logs)} of {len(trust.parties)} ledgers with {counted} are whole and signed, "
+        f"{trust.needed} or more other organisations saw each, no account was overdrawn; "
+        f"{waiting} entries await their witnesses; as of {_date(oldest)}"
+    )
+    return Verdict(True, line, len(logs), entries, waiting, accounts)
+
+
+def _date(at: int) -> str:
+    return datetime.fromtimestamp(min(at, _LAST), UTC).strftime("%Y-%m-%d %H:%M UTC")
