@@ -22,6 +22,7 @@ import tomli_w
 from aggregator.places import Places, create_secrets
 from experiments.errors import UsageError
 from experiments.home import Home
+from federation.ledger.trust import Trust
 from federation.membership import Member, Roster, sign_roster
 from policies.law.bundle import Caps, bundle
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
@@ -31,6 +32,8 @@ from secure_compute.primitives.signature import KEY_SIZE, SigningKey, VerifyKey
 
 ANALYST: Final = PartyId("analyst")
 AGGREGATOR: Final = PartyId("aggregator")
+TRUST_FILE: Final = "trust.txt"
+"""The keys of all ledgers, as printed when the parties joined; exports are verified against it."""
 
 
 CAPS: Final = Caps(train_epsilon=Decimal(8), query_epsilon=Decimal("0.5"))
@@ -106,6 +109,7 @@ def found(
     _secret(folder / "people" / "founder" / "identity.key", founder.seed)
     _secret(folder / "people" / ANALYST / "identity.key", keys[ANALYST].seed)
     (folder / "roster.bin").write_bytes(wire)
+    (folder / TRUST_FILE).write_text(str(Trust.of(roster)), encoding="utf-8")
     _write_aggregator(
         folder / "aggregator", name, keys[AGGREGATOR], founder.verify_key, ports, wire
     )

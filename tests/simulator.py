@@ -5,7 +5,6 @@ process instead of a child, and a kill is an exception that no handler of the pr
 """
 
 import atexit
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -35,16 +34,20 @@ from experiments.founding import AGGREGATOR, DEMO_SEATS, Ports, Seat, found
 from experiments.home import Home, open_home
 from experiments.ordering import Terms, query_order, sign, training_order
 from federation.envelopes import Envelope, open_envelope, parse, seal
-from federation.ledger.notes import origin_of
+from federation.ledger import witness as witnesses
+from federation.ledger.merkle import EMPTY_ROOT
+from federation.ledger.notes import Checkpoint, origin_of
+from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.models import ModelSpec
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
+from federation.riding import pack, pack_cosigned, unpack
 from federation.tasks import TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Event, Repeated
 from policies.budget.statement import Statement
-from policies.parties import PartyId, Role
+from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.primitives.signature import SigningKey
 
 LIMITS: Final = {
@@ -55,6 +58,7 @@ DELTA: Final = 1e-6
 CN, EU, UK, US = (PartyId(f"warehouse-{place}") for place in ("cn", "eu", "uk", "us"))
 WAREHOUSES: Final = (CN, EU, UK, US)
 KEYHOLDER: Final = PartyId("keyholder-ch")
+SHOP: Final = PartyId("merchant-br")
 SQL: Final = "SELECT category, SUM(amount), COUNT(*) FROM orders GROUP BY category"
 
 Moment = Literal["before", "after"]
@@ -243,6 +247,7 @@ class Simulation:
         self.home: Home = open_home(folder)
         self.roster = self.home.roster()
         self.later = 0.0
+        self.wrong: dict[PartyId, float] = {}
         self.mail = Mail(self.deliver)
         self.workshops: dict[PartyId, Workshop] = {}
         self._nodes: dict[PartyId, Node] = {}
@@ -259,22 +264,76 @@ class Simulation:
         return folder
 
     def node(self, party: PartyId) -> Node:
-        """The running node of a party."""
+        """The running node of a party, after its witnesses have vouched for its ledger."""
+        node = self.started(party)
+        if not node._witnessing._is_sure():
+            self._introduce(node, party)
+        return node
+
+    def started(self, party: PartyId) -> Node:
+        """The running node of a party, as it comes up: nobody has vouched for its ledger yet."""
         if party not in self._nodes:
-            node = build(load_settings(self.folder(party)))
+            node = build(
+                load_settings(self.folder(party)), lambda: self.clock(party), self.monotonic
+            )
             node._compute = self.workshops[party] = Workshop()  # type: ignore[assignment]
-            node._judge = dataclasses.replace(node._judge, now=self.now)
             self._nodes[party] = node
         return self._nodes[party]
 
     def restart(self, party: PartyId) -> Node:
         """The node as it comes back after a kill: whatever was not on disk is gone."""
-        self._nodes.pop(party, None)
+        self.kill(party)
         return self.node(party)
 
+    def kill(self, party: PartyId) -> None:
+        """The node's process ends; what was not on disk is gone."""
+        self._nodes.pop(party, None)
+
     def now(self) -> float:
-        """The nodes' clock."""
+        """What time it is."""
         return time.time() + self.later
+
+    def clock(self, party: PartyId) -> float:
+        """What the machine of a party takes for the time; `wrong` says by how much it is wrong."""
+        return self.now() + self.wrong.get(party, 0.0)
+
+    def monotonic(self) -> float:
+        """Seconds that nobody can set."""
+        return time.monotonic() + self.later
+
+    def _introduce(self, node: Node, party: PartyId) -> None:
+        """Bring what witnesses last saw of the node's ledger: all that are there, and two more."""
+        about = {party: node._witnessing.nonce}
+        words: dict[str, bytes] = {}
+        for member in self.roster.with_role(*DATA_ROLES, Role.KEYHOLDER):
+            if member.party == party:
+                continue
+            if self.home.node(member.party).exists():
+                letter = self._question(Kind.LEDGER_SEEN, member.party, {"about": about})
+                reply = self.read(self.started(member.party).answer(letter))
+                words[member.party] = unpack(reply.blobs["seen"])[party]
+            elif len(words) < 2:
+                words[member.party] = self.word(member.party, party, about[party])
+        node.answer(self.letter(Kind.LEDGER_WITNESS, party, "", seen=pack(words)))
+
+    def word(
+        self, witness: PartyId, about: PartyId, nonce: str, seen: Checkpoint | None = None
+    ) -> bytes:
+        """What a witness says it last saw of a party's ledger; nothing, if not told otherwise."""
+        origin = origin_of(self.roster.federation, about)
+        head = seen or Checkpoint(origin, 0, EMPTY_ROOT)
+        at = int(self.now())
+        key = self.key(witness)
+        return witnesses.sign_seen(origin, head.size, head.root, nonce, at, witness, key)
+
+    def cosign(self, party: PartyId, head: bytes, by: tuple[PartyId, ...] = ()) -> bytes:
+        """The blob in which witnesses, the keyholder and a merchant if none are named, cosign."""
+        note = WitnessRequest.from_bytes(head).note
+        lines = {}
+        for witness in by or (KEYHOLDER, SHOP):
+            origin = origin_of(self.roster.federation, witness)
+            lines[origin] = witnesses.cosign(note, origin, self.key(witness), int(self.now()))
+        return pack_cosigned({note: lines})
 
     def crash(self, party: PartyId, part: str, step: str, moment: Moment) -> None:
         """Let the node die once, before or after `step` of its outbox, books or workshop."""
@@ -291,9 +350,10 @@ class Simulation:
     def deliver(self, party: PartyId, wire: bytes) -> bytes:
         """The node's reply; one that dies on the way comes back and is asked again."""
         try:
-            return self.node(party).answer(wire)
+            return self.started(party).answer(wire)
         except Killed:
-            return self.restart(party).answer(wire)
+            self.kill(party)
+            return self.started(party).answer(wire)
 
     @property
     def jobs(self) -> Jobs:
@@ -302,7 +362,8 @@ class Simulation:
 
     def coordinator(self) -> Coordinator:
         """A coordinator that knows only what is on disk."""
-        return Coordinator(load_aggregator(self.home.aggregator), self.jobs, self.mail)
+        settings = load_aggregator(self.home.aggregator)
+        return Coordinator(settings, self.jobs, self.mail, now=self.now)
 
     def work(self) -> None:
         """Work through the table, as a freshly started aggregator would."""
@@ -333,11 +394,12 @@ class Simulation:
     # -- orders ----------------------------------------------------------------------------------
 
     def training(
-        self, seed: int = 1, cohort: tuple[PartyId, ...] = (), **changes: Any
+        self, seed: int = 1, cohort: tuple[PartyId, ...] = (), abandoned: int = 3, **changes: Any
     ) -> WorkOrder:
         """An order that trains demand by `recipe(**changes)`."""
         task = TrainingTask("demand", seed, 0, recipe(**changes))
-        return training_order(self.home, task, Terms(purpose="demand_forecasting", cohort=cohort))
+        terms = Terms(purpose="demand_forecasting", cohort=cohort, abandoned=abandoned)
+        return training_order(self.home, task, terms)
 
     def query(self, epsilon: str = "0.4", sql: str = SQL, **terms: Any) -> WorkOrder:
         """An order that asks a joint question."""
@@ -359,9 +421,19 @@ class Simulation:
         self, kind: Kind, party: PartyId, order: str, sequence: int = 0, /, **blobs: bytes
     ) -> bytes:
         """A letter of the aggregator."""
-        return seal(
-            Envelope(kind, AGGREGATOR, party, order, sequence, {}, blobs), self.key(AGGREGATOR)
-        )
+        return self._question(kind, party, {}, order, sequence, blobs)
+
+    def _question(
+        self,
+        kind: Kind,
+        party: PartyId,
+        body: Mapping[str, Any],
+        order: str = "",
+        sequence: int = 0,
+        blobs: Mapping[str, bytes] | None = None,
+    ) -> bytes:
+        letter = Envelope(kind, AGGREGATOR, party, order, sequence, body, blobs or {})
+        return seal(letter, self.key(AGGREGATOR))
 
     def ask(
         self, kind: Kind, party: PartyId, order: str, sequence: int = 0, /, **blobs: bytes
@@ -372,9 +444,13 @@ class Simulation:
         )
 
     def offer(self, party: PartyId, order: WorkOrder, wire: bytes | None = None) -> Envelope:
-        """What a node answers to an offered order."""
+        """What a node answers to an offered order; what it sets aside is cosigned at once."""
         signed = sign(self.home, order) if wire is None else wire
-        return self.ask(Kind.OFFER, party, order.id, order=signed)
+        reply = self.ask(Kind.OFFER, party, order.id, order=signed)
+        if reply.kind is Kind.ACCEPTED:
+            blob = self.cosign(party, reply.blobs["head"])
+            self.node(party).answer(self.letter(Kind.LEDGER_WITNESS, party, "", cosigned=blob))
+        return reply
 
     def round(self, party: PartyId, order: WorkOrder, sequence: int = 0, scale: int = 0) -> bytes:
         """A letter that asks for a round from weights that are all `scale`."""

@@ -217,19 +217,61 @@ def test_a_replay_after_the_end_costs_nothing(simulation, accepted):
     assert simulation.workshops[CN].rounds == []  # nothing was computed anew
 
 
-def test_the_same_round_from_other_weights_is_another_release(simulation, accepted):
-    first = simulation.node(CN).answer(simulation.round(CN, accepted))
-    replies = [
-        simulation.read(simulation.node(CN).answer(simulation.round(CN, accepted, scale=scale)))
-        for scale in (1, 2)
+def test_the_same_round_from_other_weights_is_another_release(simulation):
+    order = simulation.training(abandoned=1)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    first = simulation.node(CN).answer(simulation.round(CN, order))
+    second = simulation.node(CN).answer(simulation.round(CN, order, scale=1))
+    assert simulation.read(second).kind is Kind.TRAIN_UPDATE and second != first
+    assert simulation.account(CN).releases == 2
+    assert simulation.node(CN).answer(simulation.round(CN, order)) == first
+
+
+def test_an_aggregator_that_abandons_every_round_is_stopped_at_the_cap(simulation):
+    """It asks one round from ever new weights: each answer is a release, and nothing is made."""
+    order = simulation.training(abandoned=2)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    node = simulation.node(CN)
+    letters = [simulation.round(CN, order, scale=scale) for scale in range(6)]
+    replies = [simulation.read(node.answer(letter)) for letter in letters]
+    kinds = [reply.kind for reply in replies]
+    assert kinds == [Kind.TRAIN_UPDATE] * 3 + [Kind.FAILED] * 3
+    assert simulation.account(CN).releases == 3
+    # What was of use goes on, and the cap holds in the rounds to come and after a restart.
+    simulation.restart(CN)
+    for letter in (simulation.round(CN, order, 1), simulation.round(CN, order, 2)):
+        assert simulation.read(simulation.node(CN).answer(letter)).kind is Kind.TRAIN_UPDATE
+    simulation.assert_charged(CN, EVENT, 5)
+
+
+def test_the_cap_counts_every_round_of_the_order(simulation):
+    order = simulation.training(abandoned=2)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    kinds = [
+        simulation.read(simulation.node(CN).answer(letter)).kind
+        for letter in (
+            simulation.round(CN, order, 0, 0),
+            simulation.round(CN, order, 0, 1),
+            simulation.round(CN, order, 1, 0),
+            simulation.round(CN, order, 1, 1),
+            simulation.round(CN, order, 1, 2),
+        )
     ]
-    assert [reply.kind for reply in replies] == [Kind.TRAIN_UPDATE] * 2
-    simulation.assert_charged(CN, EVENT, 3)
-    for letter in (simulation.round(CN, accepted, scale=3), simulation.round(CN, accepted, 1)):
-        for _ in range(2):  # also not when it is asked again
-            assert_failed(simulation.read(simulation.node(CN).answer(letter)))
-    simulation.assert_charged(CN, EVENT, 3)
-    assert simulation.node(CN).answer(simulation.round(CN, accepted)) == first
+    assert kinds == [Kind.TRAIN_UPDATE] * 4 + [Kind.FAILED]
+
+
+def test_what_was_reserved_is_the_cap_where_the_outbox_forgot_the_rounds(simulation):
+    order = simulation.training(abandoned=1)
+    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+    kinds = []
+    for scale in range(6):
+        for path in simulation.folder(CN).glob("outbox.sqlite*"):
+            path.unlink()
+        simulation.restart(CN)
+        assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+        letter = simulation.round(CN, order, scale=scale)
+        kinds.append(simulation.read(simulation.node(CN).answer(letter)).kind)
+    assert kinds == [Kind.TRAIN_UPDATE] * 4 + [Kind.FAILED] * 2
 
 
 def test_fresh_noise_is_not_free_when_the_bytes_of_a_release_are_gone(simulation, accepted):
