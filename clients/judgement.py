@@ -5,7 +5,7 @@ policy, its books and the clock.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from clients.attributes import Attributes
@@ -22,11 +22,12 @@ from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
 from federation.tasks import QueryTask, TrainingTask, require_unit
-from policies.budget.account import charges
+from policies.budget.account import Charge, charges
 from policies.budget.events import Event, from_json, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import InsufficientBudgetError, PolicyError
+from policies.nearest import nearest
 from policies.parties import DATA_ROLES, Role
 from secure_compute.canonical import JSON
 
@@ -51,10 +52,15 @@ class Agreed:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why this node will not do it: every reason at once, and the nearest order that would pass."""
+    """Why this node will not do it: every reason at once, and the nearest order that would pass.
+
+    nearest: settings under which the law and the accounts would agree as they stand, tried out;
+             empty where no setting is enough.
+    """
 
     kind: Literal["policy", "budget", "order", "clock"]
     reasons: tuple[Reason, ...]
+    nearest: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -71,6 +77,7 @@ class Refusal:
             "fixes": [
                 {"en": r.fix_en, "zh": r.fix_zh, "override": r.override or ""} for r in self.reasons
             ],
+            "nearest": list(self.nearest),
         }
 
 
@@ -92,34 +99,58 @@ class Judge:
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
         order = signed.order
-        permit = self.permit(signed)
-        if isinstance(permit, Refusal):
-            return permit
+        found = self._judged(order)
+        if isinstance(found, Refusal):
+            return found
+        if isinstance(found, Deny):
+            return self._denied(found, self._unpayable(order))
         try:
-            _require_payable(order)
-            contract, event = self._contract(order), from_json(order.event)
-            # The windows as they stood when the order was set aside: one opened since is not read.
-            windows = self.books.windows(order.id)
-            contracts = self.contracts.values()
-            paid = charges(contract, contracts, windows, event, order.releases, order.windows)
-            reservation = self.books.reserve(paid, order.id, abandoned=order.abandoned)
+            reservation = self.books.reserve(self._paid(order), order.id, abandoned=order.abandoned)
         except InsufficientBudgetError as why:
-            return Refusal("budget", (_poor(why),))
+            poor = tuple(map(_poor, why.every))
+            return Refusal("budget", poor, _affordable(found.request, self.law, poor))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (_misstated(why),))
-        return Agreed(permit, reservation, contract)
+        return Agreed(found, reservation, self._contract(order))
 
     def permit(self, signed: SignedOrder) -> Permit | Refusal:
         """Ask the law about an order that holds together; nothing is set aside."""
-        order = signed.order
+        found = self._judged(signed.order)
+        return self._denied(found, ()) if isinstance(found, Deny) else found
+
+    def _judged(self, order: WorkOrder) -> Permit | Deny | Refusal:
         try:
             self._require_cohort(order)
             self._require_dates(order)
             self._contract(order)
-            decision = decide(self._request(order, self._event(order)), self.law)
+            return decide(self._request(order, self._event(order)), self.law)
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (_misstated(why),))
-        return Refusal("policy", decision.reasons) if isinstance(decision, Deny) else decision
+
+    def _denied(self, deny: Deny, besides: tuple[Reason, ...]) -> Refusal:
+        """Return the refusal that the law's reasons and the accounts' make together."""
+        passes = _affordable(deny.request, self.law, besides)
+        return Refusal("policy", (*deny.reasons, *besides), passes)
+
+    def _paid(self, order: WorkOrder) -> tuple[Charge, ...]:
+        """Return what the order costs each account that it touches."""
+        _require_payable(order)
+        # The windows as they stood when the order was set aside: one opened since is not read.
+        windows = self.books.windows(order.id)
+        contract, event = self._contract(order), from_json(order.event)
+        contracts = self.contracts.values()
+        return charges(contract, contracts, windows, event, order.releases, order.windows)
+
+    def _unpayable(self, order: WorkOrder) -> tuple[Reason, ...]:
+        """Return what stands against an order besides the law; nothing is set aside."""
+        try:
+            wanted = self._paid(order)
+            self.books.quote([replace(e, releases=e.releases + order.abandoned) for e in wanted])
+        except InsufficientBudgetError as why:
+            return tuple(map(_poor, why.every))
+        except (MisstatedOrderError, FederationError, PolicyError) as why:
+            return (_misstated(why),)
+        return ()
 
     def again(self, signed: SignedOrder) -> Agreed:
         """Return the proofs for an order accepted before; the law is asked anew each time.
@@ -232,19 +263,38 @@ def _require_payable(order: WorkOrder) -> None:
         )
 
 
+def _affordable(request: Request, law: Law, besides: tuple[Reason, ...]) -> tuple[str, ...]:
+    """Return the nearest settings that law and accounts accept; none where nothing helps."""
+    if not besides:
+        return nearest(request, law)
+    # The first account's setting is one that every account can pay.
+    first = besides[0].override
+    return nearest(request, law, [first]) if first else ()
+
+
 def _poor(why: InsufficientBudgetError) -> Reason:
-    left = f"{max(0.0, why.remaining):.2f}"
+    spelled = ".2f" if why.purse == "epsilon" else ".3g"
+    spent, limit, asked, left = (
+        format(number, spelled)
+        for number in (why.spent, why.limit, why.requested, max(0.0, why.remaining))
+    )
     return Reason(
-        "BUDGET-001",
-        "Privacy account",
-        f"The account of {why.scope} has spent or reserved {why.spent:.2f} of {why.limit:.2f}; "
-        f"this asks for {why.requested:.2f} and {left} is left",
-        f"{why.scope} 的隐私账户已用或已预留 {why.spent:.2f}(上限 {why.limit:.2f});"
-        f"本次需要 {why.requested:.2f},剩余 {left}",
-        f"ask for {why.override}" if why.override else "wait for the next accounting window",
-        f"请改为 {why.override}" if why.override else "请等待下一个核算周期",
+        "BUDGET-001" if why.purse == "epsilon" else "BUDGET-002",
+        "Privacy account" if why.purse == "epsilon" else "Privacy account, failure probabilities",
+        f"The account of {why.scope} has spent or reserved {spent} of {limit}; "
+        f"this asks for {asked} and {left} is left",
+        f"{why.scope} 的隐私账户已用或已预留 {spent}(上限 {limit});本次需要 {asked},剩余 {left}",
+        *_way_out(why),
         why.override,
     )
+
+
+def _way_out(why: InsufficientBudgetError) -> tuple[str, str]:
+    if why.override:
+        return f"ask for {why.override}", f"请改为 {why.override}"
+    if why.purse == "failures":
+        return why.advice, "请减少发布次数,或改用不带失败概率的发布方式;增加噪声无济于事"
+    return "wait for the next accounting window", "请等待下一个核算周期"
 
 
 def refused_by_clock(why: ClockError) -> Refusal:

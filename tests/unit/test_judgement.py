@@ -35,7 +35,7 @@ def refused(simulation, order, party=CN):
         reply = simulation.offer(party, order)
     assert reply.kind is Kind.REFUSED
     assert not reply.blobs
-    assert set(reply.body) == {"kind", "reasons", "fixes"}
+    assert set(reply.body) == {"kind", "reasons", "fixes", "nearest"}
     ids = [reason["id"] for reason in reply.body["reasons"]]
     assert all(reason["en"] and reason["zh"] for reason in reply.body["reasons"])
     assert all(fix["en"] and fix["zh"] for fix in reply.body["fixes"])
@@ -105,7 +105,7 @@ def test_epsilon_above_the_nodes_cap_is_refused_whatever_the_order_claims(simula
     order = simulation.training(noise_multiplier=Decimal("1.5"))
     assert float(order.epsilon) > 8
     honest, lying = refused(simulation, order), refused(simulation, changed(order, epsilon="1"))
-    assert list(honest) == ["NODE-001"]
+    assert list(honest) == ["NODE-001", "BUDGET-001"]  # the account's reason comes along
     assert list(lying) == ["ORDER-001"]  # an order that understates its price is no order at all
     assert honest["NODE-001"] == "privacy.epsilon=8.0"
     found = refused(simulation, simulation.query("0.6", cohort=WAREHOUSES))

@@ -1,0 +1,66 @@
+"""The nearest request that would pass: the reasons' own settings, applied and asked again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+from policies.engine import Law, Reason, Request, objections
+
+PRICE: Final = "privacy.epsilon"
+_TRIES: Final = 4
+
+Change = Callable[[Request, str], Request]
+_CHANGES: Final[Mapping[str, Change]] = {
+    PRICE: lambda request, value: replace(request, epsilon=value),
+    "privacy.delta": lambda request, value: replace(request, delta=value),
+    "privacy": lambda request, _: replace(request, private=True),
+    "purpose": lambda request, value: replace(request, purpose=value),
+    "legal_basis": lambda request, value: replace(request, legal_basis=value),
+    "cohort.minimum": lambda request, value: replace(request, minimum_cohort=int(value)),
+}
+
+
+def nearest(request: Request, law: Law, affordable: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the settings under which `law` permits `request`, sorted; none where nothing helps.
+
+    affordable: settings that the accounts ask for, such as `privacy.epsilon=0.4`.
+
+    A setting is taken only from what refuses, and the changed request is put to the law again: what
+    is returned was tried.
+    """
+    chosen = _merged({}, affordable)
+    for _ in range(_TRIES):
+        reasons = objections([apply(request, chosen)], law)[0]
+        if not reasons:
+            return tuple(sorted(f"{name}={value}" for name, value in chosen.items()))
+        wanted = _wanted(reasons)
+        changed = _merged(chosen, wanted)
+        if len(wanted) < len(reasons) or changed == chosen:
+            return ()
+        chosen = changed
+    return ()
+
+
+def apply(request: Request, settings: Mapping[str, str]) -> Request:
+    """Return the request with these settings."""
+    for name, value in settings.items():
+        request = _CHANGES[name](request, value)
+    return request
+
+
+def _wanted(reasons: Sequence[Reason]) -> list[str]:
+    """Return one setting of each reason that has one which a request can take on."""
+    found = [reason.override or "" for reason in reasons]
+    return [setting for setting in found if setting.partition("=")[0] in _CHANGES]
+
+
+def _merged(chosen: Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
+    """Return the settings together: the lowest price of all, else the last word."""
+    merged = dict(chosen)
+    for setting in wanted:
+        name, _, value = setting.partition("=")
+        if name == PRICE and name in merged:
+            value = min(merged[name], value, key=Decimal)
+        merged[name] = value
+    return merged
