@@ -16,44 +16,33 @@ The keys are hashed under a secret of this folder and leave it in no form: not i
 a message. What is not here: prices. They are made of the labels in the books, without rows.
 """
 
-import hashlib
 import json
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from clients.books import Reservation
 from clients.errors import ComputeError, NodeSettingsError
-from clients.rowkeys import KEY_BYTES, SECRET_BYTES, key_kind, row_keys
+from clients.ingestion_file import (
+    batches,
+    book,
+    is_looked_at,
+    make_tables,
+    require_windows,
+    secret_of,
+)
+from clients.keysets import among
+from clients.rowkeys import key_kind, row_keys
 from policies.budget.units import paid as paid_units
 from policies.contracts import DataContract
 from policies.evidence import Minted
 from secure_compute.entropy import Entropy
-
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS made (secret TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS kinds (
-    subjects TEXT NOT NULL, kind TEXT NOT NULL, place INTEGER NOT NULL, born INTEGER NOT NULL,
-    PRIMARY KEY (subjects, kind));
-CREATE TABLE IF NOT EXISTS batches (
-    number INTEGER PRIMARY KEY, subjects TEXT NOT NULL, kind TEXT NOT NULL,
-    first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS looks (
-    stamp TEXT NOT NULL, subjects TEXT NOT NULL, kind TEXT NOT NULL,
-    PRIMARY KEY (stamp, subjects, kind));
-"""
-_KEPT: Final = """
-CREATE TRIGGER IF NOT EXISTS {table}_no_{verb} BEFORE {verb} ON {table}
-BEGIN SELECT RAISE(ABORT, 'a booked row keeps its window'); END;
-"""
 
 Windows = Mapping[str, tuple[str, ...]]
 """The labels of the windows opened, in their order, by subjects."""
@@ -88,6 +77,9 @@ class Stamp(NamedTuple):
     modified: int
     changed: int
 
+    def __str__(self) -> str:
+        return json.dumps(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Readable(metaclass=Minted):
@@ -110,52 +102,38 @@ class Readable(metaclass=Minted):
             _changed(self.table)
 
 
-class _Batch(NamedTuple):
-    first: int
-    last: int
-    keys: bytes
-
-
 class Ingestion:
     """The first windows of the rows under one node's folder; safe for several processes.
 
     contracts: all contracts of the node: who shares subjects or a table shares the rows.
-
-    Raises:
-        NodeSettingsError: `ingestion.sqlite` is no such file, or its secret is another.
     """
 
     def __init__(self, folder: Path, contracts: Iterable[DataContract], entropy: Entropy) -> None:
-        self._contracts = tuple(contracts)
         self._path = folder / "ingestion.sqlite"
-        try:
-            with self._writing() as db:
-                self._secret = _secret_of(db, folder / "keys" / "ingestion.key", entropy)
-        except sqlite3.DatabaseError as why:
-            raise NodeSettingsError(
-                f"{self._path.name} does not say which rows were seen when; restore it"
-            ) from why
+        self._secret_path = folder / "keys" / "ingestion.key"
+        self._contracts = tuple(contracts)
+        self._entropy = entropy
 
     def look(self, contract: DataContract, table: Path, windows: Windows) -> Stamp:
         """Book every row of `table` that was never seen; return the state of the file it had.
 
         Raises:
             ComputeError: the file cannot be read, or changed meanwhile.
-            NodeSettingsError: the books know fewer windows than rows were booked under.
+            NodeSettingsError: `ingestion.sqlite` is no such file or an old one, or its secret is
+                another.
         """
         stamp, kind = _stamp(table), key_kind(contract, table)
-        groups = self._groups(contract)
         with self._writing() as db:
-            for subjects in groups:
-                _require_windows(db, subjects, windows)
-            unseen = [group for group in groups if not _looked(db, stamp, group, kind)]
-            keys = row_keys(contract, table, self._secret) if unseen else b""
+            secret = self._secret(db)
+            groups = self._groups(contract)
+            for one in groups:
+                require_windows(db, one, len(windows.get(one, ())))
+            unseen = [one for one in groups if not is_looked_at(db, str(stamp), one, kind)]
+            keys = row_keys(contract, table, secret) if unseen else b""
             if _stamp(table) != stamp:
                 _changed(table)
-            for subjects in unseen:
-                _book(db, subjects, kind, keys, len(windows[subjects]))
-                row = (_spelled(stamp), subjects, kind)
-                db.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?)", row)
+            for one in unseen:
+                book(db, str(stamp), one, kind, keys, len(windows[one]))
         return stamp
 
     def readable(
@@ -168,44 +146,59 @@ class Ingestion:
         """Return the rows of `table` all of whose windows are `paid` for, by subjects.
 
         Raises:
-            ComputeError: the file cannot be read, or changed meanwhile.
-            NodeSettingsError: the books know fewer windows than rows were booked under.
+            ComputeError, NodeSettingsError: see `look`.
         """
-        stamp = self.look(contract, table, windows)
-        groups = self._groups(contract)
-        positions = None
-        if any(not paid.get(group, frozenset()) >= set(windows[group]) for group in groups):
-            kind, keys = key_kind(contract, table), row_keys(contract, table, self._secret)
-            chosen = [
-                self._paid_keys(g, kind, windows[g], paid.get(g, frozenset())) for g in groups
-            ]
-            positions = _among(keys, chosen)
+        stamp, positions = self.look(contract, table, windows), None
+        if any(not _pays(paid, one, windows[one]) for one in self._groups(contract)):
+            positions = self._positions(contract, table, windows, paid)
             if _stamp(table) != stamp:
                 _changed(table)
         return Readable._mint(table, stamp, positions)  # noqa: SLF001  the home of this evidence
+
+    def _positions(
+        self,
+        contract: DataContract,
+        table: Path,
+        windows: Windows,
+        paid: Mapping[str, frozenset[str]],
+    ) -> NDArray[np.int64]:
+        kind = key_kind(contract, table)
+        with self._writing() as db:
+            keys = row_keys(contract, table, self._secret(db))
+            chosen = [
+                b"".join(
+                    batch.keys
+                    for batch in batches(db, one, kind)
+                    if _pays(paid, one, windows[one][batch.first - 1 : batch.last])
+                )
+                for one in self._groups(contract)
+            ]
+        return among(keys, chosen)
 
     def _groups(self, contract: DataContract) -> list[str]:
         """Return whose rows the table holds: everybody that reading it pays for."""
         return sorted({unit.subjects for unit in paid_units(contract, self._contracts)})
 
-    def _paid_keys(
-        self, subjects: str, kind: str, opened: Sequence[str], paid: frozenset[str]
-    ) -> bytes:
-        with closing(self._connect()) as db:
-            batches = _batches(db, subjects, kind)
-        return b"".join(b.keys for b in batches if paid >= set(opened[b.first - 1 : b.last]))
+    def _secret(self, db: sqlite3.Connection) -> bytes:
+        return secret_of(db, self._secret_path, self._entropy)
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Hold the one write lock; leave with everything on disk, or with nothing changed."""
-        with closing(self._connect()) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+        try:
+            with closing(self._connect()) as db:
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    make_tables(db)
+                    yield db
+                except BaseException:
+                    db.execute("ROLLBACK")
+                    raise
+                db.execute("COMMIT")
+        except sqlite3.DatabaseError as why:
+            raise NodeSettingsError(
+                f"{self._path.name} does not say which rows were seen when; restore it"
+            ) from why
 
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=60, isolation_level=None)
@@ -215,138 +208,22 @@ class Ingestion:
         return db
 
 
+def paid_windows(reservation: Reservation) -> dict[str, frozenset[str]]:
+    """Return the windows that a reservation pays in, by subjects."""
+    paid: dict[str, frozenset[str]] = {}
+    for scope in reservation.scopes:
+        paid[scope.subjects] = paid.get(scope.subjects, frozenset()) | {scope.window}
+    return paid
+
+
+def _pays(paid: Mapping[str, frozenset[str]], subjects: str, windows: Sequence[str]) -> bool:
+    return paid.get(subjects, frozenset()) >= set(windows)
+
+
 def _labels(contract: DataContract) -> dict[str, str]:
     """Return every group of subjects that `contract` is about, and the label it names for each."""
     further = {unit.subjects: unit.limit.window for unit in contract.also}
     return {**further, contract.subjects: contract.limit.window}
-
-
-def _secret_of(db: sqlite3.Connection, path: Path, entropy: Entropy) -> bytes:
-    for statement in SCHEMA.split(";"):
-        db.execute(statement)
-    for table in ("made", "kinds", "batches"):
-        for verb in ("UPDATE", "DELETE"):
-            db.execute(_KEPT.format(table=table, verb=verb))
-    known = [name for (name,) in db.execute("SELECT secret FROM made")]
-    if not known and not path.exists():
-        _write_secret(path, entropy.bytes(SECRET_BYTES))
-    try:
-        secret = path.read_bytes()
-    except FileNotFoundError:
-        secret = b""
-    name = hashlib.blake2b(b"name", key=secret, digest_size=KEY_BYTES).hexdigest()
-    if len(secret) != SECRET_BYTES or (known and known != [name]):
-        raise NodeSettingsError(
-            f"keys/{path.name} is not the key that ingestion.sqlite was made with; "
-            "restore both from the same copy"
-        )
-    db.execute("INSERT OR IGNORE INTO made VALUES (?)", (name,))
-    return secret
-
-
-def _write_secret(path: Path, secret: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _require_windows(db: sqlite3.Connection, subjects: str, windows: Windows) -> None:
-    opened = len(windows.get(subjects, ()))
-    booked = db.execute(
-        "SELECT MAX(last) FROM (SELECT last FROM batches WHERE subjects = ? UNION ALL "
-        "SELECT born FROM kinds WHERE subjects = ?)",
-        (subjects, subjects),
-    ).fetchone()[0]
-    if opened < max(booked or 0, 1):
-        raise NodeSettingsError(
-            f"the books know {opened} windows of {subjects} and ingestion.sqlite {booked or 1}; "
-            "one of them is an old copy: restore both of the same day"
-        )
-
-
-def _looked(db: sqlite3.Connection, stamp: Stamp, subjects: str, kind: str) -> bool:
-    row = (_spelled(stamp), subjects, kind)
-    found = db.execute("SELECT 1 FROM looks WHERE (stamp, subjects, kind) = (?, ?, ?)", row)
-    return found.fetchone() is not None
-
-
-def _book(db: sqlite3.Connection, subjects: str, kind: str, keys: bytes, now: int) -> None:
-    """Book the keys that are not known yet, under the window that is open now."""
-    place, born = _kind(db, subjects, kind, now)
-    known = b"".join(batch.keys for batch in _batches(db, subjects, kind))
-    new = _not_among(keys, known)
-    if new:
-        may_be_old = place > 0 or now == born
-        row = (subjects, kind, 1 if may_be_old else now, now, new)
-        db.execute(
-            "INSERT INTO batches (subjects, kind, first, last, keys) VALUES (?, ?, ?, ?, ?)", row
-        )
-
-
-def _kind(db: sqlite3.Connection, subjects: str, kind: str, now: int) -> tuple[int, int]:
-    """Return the place of a kind among those of the subjects, and the window it was first seen in.
-
-    Only keys of place 0 are compared with all that were ever read, and only if they were there
-    from the first window on.
-    """
-    db.execute(
-        "INSERT OR IGNORE INTO kinds SELECT ?, ?, COUNT(*), ? FROM kinds WHERE subjects = ?",
-        (subjects, kind, now, subjects),
-    )
-    place, born = db.execute(
-        "SELECT place, born FROM kinds WHERE (subjects, kind) = (?, ?)", (subjects, kind)
-    ).fetchone()
-    return int(place), int(born)
-
-
-def _batches(db: sqlite3.Connection, subjects: str, kind: str) -> list[_Batch]:
-    rows = db.execute(
-        "SELECT first, last, keys FROM batches WHERE (subjects, kind) = (?, ?) ORDER BY number",
-        (subjects, kind),
-    )
-    return [_Batch(*row) for row in rows]
-
-
-def _not_among(keys: bytes, known: bytes) -> bytes:
-    """Return those of `keys` that are not `known`, each once, in an order that says nothing."""
-    with _tables(rows=_column(keys), known=_column(known)) as db:
-        found = db.sql(
-            "SELECT DISTINCT key FROM rows ANTI JOIN known USING (key) ORDER BY key"
-        ).to_arrow_table()
-    return b"".join(found.column("key").to_pylist())
-
-
-def _among(keys: bytes, chosen: Sequence[bytes]) -> NDArray[np.int64]:
-    """Return the places of those of `keys` that stand in every one of `chosen`, ascending."""
-    places = np.arange(len(keys) // KEY_BYTES, dtype=np.int64)
-    rows = pa.table({"key": _keys(keys), "place": places})
-    for own in chosen:
-        with _tables(rows=rows, own=_column(own)) as db:
-            rows = db.sql("SELECT key, place FROM rows SEMI JOIN own USING (key)").to_arrow_table()
-    found: NDArray[np.int64] = np.sort(rows.column("place").to_numpy())
-    return found
-
-
-@contextmanager
-def _tables(**tables: Any) -> Iterator[Any]:
-    """Yield a database in memory that holds `tables` and can reach nothing else."""
-    with duckdb.connect(":memory:", config={"threads": "1"}) as db:
-        db.execute("SET temp_directory=''")
-        db.execute("SET enable_external_access=false")
-        for name, table in tables.items():
-            db.register(name, table)
-        yield db
-
-
-def _column(keys: bytes) -> Any:
-    return pa.table({"key": _keys(keys)})
-
-
-def _keys(keys: bytes) -> Any:
-    size = len(keys) // KEY_BYTES
-    return pa.Array.from_buffers(pa.binary(KEY_BYTES), size, [None, pa.py_buffer(keys)])
 
 
 def _stamp(table: Path) -> Stamp:
@@ -355,10 +232,6 @@ def _stamp(table: Path) -> Stamp:
     except OSError as why:
         raise ComputeError(f"{table.name} is not there or cannot be read; put it back") from why
     return Stamp(seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-
-
-def _spelled(stamp: Stamp) -> str:
-    return json.dumps(stamp)
 
 
 def _changed(table: Path) -> NoReturn:

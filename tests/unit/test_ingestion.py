@@ -399,7 +399,7 @@ def test_a_crash_before_the_booking_leaves_the_rows_unbooked_and_unread(folder, 
     def crash(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingestion, "_book", crash)
+    monkeypatch.setattr(ingestion, "book", crash)
     with pytest.raises(KeyboardInterrupt):
         folder.orders("2025")
     monkeypatch.undo()
@@ -409,20 +409,21 @@ def test_a_crash_before_the_booking_leaves_the_rows_unbooked_and_unread(folder, 
 
 
 def test_a_crash_between_two_groups_books_neither(folder, monkeypatch):
-    folder.write(rows(1))
-    open_windows([contract(also=ALSO)], folder.books)
-    real = ingestion._book
+    folder.write(rows(0))
+    folder.start(contract(also=ALSO))
+    folder.write(rows(0, 1))
+    real = ingestion.book
 
-    def once(db, subjects, *given):
-        real(db, subjects, *given)
+    def once(*given):
+        real(*given)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingestion, "_book", once)
+    monkeypatch.setattr(ingestion, "book", once)
     with pytest.raises(KeyboardInterrupt):
-        folder.start(contract(also=ALSO))
+        folder.start()
     monkeypatch.undo()
     with sqlite3.connect(folder.path / "ingestion.sqlite") as db:
-        assert db.execute("SELECT COUNT(*) FROM batches").fetchone() == (0,)
+        assert db.execute("SELECT COUNT(*) FROM batches").fetchone() == (2,)
 
 
 @pytest.mark.parametrize("table", ["made", "kinds", "batches"])
@@ -474,8 +475,9 @@ def test_books_that_know_fewer_windows_are_an_old_copy(folder):
 
 def test_a_file_that_is_no_database_is_said_so(folder):
     (folder.path / "ingestion.sqlite").write_bytes(b"nothing of the kind" * 100)
+    folder.write(rows(1))
     with pytest.raises(NodeSettingsError, match="restore it"):
-        _ = folder.ingestion
+        folder.start()
 
 
 def _look(path, ready):

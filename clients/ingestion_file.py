@@ -1,0 +1,153 @@
+"""`ingestion.sqlite`: under which windows the rows of this node were booked. Rows are only added.
+
+    made      the name of the secret that the keys were hashed under
+    kinds     how keys were made, by subjects, in the order they were first seen
+    batches   keys that were new at one look, and the windows they belong to
+    looks     states of files whose rows are all booked
+
+Every function works within the transaction of its caller.
+"""
+
+import hashlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clients.errors import NodeSettingsError
+from clients.keysets import not_among
+from clients.rowkeys import KEY_BYTES, SECRET_BYTES
+from secure_compute.entropy import Entropy
+
+SCHEMA: Final = """
+CREATE TABLE made (secret TEXT PRIMARY KEY);
+CREATE TABLE kinds (
+    subjects TEXT NOT NULL, kind TEXT NOT NULL, place INTEGER NOT NULL, born INTEGER NOT NULL,
+    PRIMARY KEY (subjects, kind));
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY, subjects TEXT NOT NULL, kind TEXT NOT NULL,
+    first INTEGER NOT NULL, last INTEGER NOT NULL, keys BLOB NOT NULL);
+CREATE TABLE looks (
+    stamp TEXT NOT NULL, subjects TEXT NOT NULL, kind TEXT NOT NULL,
+    PRIMARY KEY (stamp, subjects, kind));
+"""
+_KEPT: Final = """
+CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
+BEGIN SELECT RAISE(ABORT, 'a booked row keeps its window'); END;
+"""
+
+
+class Batch(NamedTuple):
+    """Keys that were new at one look; their window is one of `first` to `last`, counted from 1."""
+
+    first: int
+    last: int
+    keys: bytes
+
+
+def make_tables(db: sqlite3.Connection) -> None:
+    """Leave an empty file with its tables, which refuse that anything is changed."""
+    if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+        return
+    for statement in SCHEMA.split(";"):
+        db.execute(statement)
+    for table in ("made", "kinds", "batches"):
+        for verb in ("UPDATE", "DELETE"):
+            db.execute(_KEPT.format(table=table, verb=verb))
+
+
+def secret_of(db: sqlite3.Connection, path: Path, entropy: Entropy) -> bytes:
+    """Return the secret that this file's keys are hashed under; a new file gets a new one.
+
+    Raises:
+        NodeSettingsError: the secret at `path` is gone, or another.
+    """
+    known = [name for (name,) in db.execute("SELECT secret FROM made")]
+    if not known and not path.exists():
+        _write_secret(path, entropy.bytes(SECRET_BYTES))
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        secret = b""
+    name = hashlib.blake2b(b"name", key=secret, digest_size=KEY_BYTES).hexdigest()
+    if len(secret) != SECRET_BYTES or (known and known != [name]):
+        raise NodeSettingsError(
+            f"keys/{path.name} is not the key that ingestion.sqlite was made with; "
+            "restore both from the same copy"
+        )
+    db.execute("INSERT OR IGNORE INTO made VALUES (?)", (name,))
+    return secret
+
+
+def _write_secret(path: Path, secret: bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def require_windows(db: sqlite3.Connection, subjects: str, opened: int) -> None:
+    """Accept books that know as many windows of `subjects` as rows were booked under.
+
+    Raises:
+        NodeSettingsError: they know fewer, or none.
+    """
+    booked = db.execute(
+        "SELECT MAX(last) FROM (SELECT last FROM batches WHERE subjects = ? UNION ALL "
+        "SELECT born FROM kinds WHERE subjects = ?)",
+        (subjects, subjects),
+    ).fetchone()[0]
+    if opened < max(booked or 0, 1):
+        raise NodeSettingsError(
+            f"the books know {opened} windows of {subjects} and ingestion.sqlite {booked or 1}; "
+            "one of them is an old copy: restore both of the same day"
+        )
+
+
+def is_looked_at(db: sqlite3.Connection, stamp: str, subjects: str, kind: str) -> bool:
+    """Return whether every row of that state of a file is booked for `subjects`."""
+    row = (stamp, subjects, kind)
+    found = db.execute("SELECT 1 FROM looks WHERE (stamp, subjects, kind) = (?, ?, ?)", row)
+    return found.fetchone() is not None
+
+
+def book(
+    db: sqlite3.Connection, stamp: str, subjects: str, kind: str, keys: bytes, now: int
+) -> None:
+    """The keys of a state of a file are booked, those not known yet under the window `now`."""
+    place, born = _kind(db, subjects, kind, now)
+    known = b"".join(batch.keys for batch in batches(db, subjects, kind))
+    new = not_among(keys, known)
+    if new:
+        may_be_old = place > 0 or now == born
+        row = (subjects, kind, 1 if may_be_old else now, now, new)
+        db.execute(
+            "INSERT INTO batches (subjects, kind, first, last, keys) VALUES (?, ?, ?, ?, ?)", row
+        )
+    db.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?)", (stamp, subjects, kind))
+
+
+def _kind(db: sqlite3.Connection, subjects: str, kind: str, now: int) -> tuple[int, int]:
+    """Return the place of a kind among those of the subjects, and the window it was first seen in.
+
+    Only keys of place 0 are compared with all that were ever read, and only if they were there
+    from the first window on.
+    """
+    db.execute(
+        "INSERT OR IGNORE INTO kinds SELECT ?, ?, COUNT(*), ? FROM kinds WHERE subjects = ?",
+        (subjects, kind, now, subjects),
+    )
+    place, born = db.execute(
+        "SELECT place, born FROM kinds WHERE (subjects, kind) = (?, ?)", (subjects, kind)
+    ).fetchone()
+    return int(place), int(born)
+
+
+def batches(db: sqlite3.Connection, subjects: str, kind: str) -> list[Batch]:
+    """Return what was booked for `subjects` under keys of one kind, in order."""
+    rows = db.execute(
+        "SELECT first, last, keys FROM batches WHERE (subjects, kind) = (?, ?) ORDER BY number",
+        (subjects, kind),
+    )
+    return [Batch(*row) for row in rows]
