@@ -62,7 +62,7 @@ def divergence(events: Sequence[Event]) -> Vector:
 
 def epsilon_of(total: Vector, delta: float) -> float:
     """Return ε of divergences `total`, [len(ORDERS)], rounded up to 4 digits."""
-    return _round_up(converted(total, delta))
+    return rounded_up(converted(total, delta))
 
 
 def converted(total: Vector, delta: float) -> float:
@@ -173,7 +173,8 @@ def _accounting() -> Any:
     return dp_accounting
 
 
-def _round_up(value: float) -> float:
+def rounded_up(value: float) -> float:
+    """Return `value`, and a little more than the floats may have lost, rounded up to 4 digits."""
     if math.isinf(value) or math.isnan(value):
         return math.inf
     return float((Decimal(value) * _SLACK).quantize(_DIGITS, rounding=ROUND_CEILING))

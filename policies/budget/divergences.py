@@ -164,35 +164,16 @@ def _of_chain(leaf: Noise | Mixture, size: int) -> Vector:
     return groups.chained(link, size)[list(ORDERS)]
 
 
-def of_shared(leaf: Leaf, units: int) -> Vector:
-    """Return D_α for a person with one unit in each of `units` lots under ONE noise, [len(ORDERS)].
+@lru_cache(maxsize=1024)
+def of_skellam_lots(noise: Skellam, lots: int) -> Vector:
+    """Return D_α of one unit in each of `lots` lots under ONE sampled Skellam noise, [len(ORDERS)].
 
-    Every lot samples on its own; without sampling all `units` enter. Only whole persons come or
-    go, so this is a mixture and not a chain.
+    Every lot samples on its own, and all units come or go together: a binomial mixture. The chain
+    of single units bounds it too, and for few lots and low orders it is the tighter one.
     """
-    match leaf:
-        case Grouped():
-            return of_event(Grouped(leaf.event, leaf.size * units))
-        case Mixture():
-            return _of_one(_convolved(leaf, units), ORDERS)
-        case SampledGaussian() | Skellam() if sampling_rate(leaf) < 1:
-            return _of_sampled(leaf, units)
-        case _:
-            return of_event(Grouped(leaf, units))
-
-
-def _of_sampled(noise: SampledGaussian | Skellam, units: int) -> Vector:
-    shares = mixtures.binomial(noise.sampling_rate, units)
-    if isinstance(noise, SampledGaussian):
-        return of_leaf(Mixture(noise.noise_multiplier, shares))
-    floats = [float(share) for share in shares]
-    mixed = mixtures.of_any(floats, lambda size: moments(noise, size, max(ORDERS)), ORDERS)
-    return np.minimum(mixed + _ROUNDING, of_event(Grouped(noise, units)))
-
-
-def _convolved(leaf: Mixture, units: int) -> Mixture:
-    shares = mixtures.folded(leaf.probabilities, units)
-    return Mixture(leaf.noise_multiplier, shares)
+    shares = [float(share) for share in mixtures.binomial(noise.sampling_rate, lots)]
+    mixed = mixtures.of_any(shares, lambda size: moments(noise, size, max(ORDERS)), ORDERS)
+    return _kept(np.minimum(mixed + _ROUNDING, of_event(Grouped(noise, lots))))
 
 
 def _per_order(moments: Vector, orders: tuple[int, ...]) -> Vector:

@@ -17,9 +17,9 @@ One direction, D_α(M‖P): the binomial sum (1) of `moments` with the moments o
 
 The other direction, D_α(P‖M): no involution swaps P and Q̃, so the symmetric-noise lemma is silent.
   Gaussian noise. E_M[(P/M)^α] = E_P[exp(−(α−1)s(x))] with s = log M/P, a log-sum-exp of affine
-  functions of a number x and so convex: it lies above each of its tangents. With one tangent per cell of
-  the line (the outer two are half-lines) every integral has a closed form, and the sum is an upper
-  bound whatever the cells are.
+  functions of a number x and so convex: it lies above each of its tangents. With one tangent per
+  cell of the line (the outer two are half-lines) every integral has a closed form, and the sum is
+  an upper bound whatever the cells are.
   Any noise. With y = Q̃/P ≥ 0 the moment is E_P[h(y)] for h(y) = (1−q+qy)^−(α−1). The quotient
   (h(y) − h(1) − h'(1)(y−1)) / (y−1)² = ∫₀¹ (1−t) h''(1+t(y−1)) dt falls in y, because h'' falls;
   so it is at most its value C at y = 0, and as E_P[y] = 1,
