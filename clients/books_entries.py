@@ -19,7 +19,9 @@ from secure_compute.canonical import JSON
 
 
 def enter_limit(connection: Connection, log: Log, scope: Scope, at: int) -> None:
-    """A dataset states the limit of its account."""
+    """A dataset states the limit of its account, unless that is what it stated last."""
+    if scope in books_accounts.stated(connection, [scope.account])[scope.account]:
+        return
     entry = Entry(EntryKind.LIMIT_SET, at, "", _limit(scope))
     books_accounts.state(connection, log.append(connection, [entry]), [scope])
 

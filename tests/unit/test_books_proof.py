@@ -97,8 +97,7 @@ LEAVES = {
         "DELETE FROM tallies WHERE number = 6",
     ),
     "an entry is rewritten with its row": (
-        "UPDATE leaves SET entry = CAST(REPLACE(CAST(entry AS TEXT), 'k2', 'k8') AS BLOB) "
-        "WHERE number = 3",
+        "UPDATE leaves SET entry = CAST(REPLACE(CAST(entry AS TEXT), 'k2', 'k8') AS BLOB)",
         "UPDATE settlements SET release_key = 'k8' WHERE release_key = 'k2'",
     ),
     "an entry is no entry": ("UPDATE leaves SET entry = x'00' WHERE number = 3",),
