@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from experiments.border_rules import Register
 from experiments.outcome import Crossing
 from federation.envelopes import MAGIC, Envelope, parse
 from federation.errors import FederationError
@@ -72,11 +73,16 @@ def split(sender: str, data: bytes) -> Iterator[Frame]:
 
 
 def crossings(frames: Iterable[Frame], jurisdictions: Mapping[str, str]) -> tuple[Crossing, ...]:
-    """Return who sent how much of what to whom; jurisdictions is by party, the aggregator's too."""
-    sums: dict[tuple[str, str, str], tuple[int, int]] = {}
-    for frame in frames:
+    """Return who sent how much of what to whom, and under which rule.
+
+    jurisdictions: by party, the aggregator's too.
+    """
+    kept = tuple(frames)
+    register = Register(kept, jurisdictions)
+    sums: dict[tuple[str, str, str, str], tuple[int, int]] = {}
+    for frame in kept:
         recipient = UNKNOWN if frame.envelope is None else str(frame.envelope.recipient)
-        key = (frame.sender, recipient, frame.kind)
+        key = (frame.sender, recipient, frame.kind, register.rule(frame))
         messages, size = sums.get(key, (0, 0))
         sums[key] = (messages + 1, size + len(frame.wire))
     return tuple(
@@ -86,9 +92,10 @@ def crossings(frames: Iterable[Frame], jurisdictions: Mapping[str, str]) -> tupl
             jurisdictions.get(sender, UNKNOWN),
             jurisdictions.get(recipient, UNKNOWN),
             kind,
-            *sums[sender, recipient, kind],
+            *sums[sender, recipient, kind, rule],
+            rule,
         )
-        for sender, recipient, kind in sorted(sums)
+        for sender, recipient, kind, rule in sorted(sums)
     )
 
 

@@ -262,7 +262,10 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """Messages of one kind from one party to another, counted in the sender's captures."""
+    """Messages of one kind from one party to another, counted in the sender's captures.
+
+    rule: ids of the rules under which they went, with spaces between, such as `CN-T01`.
+    """
 
     sender: str
     recipient: str
@@ -271,17 +274,19 @@ class Crossing:
     kind: str
     messages: int
     size: int
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Border:
-    """Messages of one kind from one jurisdiction to another. size: bytes."""
+    """Messages of one kind from one jurisdiction to another. size: bytes; rules: sorted ids."""
 
     origin: str
     destination: str
     kind: str
     messages: int
     size: int
+    rules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,12 +350,14 @@ class Outcome:
 def borders(traffic: Sequence[Crossing], *, domestic: bool = False) -> tuple[Border, ...]:
     """Return what crossed each border, or with `domestic` what stayed inside one, sorted."""
     sums: dict[tuple[str, str, str], tuple[int, int]] = {}
+    rules: dict[tuple[str, str, str], set[str]] = {}
     for item in traffic:
         if (item.origin == item.destination) is domestic:
             key = (item.origin, item.destination, item.kind)
             messages, size = sums.get(key, (0, 0))
             sums[key] = (messages + item.messages, size + item.size)
-    return tuple(Border(*key, *sums[key]) for key in sorted(sums))
+            rules.setdefault(key, set()).update(item.rule.split())
+    return tuple(Border(*key, *sums[key], tuple(sorted(rules[key]))) for key in sorted(sums))
 
 
 def to_json(outcome: Outcome) -> dict[str, Any]:
@@ -366,6 +373,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "raw_rows_crossed": outcome.raw_rows_crossed,
         "seconds": round(outcome.seconds, 1),
         "domestic": [_border(border) for border in borders(outcome.traffic, domestic=True)],
+        "register": [_crossing(item) for item in outcome.traffic],
         "search": _search(outcome.search),
         "processes": [asdict(node) for node in outcome.nodes],
         "notes": [_text(note) for note in outcome.notes],
@@ -439,6 +447,19 @@ def _refusal(refusal: Refusal) -> dict[str, Any]:
         "fix": _text(refusal.fix),
         "asked": refusal.asked,
         "passed": refusal.passed,
+    }
+
+
+def _crossing(item: Crossing) -> dict[str, Any]:
+    return {
+        "sender": item.sender,
+        "recipient": item.recipient,
+        "origin": item.origin,
+        "destination": item.destination,
+        "kind": item.kind,
+        "messages": item.messages,
+        "bytes": item.size,
+        "rules": item.rule.split(),
     }
 
 

@@ -43,10 +43,12 @@ def test_messages_are_counted_by_border_and_kind(tmp_path: Path) -> None:
     (tmp_path / "nodes" / "warehouse-uk").mkdir()
     traffic = crossings(read_captures(tmp_path), PLACES)
     assert borders(traffic) == (
-        Border("CN", "EU", "train.update", 1, len(UPDATE)),
-        Border("EU", "CN", "train.round", 2, 2 * len(ROUND)),
+        Border("CN", "EU", "train.update", 1, len(UPDATE), ("CN-T01",)),
+        Border("EU", "CN", "train.round", 2, 2 * len(ROUND), ("EU-T05",)),
     )
-    assert borders(traffic, domestic=True) == (Border("EU", "EU", "pong", 1, len(AT_HOME)),)
+    assert borders(traffic, domestic=True) == (
+        Border("EU", "EU", "pong", 1, len(AT_HOME), ("EU-HOME",)),
+    )
 
 
 def test_the_capture_not_the_message_says_who_sent_it() -> None:
@@ -105,3 +107,71 @@ def test_an_unknown_party_is_shown_as_unknown() -> None:
     stranger = Frame("warehouse-xx", b"", None)
     (crossing,) = crossings([stranger], PLACES)
     assert (crossing.origin, crossing.destination) == ("?", "?")
+
+
+# -- under which rule ------------------------------------------------------------------------------
+
+MEMBERS = {
+    "aggregator": "EU",
+    "warehouse-cn": "CN",
+    "warehouse-us": "US",
+    "merchant-uk": "UK",
+    "keyholder-ch": "CH",
+    "india": "IN",
+}
+
+
+def offered(order: str, unit: str, *cohort: str) -> Frame:
+    """An order as the aggregator's capture holds it."""
+    body = json.dumps({"unit": unit, "cohort": cohort}).encode()
+    return letter(Kind.OFFER, "aggregator", "warehouse-cn", order, bytes(64) + body)
+
+
+def letter(kind: Kind, sender: str, to: str, order: str, wire: bytes = b"") -> Frame:
+    blobs = {"order": wire} if wire else {}
+    return Frame(sender, b"", Envelope(kind, PartyId(sender), PartyId(to), order, blobs=blobs))
+
+
+def rules(*frames: Frame) -> list[str]:
+    """The rule of each frame but the offers'."""
+    return [i.rule for i in crossings(frames, MEMBERS) if i.kind != Kind.OFFER.value]
+
+
+@pytest.mark.parametrize(
+    ("unit", "rule"), [("customer", "CN-T01"), ("order", "CN-T01"), ("commercial", "CN-FREE")]
+)
+def test_the_orders_unit_decides_whether_a_mechanism_is_needed(unit: str, rule: str) -> None:
+    update = letter(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", "o")
+    assert rules(offered("o", unit, "warehouse-cn"), update) == [rule]
+
+
+def test_an_order_that_nobody_captured_is_taken_to_be_about_persons() -> None:
+    assert rules(letter(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", "o")) == ["CN-T01"]
+    broken = letter(Kind.OFFER, "aggregator", "warehouse-cn", "o", bytes(80))
+    update = letter(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", "o")
+    assert rules(broken, update) == ["CN-T01"]
+
+
+def test_what_is_passed_on_needs_a_rule_of_every_origin() -> None:
+    order = offered("o", "customer", "warehouse-cn", "merchant-uk")
+    to_uk = letter(Kind.TRAIN_ROUND, "aggregator", "merchant-uk", "o")
+    to_key = letter(Kind.QUERY_OPEN, "aggregator", "keyholder-ch", "o")
+    assert rules(order, to_uk) == ["CN-T01 UK-HOME"]
+    assert rules(order, to_key) == ["CN-T01 UK-T01"]
+    assert rules(order, letter(Kind.QUERY_OPENED, "keyholder-ch", "aggregator", "o")) == [
+        "CN-T01 UK-T01"
+    ]
+
+
+def test_a_model_of_chinese_customers_has_no_rule_into_the_us() -> None:
+    order = offered("o", "customer", "warehouse-cn", "warehouse-us")
+    assert rules(order, letter(Kind.TRAIN_ROUND, "aggregator", "warehouse-us", "o")) == ["none"]
+    firms = offered("o", "commercial", "warehouse-cn", "warehouse-us")
+    model = letter(Kind.TRAIN_ROUND, "aggregator", "warehouse-us", "o")
+    assert rules(firms, model) == ["CN-FREE US-HOME"]
+
+
+def test_words_about_work_are_nobodys_data_and_unknown_places_have_no_rule() -> None:
+    assert rules(letter(Kind.PONG, "warehouse-cn", "aggregator", "o")) == ["CN-FREE"]
+    assert rules(letter(Kind.PONG, "india", "aggregator", "o")) == ["none"]
+    assert rules(letter(Kind.PONG, "stranger", "aggregator", "o")) == ["none"]
