@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from clients.books import Reservation
 from clients.errors import ComputeError
+from clients.ingestion import Readable
 from federation.plans import (
     AllOf,
     Among,
@@ -73,12 +74,12 @@ def noisy_partial(
     noise_multiplier: str,
     *,
     contract: DataContract,
-    data: Path,
+    readable: Readable,
     permit: Permit,
     reservation: Reservation,
     entropy: Entropy,
 ) -> NoisyPartial:
-    """Return the bounded sums of `plan` with the full noise that was reserved.
+    """Return the bounded sums of `plan` over the paid rows, with the full noise reserved.
 
     Called again it draws noise anew: a repetition is another release. So the caller keeps the
     bytes that it sent and settles before it sends them.
@@ -90,7 +91,8 @@ def noisy_partial(
     event = price(plan, noise_multiplier)
     if reservation.event != event:
         raise ComputeError("the plan does not cost what was reserved for it; nothing was read")
-    partial = evaluate(plan, contract, data, entropy)
+    partial = evaluate(plan, contract, readable.table, entropy, positions=readable.positions)
+    readable.require_unchanged()
     noisy = add_noise(partial, plan, noise_multiplier, entropy)
     return NoisyPartial._mint(noisy, event)  # noqa: SLF001  the home of this evidence
 

@@ -20,11 +20,13 @@ from typing import Final
 from clients.books import Books
 from clients.compute import Compute
 from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
-from clients.judgement import Judge, Refusal, refused_by_clock
+from clients.ingestion import Ingestion, Readable, paid_windows
+from clients.judgement import Agreed, Judge, Refusal, refused_by_clock
 from clients.keyholding import Keyholding
 from clients.outbox import Outbox
 from clients.querying import read_key, sealed_partial
 from clients.recording import FIGURES, Recorder
+from clients.reuse import Repeating
 from clients.settings import NodeSettings
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
@@ -39,6 +41,7 @@ from federation.errors import (
 from federation.membership import Roster
 from federation.messages import Kind
 from federation.orders import SignedOrder, WorkOrder, open_order
+from federation.past import PAST
 from federation.riding import RIDING
 from federation.tasks import TrainingTask
 from policies.errors import PolicyError, UnknownReservationError
@@ -87,6 +90,7 @@ class Node:
         keyholding: Keyholding,
         witnessing: Witnessing,
         recorder: Recorder,
+        ingestion: Ingestion,
         entropy: Entropy,
         halt: Callable[[], None] = lambda: None,
     ) -> None:
@@ -99,6 +103,7 @@ class Node:
         self._keyholding = keyholding
         self._witnessing = witnessing
         self._recorder = recorder
+        self._ingestion = ingestion
         self._entropy = entropy
         self._halt = halt
         self._key = settings.identity
@@ -192,6 +197,8 @@ class Node:
         self._witnessing.require_sure()
         self.close_expired()
         signed = self._signed(letter, letter.blobs.get("order", b""))
+        if PAST in letter.body:
+            return self._repeat(letter, signed, str(letter.body[PAST]))
         verdict = self._judge.consider(signed)
         if isinstance(verdict, Refusal):
             return self._refused(letter, verdict)
@@ -205,6 +212,18 @@ class Node:
         if self._outbox.accepted(letter.order) is None:
             self._recorder.approved(letter.order)
         self._outbox.accept(letter.order, signed.wire)
+
+    def _repeat(self, letter: Envelope, signed: SignedOrder, past: str) -> Reply:
+        """Let a release that was made here be given out once more; nothing is read or charged."""
+        verdict = Repeating(self._judge, self._outbox).consider(signed, past)
+        if isinstance(verdict, Refusal):
+            return self._refused(letter, verdict)
+        key = digest([letter.order, PAST, past])
+        if self._outbox.reply(key) is None:
+            self._recorder.delivered(letter.order, verdict, signed.order)
+            self._outbox.keep(key, signed.wire)
+        log.info("order %s repeats %s", letter.order[:12], past[:12])
+        return _reply(Kind.ACCEPTED, {PAST: past}).carrying(self._witnessing.head())
 
     def _refused(self, letter: Envelope, refusal: Refusal) -> Reply:
         log.info("refused order %s: %s", letter.order[:12], refusal.summary)
@@ -275,7 +294,9 @@ class Node:
     def _sealed_partial(self, signed: SignedOrder, public: bytes) -> Reply:
         agreed = self._judge.again(signed)
         key = read_key(public, signed.order, self._roster, self._settings.aggregator)
-        part = sealed_partial(signed.order, agreed, key, self._settings, self._entropy)
+        part = sealed_partial(
+            signed.order, agreed, self._readable(agreed), key, self._settings, self._entropy
+        )
         return _reply(
             Kind.QUERY_CIPHERTEXT,
             statement=part.commitment.statement(),
@@ -328,16 +349,21 @@ class Node:
     def _job(self, signed: SignedOrder) -> TrainJob:
         agreed = self._judge.again(signed)
         task = TrainingTask.from_json(signed.order.parameters)
-        table = self._settings.table(agreed.contract)
         return TrainJob(
             signed.order.id,
             task,
             agreed.contract,
-            table,
+            self._readable(agreed),
             agreed.permit,
-            conform_table(agreed.contract, table),
+            conform_table(agreed.contract, self._settings.table(agreed.contract)),
             agreed.reservation,
         )
+
+    def _readable(self, agreed: Agreed) -> Readable:
+        """Return the rows that are paid for; whatever came in since is booked before."""
+        table = self._settings.table(agreed.contract)
+        paid = paid_windows(agreed.reservation)
+        return self._ingestion.readable(agreed.contract, table, self._books.windows(), paid)
 
     # -- keyholding ----------------------------------------------------------------------------
 

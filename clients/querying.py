@@ -1,6 +1,7 @@
 """A holder's part of a joint query: rows to noised partial to one signed ciphertext."""
 
 from clients.analytics import noisy_partial
+from clients.ingestion import Readable
 from clients.judgement import Agreed
 from clients.settings import NodeSettings
 from federation import plans
@@ -52,6 +53,7 @@ def read_key(wire: bytes, order: WorkOrder, roster: Roster, aggregator: PartyId)
 def sealed_partial(
     order: WorkOrder,
     agreed: Agreed,
+    readable: Readable,
     public: PublicKey,
     settings: NodeSettings,
     entropy: Entropy,
@@ -62,7 +64,7 @@ def sealed_partial(
         task.plan,
         task.noise_multiplier,
         contract=agreed.contract,
-        data=settings.table(agreed.contract),
+        readable=readable,
         permit=agreed.permit,
         reservation=agreed.reservation,
         entropy=entropy,

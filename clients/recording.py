@@ -10,6 +10,7 @@ from typing import Final
 
 from clients.books import Books
 from clients.judgement import Refusal
+from clients.reuse import MayRepeat
 from clients.settings import NodeSettings
 from federation.envelopes import Envelope
 from federation.ledger.entries import Entry, EntryKind
@@ -60,6 +61,12 @@ class Recorder:
         """The law permits an order, and nothing of it is set aside yet."""
         body: dict[str, JSON] = {"policy": self._policy, "reasons": []}
         self._books.note(self._entry(EntryKind.APPROVED, order, body))
+
+    def delivered(self, order_id: str, repeated: MayRepeat, order: WorkOrder) -> None:
+        """A release that was made here may be given out again, to the recipients of `order`."""
+        recipients = list(dict.fromkeys([order.proposer, *order.recipients]))
+        body: dict[str, JSON] = {"past": repeated.past, "recipients": [*recipients]}
+        self._books.note(self._entry(EntryKind.DELIVERED, order_id, body))
 
     def refused(self, order: str, refusal: Refusal) -> None:
         """An order was refused, for every one of these reasons."""

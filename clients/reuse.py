@@ -9,10 +9,8 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from clients.books import Books
 from clients.judgement import Judge, Refusal
 from clients.outbox import Outbox
-from federation.membership import Roster
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import is_same_question
 from federation.tasks import QueryTask
@@ -37,9 +35,7 @@ class Repeating:
     """Decides for one node."""
 
     judge: Judge
-    books: Books
     outbox: Outbox
-    roster: Roster
 
     def consider(self, signed: SignedOrder, past: str) -> MayRepeat | Refusal:
         """Permit to give out the release of the order `past` for another one, or refuse.
@@ -59,19 +55,19 @@ class Repeating:
         wire = self.outbox.accepted(past)
         if wire is None:
             return "it was never accepted here"
-        made = open_order(wire, self.roster).order
+        made = open_order(wire, self.judge.roster).order
         if not is_same_question(made, order):
             return "it was another question"
         if QueryTask.from_json(order.parameters).source == "fresh":
             return "a release of its own is wanted"
-        if not any(self.books.is_settled(past, key) for key in self.outbox.releases(past)):
+        if not any(self.judge.books.is_settled(past, key) for key in self.outbox.releases(past)):
             return "nothing was released for it"
         return "" if self._reads_the_same(made, past, order) else "it read other windows"
 
     def _reads_the_same(self, made: WorkOrder, past: str, order: WorkOrder) -> bool:
         """Compare the windows that were read then with those that would be read now."""
         contracts = self.judge.contracts.values()
-        then, now = self.books.windows(past), self.books.windows()
+        then, now = self.judge.books.windows(past), self.judge.books.windows()
         try:
             scopes = [
                 {scope.account for scope in scopes_of(order.contract, contracts, opened, read)}

@@ -20,6 +20,7 @@ from clients.clock import Clock
 from clients.compute import Compute
 from clients.errors import ClientError, NodeSettingsError
 from clients.exports import Left
+from clients.ingestion import Ingestion, open_windows
 from clients.judgement import Judge
 from clients.keyholding import Keyholding
 from clients.node import Node
@@ -90,6 +91,10 @@ def build(
     clock.never_before(books.highest_time())
     recorder = Recorder(settings, roster, books, law.digest, clock.now)
     recorder.began(contracts)
+    ingestion = Ingestion(settings.folder, contracts.values(), entropy)
+    open_windows(contracts.values(), books)
+    for contract in contracts.values():
+        ingestion.look(contract, settings.table(contract), books.windows())
     return Node(
         settings,
         roster,
@@ -100,6 +105,7 @@ def build(
         Keyholding(settings),
         Witnessing(settings, roster, books, clock, entropy),
         recorder,
+        ingestion,
         entropy,
         halt,
     )

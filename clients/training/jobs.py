@@ -1,9 +1,9 @@
 """What the node asks of its training process: plain values, no framework."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from clients.books import Reservation
+from clients.ingestion import Readable
 from federation.tasks import TrainingTask
 from policies.conformance import Conformant
 from policies.contracts import DataContract
@@ -14,13 +14,13 @@ from policies.engine import Permit
 class TrainJob:
     """One order's training at this node, with the proofs that it may happen.
 
-    table: the parquet file that holds the rows of `contract`.
+    readable: the rows of `contract` that are paid for.
     """
 
     order: str
     task: TrainingTask
     contract: DataContract
-    table: Path
+    readable: Readable
     permit: Permit
     conformant: Conformant
     reservation: Reservation

@@ -38,6 +38,8 @@ class Trainer:
 
     def _load(self, job: TrainJob) -> UnitRows:
         if self._rows is None or self._order != job.order:
-            self._rows = load_rows(job.task, job.contract, job.table, self._entropy)
-            self._order = job.order
+            where = job.readable
+            rows = load_rows(job.task, job.contract, where.table, self._entropy, where.positions)
+            where.require_unchanged()
+            self._rows, self._order = rows, job.order
         return self._rows

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clients.errors import ComputeError
 from clients.training.columns import read_columns
 from clients.training.demand import DemandBounds, demand_rows, private_units
@@ -38,9 +41,15 @@ _COUNTRIES: Final = ("card_country", "ip_country", "ship_country")  # any may be
 
 
 def load_rows(
-    task: TrainingTask, contract: DataContract, table: Path, entropy: Entropy
+    task: TrainingTask,
+    contract: DataContract,
+    table: Path,
+    entropy: Entropy,
+    positions: NDArray[np.int64] | None = None,
 ) -> UnitRows:
     """Return the rows of a task by unit of privacy, bounded as its recipe says.
+
+    positions: the places in the file of the rows that count; None for all rows.
 
     Whatever values the table holds, a table of the contract's columns has rows or has none.
 
@@ -53,6 +62,8 @@ def load_rows(
     recipe = task.recipe
     bounds = demand_bounds(contract) if task.model == "demand" else None
     frame = read_columns(table, [column.name for column in contract.columns])
+    if positions is not None:
+        frame = frame.iloc[positions].reset_index(drop=True)
     if bounds is not None:
         return private_units(demand_rows(frame, recipe.window, bounds))
     rows = fraud_rows(frame, contract, task.until or EVER)
