@@ -4,7 +4,7 @@ Whatever is written here is on disk when the method returns; nothing is remember
 two calls. Signatures of others are checked by whoever calls.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from clients import books_orders, books_windows, books_witness
@@ -133,8 +133,17 @@ class BookLog:
         Raises:
             InconsistentLogError: a later head was seen, or another of that size.
         """
+        self.remember_all([checkpoint], at)
+
+    def remember_all(self, seen: Iterable[Checkpoint], at: float) -> None:
+        """Write down that heads of several logs were seen, in one transaction.
+
+        Raises:
+            InconsistentLogError: a later head was seen, or another of that size.
+        """
         with writing(self._engine) as connection:
-            books_witness.remember(connection, self._log, checkpoint, int(at))
+            for checkpoint in seen:
+                books_witness.remember(connection, self._log, checkpoint, int(at))
 
     def reconcile(self) -> None:
         """Return if the books say what the log says, entry by entry, and its heads cover it.
@@ -144,6 +153,10 @@ class BookLog:
         """
         with reading(self._engine) as connection:
             require_replay(connection, self._log)
+
+    def disconnect(self) -> None:
+        """Close every connection; the next call opens one. For processes that are about to fork."""
+        self._engine.dispose()
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -208,29 +208,33 @@ class Witnessing:
     def vouch(self, letter: Envelope) -> dict[str, bytes]:
         """Return the blob with what this node says of the heads in a letter; none without any.
 
-        Each head is compared with the last one seen and written down before its line exists.
+        Each head is compared with the last one seen, and all of them are written down durably
+        before the first cosignature is made.
         """
-        if HEADS not in letter.blobs:
-            return {}
-        lines: dict[str, dict[str, str]] = {}
-        for owner, head in unpack(letter.blobs[HEADS]).items():
+        shown = unpack(letter.blobs[HEADS]) if HEADS in letter.blobs else {}
+        examined: dict[str, Checkpoint] = {}
+        for owner, head in shown.items():
             try:
-                note, line = self._cosign(PartyId(owner), WitnessRequest.from_bytes(head))
-                lines[note] = {self._origin: line}
+                request = WitnessRequest.from_bytes(head)
+                examined[request.note] = self._examined(PartyId(owner), request)
             except FederationError as why:
                 log.warning("the head of %s is not cosigned: %s", owner, why)
-        return {COSIGNED: pack_cosigned(lines)} if lines else {}
+        if not examined:
+            return {}
+        at = int(self._clock.now())
+        self._books.remember_all(examined.values(), at)
+        lines = {note: witness.cosign(note, self._origin, self._key, at) for note in examined}
+        return {
+            COSIGNED: pack_cosigned({note: {self._origin: line} for note, line in lines.items()})
+        }
 
-    def _cosign(self, owner: PartyId, request: WitnessRequest) -> tuple[str, str]:
+    def _examined(self, owner: PartyId, request: WitnessRequest) -> Checkpoint:
         member = self._roster.find(owner)
         if member.organisation == self._organisation:
             raise UnknownPartyError(f"{owner} is of this organisation, whose word does not count")
         origin = origin_of(self._roster.federation, owner)
         key = NamedKey(origin, member.identity)
-        head = witness.examine(self._books.last_seen(origin), request, key)
-        at = int(self._clock.now())
-        self._books.remember_seen(head, at)
-        return request.note, witness.cosign(request.note, self._origin, self._key, at)
+        return witness.examine(self._books.last_seen(origin), request, key)
 
     def say_seen(self, about: Mapping[str, JSON]) -> dict[str, bytes]:
         """Return the blob with what this node saw last of each log in `about`, by its nonce."""
