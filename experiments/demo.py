@@ -65,6 +65,7 @@ QUERIES: Final = (
 )
 QUERY_EPSILON: Final = "0.5"
 TOO_MUCH_EPSILON: Final = "6"
+WITNESS_SECONDS: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -112,6 +113,7 @@ def play(
         nodes = _nodes(home)
         with progress.step("baselines"):
             beside = measured.wait()
+            _have_witnessed(hand.jobs)
     with progress.step("captures"):
         frames = read_captures(home.folder)
         places = {str(member.party): str(member.jurisdiction) for member in home.roster().members}
@@ -132,6 +134,13 @@ def play(
         notes=staged.notes,
         version=version("entrepot"),
     )
+
+
+def _have_witnessed(jobs: Jobs) -> None:
+    """Wait until the last entries of all ledgers were cosigned, or for as long as that may take."""
+    give_up = time.monotonic() + WITNESS_SECONDS
+    while jobs.unwitnessed() and time.monotonic() < give_up:
+        time.sleep(0.1)
 
 
 def _start(fleet: Fleet, progress: Progress) -> None:

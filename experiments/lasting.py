@@ -106,7 +106,7 @@ def which_fit(home: Home, wishes: Sequence[Wish]) -> list[Fitting]:
 def _at(node: str, due: Charge, order: WorkOrder) -> Charge:
     """Return the charge in an account that no other node shares, with the abandoned rounds."""
     scope = replace(due.scope, subjects=f"{node}: {due.scope.subjects}")
-    return replace(due, scope=scope, releases=order.releases + order.abandoned)
+    return replace(due.with_spare(order.abandoned), scope=scope)
 
 
 def _fitting(wish: Wish, found: planning.Planned) -> Fitting:

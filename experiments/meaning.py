@@ -3,8 +3,10 @@
 Many nodes hold the same events; each view is worked out once per list of events.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from experiments.outcome import PersonAt, Plain
 from policies.budget.events import Event
@@ -34,7 +36,19 @@ def _certificate(events: tuple[Event, ...], delta: float) -> float | None:
 
 @lru_cache(maxsize=256)
 def _plain(events: tuple[Event, ...], delta: float, epsilon: float) -> Plain:
-    raise NotImplementedError
+    from policies.budget.attack import LUCK, Textbook, curve
+
+    if not events:
+        return Plain(LUCK, 0.5, LUCK, 0.5, _SOURCES["losses"])
+    found, loose = curve(events), Textbook(epsilon, delta)
+    return Plain(
+        caught=max(LUCK, found.caught_of_100()),
+        right_guess=round(max(0.5, found.right_guess_rate()), 4),
+        textbook_caught=max(LUCK, loose.caught_of_100()),
+        textbook_right_guess=round(loose.right_guess_rate(), 4),
+        curve=_SOURCES[found.source],
+        luck=LUCK,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -45,4 +59,11 @@ def _person(
 
     own = person_view(events, delta, parties, "independent")
     shared = person_view(events, delta, parties, "shared")
-    return tuple(PersonAt(count, own.get(count), shared.get(count)) for count in parties)
+    return tuple(PersonAt(count, _finite(own[count]), _finite(shared[count])) for count in parties)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+_SOURCES: Final = {"losses": "pld", "renyi": "rdp"}

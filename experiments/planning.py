@@ -230,7 +230,7 @@ def _changed(books: NodeBooks, due: Charge, held: tuple[Event, ...], order: Work
     scope, delta = due.scope, float(due.scope.delta)
     spare = (Repeated(due.event, order.abandoned),) if order.abandoned else ()
     change = would_change(scope, held, due.whole, certificate)
-    whole = Repeated(due.event, order.releases + order.abandoned)
+    whole = due.with_spare(order.abandoned).whole
     return Changed(
         books.node,
         scope,

@@ -5,7 +5,8 @@ organisations cosigned. The logs of a federation at work are not read at one mom
 grow: they are read again until none speaks of entries of another that the file does not hold.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from experiments.auditing import Kept, keepers
@@ -29,27 +30,55 @@ def trust_of(home: Home) -> Trust:
     return Trust.of(home.roster())
 
 
-def export(home: Home, node: str | None = None) -> Export:
-    """Return the ledgers of all parties that have written anything, or of one.
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """An export, and the parties whose ledgers too few others have seen yet to stand in it."""
+
+    export: Export
+    left_out: tuple[str, ...]
+
+
+def export(home: Home, node: str | None = None) -> Exported:
+    """Return the ledgers of all parties that enough others have seen, or that of one party.
 
     Raises:
-        UsageError: there is no such party, or nothing was written yet.
+        UsageError: there is no such party, or there is nothing to export yet.
     """
     trust = trust_of(home)
     chosen = [kept for kept in keepers(home, node) if kept.path.exists()]
-    logs = [log for kept in chosen if (log := _export(home, kept, trust)).entries]
+    logs = _settled(home, {notes.origin_of(home.name, kept.party): kept for kept in chosen}, trust)
+    seen = [log for log in logs if node is not None or _is_booked(log, trust)]
+    if not seen:
+        raise UsageError(
+            "no ledger has an entry that enough other organisations have seen yet; run something, "
+            "and let the federation run on for a moment"
+        )
+    left_out = [log.origin.rpartition("/")[2] for log in logs if log not in seen]
+    return Exported(Export(home.name, tuple(seen)), tuple(left_out))
+
+
+def _settled(home: Home, chosen: Mapping[str, Kept], trust: Trust) -> list[LogExport]:
+    """Return the logs that have entries, read until none is behind what another has seen of it."""
+    logs = [log for kept in chosen.values() if (log := _export(home, kept, trust)).entries]
     for _ in range(READINGS):
         behind = _behind(logs)
         if not behind:
             break
-        origins = {notes.origin_of(home.name, kept.party): kept for kept in chosen}
         logs = [
-            _export(home, origins[log.origin], trust) if log.origin in behind else log
+            _export(home, chosen[log.origin], trust) if log.origin in behind else log
             for log in logs
         ]
-    if not logs:
-        raise UsageError("no ledger has an entry yet; run something first")
-    return Export(home.name, tuple(logs))
+    return logs
+
+
+def witnesses_of(log: LogExport) -> tuple[str, ...]:
+    """Return the origins of those who cosigned the log's latest booked head; unverified."""
+    lines = notes.read(log.witnessed).lines
+    return tuple(line.name for line in lines if line.name != log.origin)
+
+
+def _is_booked(log: LogExport, trust: Trust) -> bool:
+    return booked(trust, log.origin, dict.fromkeys(witnesses_of(log)))
 
 
 def receipt(home: Home, node: str, number: int) -> Receipt:

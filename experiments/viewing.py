@@ -15,7 +15,8 @@ from experiments.outcome import Language
 from experiments.planning import Change, Changed
 from experiments.statements import SHOWN_RUNS, NodeStatement
 from experiments.verdicts import JOINED
-from experiments.words import say
+from experiments.words import name_of, say
+from policies.budget.account import Scope
 from policies.budget.forecast import HORIZON, NEEDED, TooFewRuns
 
 BAR: Final = 8
@@ -70,24 +71,37 @@ def show_explanation(value: dict[str, Any]) -> None:
 def show_budgets(rows: Sequence[NodeStatement], language: Language = "en") -> None:
     """Print the accounts of every node: what is spent and left, and what that means."""
     console = Console()
-    console.print(_accounts(rows, language))
+    groups: dict[str, list[NodeStatement]] = {}
+    for row in rows:
+        groups.setdefault(_account(row.account.scope, language), []).append(row)
+    for heading, group in groups.items():
+        console.print(Styled(f"{heading} · δ = {group[0].delta:g}", style="bold"))
+        console.print(_accounts(group, language))
     _below(console, language, "which_note", "failures_note")
     console.print(Styled(say("budget.plain_title", language), style="bold"))
-    console.print(_meaning(rows, language))
-    _below(console, language, "plain_note", "person_note", "commercial_note")
+    for heading, group in groups.items():
+        console.print(Styled(heading))
+        console.print(_meaning(group, language))
+    _below(console, language, "plain_note", "commercial_note")
+    console.print(Styled(say("budget.person", language), style="bold"))
+    for heading, group in groups.items():
+        if group[0].is_personal:
+            console.print(Styled(heading))
+            console.print(_people(group, language))
+    _below(console, language, "person_note")
+
+
+def _account(scope: Scope, language: Language) -> str:
+    unit = name_of("unit_short", scope.label, language)
+    return f"{scope.subjects} ({unit}, {scope.window}) · {scope.dataset}"
 
 
 def _accounts(rows: Sequence[NodeStatement], language: Language) -> Table:
-    texts = ("node", "dataset", "unit", "window", "course")
-    figures = ("gate", "pending", "certificate", "limit", "left", "runs", "lifetime", "failures")
-    table = _table(language, *texts, numbers=figures)
+    names = ("gate", "pending", "certificate", "limit", "left", "runs", "failures")
+    table = _table(language, "node", "course", numbers=names)
     for row in rows:
-        statement = row.account.statement
         table.add_row(
             row.node,
-            row.dataset,
-            row.unit,
-            statement.window,
             _course(row),
             f"{row.epsilon:.4g}",
             f"{row.pending:.4g}",
@@ -95,8 +109,7 @@ def _accounts(rows: Sequence[NodeStatement], language: Language) -> Table:
             f"{row.limit:.4g}",
             f"{row.left:.4g}",
             _runs(row.runs_left, language),
-            f"{statement.lifetime:.4g}",
-            " / ".join(row.failures),
+            "/".join(row.failures),
         )
     return table
 
@@ -107,70 +120,64 @@ def _course(row: NodeStatement) -> str:
 
 
 def _meaning(rows: Sequence[NodeStatement], language: Language) -> Table:
-    figures = ("caught", "luck", "right_guess", "textbook", "person")
-    table = _table(language, "node", "dataset", numbers=figures)
+    names = ("caught", "right_guess", "textbook", "lifetime")
+    table = _table(language, "node", numbers=names)
     for row in rows:
         found = row.plain()
+        facts = {"caught": found.textbook_caught, "rate": _rate(found.textbook_right_guess)}
         table.add_row(
             row.node,
-            row.dataset,
-            str(found.caught),
-            str(found.luck),
+            say("budget.caught_value", language, caught=found.caught, luck=found.luck),
             _rate(found.right_guess),
-            Styled(
-                say(
-                    "budget.textbook_value",
-                    language,
-                    caught=found.textbook_caught,
-                    rate=_rate(found.textbook_right_guess),
-                ),
-                style="dim",
-            ),
-            _people(row),
+            Styled(say("budget.textbook_value", language, **facts), style="dim"),
+            f"{row.account.statement.lifetime:.4g}",
         )
     return table
 
 
-def _people(row: NodeStatement) -> str:
-    return " · ".join(
-        f"{item.parties}: {_figure(item.epsilon)} ({_figure(item.shared)})" for item in row.person()
-    )
+def _people(rows: Sequence[NodeStatement], language: Language) -> Table:
+    table = _table(language, "node", numbers=())
+    for item in rows[0].person():
+        heading = say("budget.person_at", language, parties=item.parties)
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        figures = (f"{_figure(it.epsilon)} ({_figure(it.shared)})" for it in row.person())
+        table.add_row(row.node, *figures)
+    return table
 
 
 def show_what_if(change: Change, language: Language = "en") -> None:
     """Print what an order would change in every account that it touches."""
     console, order = Console(), change.order
     console.print(Styled(say("whatif.title", language), style="bold"))
-    nodes, price = len(order.cohort), order.epsilon
-    facts = {"epsilon": price, "delta": order.delta, "nodes": nodes}
+    facts = {"epsilon": order.epsilon, "delta": order.delta, "nodes": len(order.cohort)}
     console.print(say("whatif.price", language, **facts))
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("budget.node", "budget.dataset", "budget.unit", "budget.window"):
-        table.add_column(say(name, language), no_wrap=name == "budget.node")
-    for name in ("budget.gate", "budget.limit", "whatif.left", "whatif.runs", "whatif.caught"):
-        table.add_column(say(name, language), justify="right", no_wrap=True)
-    table.add_column("")
+    groups: dict[str, list[Changed]] = {}
     for account in change.accounts:
-        table.add_row(*_changed(account, language))
-    console.print(table)
+        groups.setdefault(_account(account.scope, language), []).append(account)
+    for heading, group in groups.items():
+        console.print(Styled(heading))
+        console.print(_changes(group, language))
     for line in _conclusions(change, language):
-        console.print(line, soft_wrap=True)
+        console.print(Styled(line), soft_wrap=True)
 
 
-def _changed(account: Changed, language: Language) -> tuple[str, ...]:
-    value = account.to_json()
-    return (
-        account.node,
-        account.scope.dataset,
-        account.scope.label,
-        account.scope.window,
-        _arrow(f"{value['before']:.4g}", f"{value['after']:.4g}"),
-        f"{value['limit']:.4g}",
-        _arrow(f"{value['left_before']:.4g}", f"{value['left']:.4g}"),
-        _arrow(_runs(account.runs_before, language), _runs(account.runs_after, language)),
-        _arrow(str(account.before.caught), str(account.after.caught)),
-        say("whatif.fits" if account.fits else "whatif.fits_not", language),
-    )
+def _changes(accounts: Sequence[Changed], language: Language) -> Table:
+    names = ("gate", "limit", "left", "runs", "caught")
+    table = _table(language, "node", numbers=names)
+    table.add_column("")
+    for account in accounts:
+        value = account.to_json()
+        table.add_row(
+            account.node,
+            _arrow(f"{value['before']:.4g}", f"{value['after']:.4g}"),
+            f"{value['limit']:.4g}",
+            _arrow(f"{value['left_before']:.4g}", f"{value['left']:.4g}"),
+            _arrow(_runs(account.runs_before, language), _runs(account.runs_after, language)),
+            _arrow(str(account.before.caught), str(account.after.caught)),
+            say("whatif.fits" if account.fits else "whatif.fits_not", language),
+        )
+    return table
 
 
 def _conclusions(change: Change, language: Language) -> Iterator[str]:
@@ -234,9 +241,9 @@ def show_wishes(rows: Sequence[Fitting], language: Language = "en") -> None:
 def _table(language: Language, *texts: str, numbers: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in texts:
-        table.add_column(say(f"budget.{name}", language), no_wrap=name in {"node", "course"})
+        table.add_column(say(f"budget_short.{name}", language), no_wrap=True)
     for name in numbers:
-        table.add_column(say(f"budget.{name}", language), justify="right")
+        table.add_column(say(f"budget_short.{name}", language), justify="right")
     return table
 
 

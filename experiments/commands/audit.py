@@ -50,6 +50,7 @@ def show(
 @FEDERATION
 def prove(node: str | None, entry: int | None, out: Path | None, federation: Path | None) -> int:
     """Export ledgers, or one entry, so that anybody with the keys can verify them alone."""
+    from experiments.founding import TRUST_FILE
     from experiments.home import open_home
     from experiments.proving import export, receipt
 
@@ -57,14 +58,19 @@ def prove(node: str | None, entry: int | None, out: Path | None, federation: Pat
     if entry is not None and node is None:
         raise click.UsageError("--entry needs --node: every party numbers its own entries")
     if entry is None or node is None:
-        data = export(home, node).to_bytes()
+        exported = export(home, node)
+        data = exported.export.to_bytes()
+        if exported.left_out:
+            names = ", ".join(exported.left_out)
+            click.echo(f"left out, since too few others have seen them yet: {names}", err=True)
     else:
         data = receipt(home, node, entry).to_bytes()
     if out is None:
         click.echo(data, nl=False)
         return 0
     out.write_bytes(data)
-    click.echo(f"{out}; check it with: entrepot audit verify {out} --trust KEYS", err=True)
+    keys = home.folder / TRUST_FILE
+    click.echo(f"{out}; check it with: entrepot audit verify {out} --trust {keys}", err=True)
     return 0
 
 

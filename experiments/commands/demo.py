@@ -6,6 +6,7 @@ import signal
 import tempfile
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ TRY = (
     'entrepot query "SELECT category, COUNT(*) FROM orders GROUP BY category" --explain',
     "entrepot train fraud privacy.epsilon=1",
     "entrepot budget show",
+    "entrepot audit show --kind refused",
 )
 
 
@@ -29,7 +31,7 @@ TRY = (
     type=click.Path(path_type=Path),
     default=Path("entrepot-report.html"),
     show_default=True,
-    help="Where the report goes; the same as JSON and a picture lie beside it.",
+    help="Where the report goes; JSON, a picture and the ledgers lie beside it.",
 )
 def command(
     stay: bool,
@@ -81,6 +83,7 @@ def _play(
     from rich.console import Console
 
     from experiments.demo import play
+    from experiments.ledgers import write_ledger
     from experiments.outcome import Language, to_json
     from experiments.report.page import render
     from experiments.report.picture import write_picture
@@ -93,6 +96,9 @@ def _play(
     with progress.step("build"):
         staged = stage(folder, keep=keep)
     outcome = play(staged, progress, language, stay=stay, begun=begun)
+    with progress.step("ledger"):
+        ledger = write_ledger(staged.home, report.parent)
+        outcome = replace(outcome, ledger=ledger, seconds=time.monotonic() - begun)
     with progress.step("report"):
         report.write_text(render(outcome, language), encoding="utf-8")
         value = to_json(outcome)
@@ -103,7 +109,8 @@ def _play(
         click.echo(json.dumps(value, ensure_ascii=False))
     else:
         show(outcome, language, Console())
-    talk.print(f"{report} · {report.with_suffix('.json')}", soft_wrap=True)
+    written = (report, report.with_suffix(".json"), report.with_name(ledger.export))
+    talk.print(" · ".join(map(str, written)), soft_wrap=True)
     if count := outcome.raw_rows_crossed:
         rows = "row" if count == 1 else "rows"
         click.echo(
@@ -111,5 +118,8 @@ def _play(
             "and --keep DIR keeps the captures",
             err=True,
         )
+        return 30
+    if ledger.code:
+        click.echo(f"entrepot: the ledgers do not verify: {ledger.verdict.en}", err=True)
         return 30
     return 0

@@ -126,7 +126,7 @@ def printed(federation: Federation) -> list[list[str]]:
 
 def test_the_demo_leaves_everything_up_and_says_what_to_try(federation: Federation) -> None:
     words = printed(federation)
-    assert [line[0] for line in words] == ["query", "train", "budget", "demo"]
+    assert [line[0] for line in words] == ["query", "train", "budget", "audit", "demo"]
     assert words[-1][1] == "--stop"
     parties = [member.party for member in federation.home.holders()]
     assert all(alive(federation.node(party)) for party in (*parties, "keyholder-ch"))
