@@ -5,76 +5,42 @@ import random
 import signal
 import sqlite3
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from clients.books import Books
+from experiments import crashes
+from experiments.crashes import Crashes
 from policies.budget import accountant
-from policies.budget.account import Scope
+from policies.budget.account import Charge
 from policies.budget.events import Gaussian, Repeated
 from policies.errors import InsufficientBudgetError
+from secure_compute.primitives.signature import SigningKey
+from tests.forks import Say, fork, heard
+from tests.scopes import scope
 
 EVENT = Gaussian("8")
-SCOPE = Scope(
-    dataset="orders",
-    subjects="customers",
-    unit="customer",
-    window="2025",
-    epsilon=Decimal(3),
-    delta=Decimal("1e-6"),
-)
-
-Say = Callable[[str], None]
+SCOPES = (scope(), scope(subjects="shops", unit="commercial"))
 
 
-def fork(work: Callable[[Say], None]) -> tuple[int, int]:
-    """Run `work` in a child; it says what was acknowledged through the pipe that is returned."""
-    accountant.epsilon([EVENT], 1e-6)  # the child finds the library already imported
-    read, write = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(write)
-        return child, read
-    status = 1
-    try:
-        os.close(read)
-        work(lambda word: os.write(write, f"{word}\n".encode()) and None)
-        status = 0
-    finally:
-        os._exit(status)
+def open_at(path: Path) -> Books:
+    return Books(path, "entrepot/demo/cn", SigningKey(b"\x07" * 32), lambda: 1000.0)
 
 
-def heard(child: int, pipe: int) -> tuple[list[str], int]:
-    """Wait for the child's end; return what it had acknowledged, and how it ended."""
-    with os.fdopen(pipe) as lines:
-        words = lines.read().split()
-    return words, os.waitpid(child, 0)[1]
-
-
-class Doomed(Books):
-    """Books whose process dies at the start of its n-th SQL statement."""
-
-    fuse = 0
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = super()._connect()
-        connection.set_trace_callback(self._burn)
-        return connection
-
-    def _burn(self, _: str) -> None:
-        self.fuse -= 1
-        if self.fuse == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+def charges(releases: int) -> list[Charge]:
+    return [Charge(each, EVENT, releases) for each in SCOPES]
 
 
 STEPS: tuple[tuple[str, Callable[[Books], object]], ...] = (
-    ("reserve", lambda books: books.reserve(SCOPE, "a", EVENT, 3)),
+    ("reserved", lambda books: books.reserve(charges(3), "a")),
     ("k1", lambda books: books.settle("a", "k1")),
     ("k2", lambda books: books.settle("a", "k2")),
-    ("close", lambda books: books.close("a")),
+    ("closed", lambda books: books.close("a")),
 )
+NAMES = [name for name, _ in STEPS]
 
 
 def run_steps(books: Books, say: Say) -> None:
@@ -87,36 +53,52 @@ def run_steps(books: Books, say: Say) -> None:
         say(name)
 
 
-def on_disk(path: Path) -> list[str]:
+def rows_on_disk(path: Path) -> list[str]:
     raw = sqlite3.connect(path)
-    found = ["reserve"] * len(raw.execute("SELECT 1 FROM reservations").fetchall())
+    found = ["reserved"] * len(raw.execute("SELECT DISTINCT order_id FROM reservations").fetchall())
     found += [row[0] for row in raw.execute("SELECT release_key FROM settlements ORDER BY 1")]
-    found += ["close"] * len(raw.execute("SELECT 1 FROM closings").fetchall())
+    found += ["closed"] * len(raw.execute("SELECT 1 FROM closings").fetchall())
+    accounts = raw.execute("SELECT COUNT(*) FROM reservations").fetchone()[0]
     raw.close()
+    assert accounts in {0, len(SCOPES)}
     return found
+
+
+def entries_on_disk(books: Books) -> list[str]:
+    return [str(entry.body.get("release", entry.kind.value)) for entry in books.entries()]
 
 
 def test_death_at_every_statement_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     killed = 0
-    for fuse in range(1, 200):
+    for fuse in range(1, 400, 3):
         path = tmp_path / str(fuse) / "books.sqlite"
-        Books(path)
+        open_at(path).disconnect()
+        left = [fuse]
 
-        def work(say: Say, path: Path = path, fuse: int = fuse) -> None:
-            books = Doomed(path)
-            books.fuse = fuse
+        def burn(*_: Any, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def work(say: Say, path: Path = path, burn: Callable[..., None] = burn) -> None:
+            books = open_at(path)
+            for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
+                sa.event.listen(books._engine, moment, burn)
             run_steps(books, say)
 
         acknowledged, status = heard(*fork(work))
-        found = on_disk(path)
-        names = [name for name, _ in STEPS]
+        books = open_at(path)
+        found = rows_on_disk(path)
+        assert found == entries_on_disk(books)
         assert found[: len(acknowledged)] == acknowledged
-        assert found in (acknowledged, names[: len(acknowledged) + 1])
-        run_steps(Books(path), lambda _: None)
-        (told,) = Books(path).statement()
-        assert told.releases == 2
-        assert told.epsilon_spent == accountant.epsilon([Repeated(EVENT, 2)], 1e-6)
-        assert told.epsilon_pending == 0.0
+        assert found in (acknowledged, NAMES[: len(acknowledged) + 1])
+        books.reconcile()
+        run_steps(books, lambda _: None)
+        assert rows_on_disk(path) == entries_on_disk(books) == NAMES
+        for told in books.statement():
+            assert told.releases == 2
+            assert told.epsilon_spent == accountant.epsilon([Repeated(EVENT, 2)], 1e-6)
+            assert told.epsilon_pending == 0.0
         if not os.WIFSIGNALED(status):
             assert os.WEXITSTATUS(status) == 0
             break
@@ -126,17 +108,23 @@ def test_death_at_every_statement_loses_nothing_and_doubles_nothing(tmp_path: Pa
     assert killed >= 20
 
 
+def test_fifty_writers_killed_anywhere(tmp_path: Path) -> None:
+    assert crashes.crash(tmp_path / "books.sqlite", 50, seed=11) == Crashes(50, 0, 0)
+
+
 def test_a_killed_writer_leaves_all_it_acknowledged(tmp_path: Path) -> None:
     chance = random.Random(7)
     path = tmp_path / "books.sqlite"
-    Books(path).reserve(SCOPE, "a", Gaussian("400"), 5000)
+    books = open_at(path)
+    books.reserve([Charge(SCOPES[0], Gaussian("400"), 5000)], "a")
+    books.disconnect()
     acknowledged: set[str] = set()
 
     def work(say: Say) -> None:
-        books = Books(path)
+        own = open_at(path)
         for number in range(10_000):
             key = f"{os.getpid()}.{number}"
-            assert books.settle("a", key)
+            assert own.settle("a", key)
             say(key)
 
     for _ in range(8):
@@ -147,25 +135,34 @@ def test_a_killed_writer_leaves_all_it_acknowledged(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         words, _ = heard(child, pipe)
         acknowledged |= set(f"{seen.decode()}{' '.join(words)}".split())
-    (told,) = Books(path).statement()
-    found = set(on_disk(path)) - {"reserve"}
+    (told,) = open_at(path).statement()
+    found = set(rows_on_disk_of_one(path))
     assert acknowledged <= found
     assert len(found - acknowledged) <= 8  # at most the one in flight of each writer
     assert told.releases == len(found)
 
 
+def rows_on_disk_of_one(path: Path) -> list[str]:
+    raw = sqlite3.connect(path)
+    found = [row[0] for row in raw.execute("SELECT release_key FROM settlements")]
+    raw.close()
+    return found
+
+
 def test_three_writers_at_once_never_overshoot(tmp_path: Path) -> None:
     path = tmp_path / "books.sqlite"
+    open_at(path).disconnect()
+    accountant.epsilon([EVENT], 1e-6)
     release, gate = os.pipe()
 
     def work(say: Say) -> None:
         os.close(gate)
         os.read(release, 1)  # all three start when the parent closes the gate
-        books = Books(path)
+        books = open_at(path)
         for number in range(1000):
             order = f"{os.getpid()}.{number}"
             try:
-                books.reserve(SCOPE, order, EVENT, 1)
+                books.reserve(charges(1), order)
             except InsufficientBudgetError:
                 return
             say(order)
@@ -175,8 +172,14 @@ def test_three_writers_at_once_never_overshoot(tmp_path: Path) -> None:
     os.close(release)
     ends = [heard(*child) for child in children]
     assert [status for _, status in ends] == [0, 0, 0]
-    admitted = sum(len(words) for words, _ in ends)
-    (told,) = Books(path).statement()
-    together = accountant.epsilon([Repeated(EVENT, admitted)], 1e-6)
-    assert told.epsilon_pending == together <= 3.0
-    assert accountant.epsilon([Repeated(EVENT, admitted + 1)], 1e-6) > 3.0
+    admitted = [word for words, _ in ends for word in words]
+    books = open_at(path)
+    assert books.open_orders() == sorted(admitted)
+    together = accountant.epsilon([Repeated(EVENT, len(admitted))], 1e-6)
+    assert [told.epsilon_pending for told in books.statement()] == [together] * 2
+    assert together <= 3.0 < accountant.epsilon([Repeated(EVENT, len(admitted) + 1)], 1e-6)
+    books.reconcile()
+
+
+def test_the_measured_overshoot_is_none(tmp_path: Path) -> None:
+    assert crashes.overshoot(tmp_path / "books.sqlite") == 0.0
