@@ -223,10 +223,11 @@ class Witnessing:
             return {}
         at = int(self._clock.now())
         self._books.remember_all(examined.values(), at)
-        lines = {note: witness.cosign(note, self._origin, self._key, at) for note in examined}
-        return {
-            COSIGNED: pack_cosigned({note: {self._origin: line} for note, line in lines.items()})
+        lines = {
+            note: {self._origin: witness.cosign(note, self._origin, self._key, at)}
+            for note in examined
         }
+        return {COSIGNED: pack_cosigned(lines)}
 
     def _examined(self, owner: PartyId, request: WitnessRequest) -> Checkpoint:
         member = self._roster.find(owner)

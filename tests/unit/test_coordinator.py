@@ -72,6 +72,8 @@ def test_below_the_minimum_a_run_is_abandoned_and_closed(simulation):
 
 
 def test_too_few_answers_to_an_offer_abandon_the_run(simulation):
+    for party in WAREHOUSES:
+        simulation.node(party)  # its witnesses have spoken, so that it answers the first letter
     for party in (CN, EU):
         simulation.mail.delay(Kind.OFFER, party)
     job = simulation.run(simulation.training())
@@ -90,7 +92,7 @@ def test_refusals_below_the_minimum_end_the_run_with_their_reasons(simulation):
 
 
 def test_one_refusal_above_the_minimum_ends_nothing(simulation):
-    costly = {"noise_multiplier": Decimal("2.7")}
+    costly = {"noise_multiplier": Decimal("2.7"), "abandoned": 0}
     assert simulation.offer(UK, simulation.training(**costly)).kind is Kind.ACCEPTED
     job = simulation.run(simulation.training(**costly))
     assert job.status == "done" and job.result["parties"] == [CN, EU, US]
@@ -285,9 +287,12 @@ def test_the_letters_name_their_order_and_round(simulation):
     simulation.run(order)
     for letter in simulation.mail.sent(Kind.TRAIN_ROUND):
         assert (letter.sender, letter.order) == (AGGREGATOR, order.id)
-        assert set(letter.blobs) == {"weights"} and letter.body == {}
+        assert {"weights"} <= set(letter.blobs) <= {"weights", "heads", "cosigned"}
+        assert letter.body == {}
     (offer, *_) = simulation.mail.sent(Kind.OFFER)
     assert offer.blobs == {"order": sign(simulation.home, order)}
+    for reply in simulation.mail.replies(Kind.TRAIN_UPDATE):
+        assert set(reply.envelope.blobs) <= {"update", "head", "cosigned"}
     assert isinstance(offer, Envelope)
 
 

@@ -183,16 +183,20 @@ def test_a_key_outside_the_allowed_countries_is_refused(tmp_path):
 # -- budgets --------------------------------------------------------------------------------------
 
 
-def test_an_account_that_cannot_pay_refuses_and_its_fix_passes(simulation):
-    first = simulation.training(noise_multiplier=Decimal("2.7"))
+@pytest.mark.parametrize("abandoned", [0, 3])
+def test_an_account_that_cannot_pay_refuses_and_its_fix_passes(simulation, abandoned):
+    """The fix passes with the rounds that may be abandoned, whose price no order states."""
+    first = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=0)
     assert simulation.offer(CN, first).kind is Kind.ACCEPTED
-    wanted = simulation.training(noise_multiplier=Decimal("2.7"))
+    wanted = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=abandoned)
     found = refused(simulation, wanted)
     assert list(found) == ["BUDGET-001"]
     name, _, epsilon = found["BUDGET-001"].partition("=")
     assert name == "privacy.epsilon" and 0 < float(epsilon) < float(wanted.epsilon)
     noise = accountant.calibrate(1.0, 9, float(epsilon), DELTA)
-    fixed = simulation.training(noise_multiplier=Decimal(str(noise)).normalize())
+    fixed = simulation.training(
+        noise_multiplier=Decimal(str(noise)).normalize(), abandoned=abandoned
+    )
     assert simulation.offer(CN, fixed).kind is Kind.ACCEPTED
 
 
@@ -209,8 +213,8 @@ def test_a_query_that_the_account_cannot_pay_passes_with_its_fix(tmp_path):
 
 
 def test_an_open_reservation_counts_as_spent_until_it_is_closed(simulation):
-    first = simulation.training(noise_multiplier=Decimal("2.7"))
-    other = simulation.training(noise_multiplier=Decimal("2.7"))
+    first = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=0)
+    other = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=0)
     assert simulation.offer(CN, first).kind is Kind.ACCEPTED
     assert simulation.offer(CN, other).kind is Kind.REFUSED
     simulation.ask(Kind.CLOSE, CN, first.id)
