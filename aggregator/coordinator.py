@@ -19,6 +19,7 @@ from aggregator.letters import Answer, Desk
 from aggregator.querying import opened_answer
 from aggregator.record import Record
 from aggregator.registry import save_model
+from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
 from aggregator.training import Training, absorb, begin, read_update, resume
 from aggregator.witnessing import Relay
@@ -26,7 +27,8 @@ from federation.errors import FederationError
 from federation.messages import Kind
 from federation.models import Vector
 from federation.orders import WorkOrder, open_order
-from federation.tasks import TrainingTask
+from federation.past import PAST
+from federation.tasks import QueryTask, TrainingTask
 from policies.disclosure import clear
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
@@ -168,6 +170,44 @@ class Coordinator:
     # -- queries -------------------------------------------------------------------------------
 
     def _query(self, job: Job, order: WorkOrder) -> dict[str, Any]:
+        return self._repeated(job, order) or self._asked(job, order)
+
+    def _repeated(self, job: Job, order: WorkOrder) -> dict[str, Any] | None:
+        """Return the answer of a past release if there is one that its nodes let go again.
+
+        An order that has begun to be paid for is seen through.
+        """
+        begun = self._jobs.last_round(job.id) is not None
+        past = None if begun else find_past(order, self._jobs.done(), reader(self._desk.roster))
+        if past is not None and self._let_go(job, past):
+            released = repeated(past, order, self._organisations(past.parties))
+            recipients = dict.fromkeys([order.proposer, *order.recipients])
+            self._record.delivered(job.id, past.run, [*recipients])
+            told = past.to_json()
+            self._jobs.note(job.id, stage="repeated", **told)
+            return {"answer": released.result, "parties": list(past.parties), "reused": told}
+        if QueryTask.from_json(order.parameters).source == "past":
+            raise AbandonedError(
+                "no past release answers this for its proposer; leave out --past to pay for one"
+            )
+        return None
+
+    def _let_go(self, job: Job, past: Past) -> bool:
+        """Return whether every node whose rows are in it lets a past release go again."""
+        question = Question(Kind.OFFER, {"order": job.wire}, {PAST: past.run})
+        questions = dict.fromkeys(past.parties, question)
+        replies = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
+        for party, answer in replies.items():
+            if answer.envelope.kind is Kind.REFUSED:
+                self._record.refused(job.id, party, answer.envelope.body)
+        agreed = {
+            party
+            for party, answer in replies.items()
+            if answer.envelope.kind is Kind.ACCEPTED and answer.envelope.body.get(PAST) == past.run
+        }
+        return agreed == set(past.parties)
+
+    def _asked(self, job: Job, order: WorkOrder) -> dict[str, Any]:
         (keyholder,) = self._desk.roster.with_role(Role.KEYHOLDER)
         willing = self._willing(job, order)
         public = self._public_key(job, keyholder.party, willing)

@@ -9,6 +9,7 @@ import pytest
 from clients.analytics import NoisyPartial, noisy_partial
 from clients.books import Reservation
 from clients.errors import ComputeError
+from clients.ingestion import Readable, Stamp, _stamp
 from clients.keyring import Keyring
 from experiments import query_truth
 from federation import plans, pricing, sql
@@ -43,13 +44,17 @@ def rows_of(node):
     ]
 
 
+def stamp(path):
+    return _stamp(path) if path.exists() else Stamp(0, 0, 0, 0, 0)
+
+
 def partial(path, noise, reserved=None):
     event = pricing.price(PLAN, reserved or noise)
     return noisy_partial(
         PLAN,
         noise,
         contract=CONTRACT,
-        data=path,
+        readable=Readable._mint(path, stamp(path), None),
         permit=Permit._mint(None, "law"),
         reservation=Reservation._mint("q", (Charge(scope_of("orders", [CONTRACT]), event, 1),)),
         entropy=SeededEntropy(len(noise)),
