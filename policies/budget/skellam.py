@@ -2,7 +2,8 @@
 
 Skellam noise of variance μ is the difference of two Poisson numbers of mean μ/2: a whole number,
 symmetric, and closed under addition, so that shares added behind a secure sum are Skellam again.
-It is NOT a Gaussian and is never charged as one: a Gaussian of the same variance costs less.
+It is NOT a Gaussian and is never charged as one: what is proven of it is above the price of a
+Gaussian of the same variance, and at some ε its exact δ(ε) is above the Gaussian's.
 
 1. Without sampling. For a whole order α ≥ 2 and an integer vector v with ‖v‖₁ ≤ Δ₁, ‖v‖₂ ≤ Δ₂,
    Theorem 3.5 of [AKL] = [Agarwal, Kairouz, Liu 2021, arXiv 2110.04995] says of noise P and its
