@@ -64,6 +64,11 @@ class Holding:
 
 EMPTY: Final = Holding()
 
+_TALLY: Final = sa.insert(tallies)
+_DRAW: Final = sa.insert(lines)
+_STATE: Final = sa.insert(limits)
+_LAST_LINE: Final = sa.select(sa.func.max(lines.c.line))
+
 _later: Final = tallies.alias("later")
 _NEWEST: Final = (
     sa.select(sa.func.max(_later.c.number)).where(_later.c.line == lines.c.line).scalar_subquery()
@@ -107,7 +112,7 @@ def write(connection: Connection, number: int, changed: Sequence[Line]) -> None:
             {"line": line.line, "number": number, "spent": line.spent, "pending": line.pending}
             for line in changed
         ]
-        connection.execute(tallies.insert(), values)
+        connection.execute(_TALLY, values)
 
 
 def with_new_lines(
@@ -118,10 +123,10 @@ def with_new_lines(
     keys = [(charge.scope.account, spelt(charge.event)) for charge in charges]
     missing = [key for key in keys if key not in found]
     if missing:
-        first = connection.execute(sa.select(sa.func.max(lines.c.line))).scalar_one() or 0
+        first = connection.execute(_LAST_LINE).scalar_one() or 0
         made = [Line(first + place, *key, 0, 0) for place, key in enumerate(missing, 1)]
         connection.execute(
-            lines.insert(),
+            _DRAW,
             [{"line": line.line, "account": line.account, "event": line.event} for line in made],
         )
         found |= {(line.account, line.event): line for line in made}
@@ -166,7 +171,7 @@ def state(connection: Connection, number: int, scopes: Iterable[Scope]) -> None:
     """Remember limits that entry `number` stated for the first time."""
     rows = [_row(scope) | {"number": number} for scope in scopes]
     if rows:
-        connection.execute(limits.insert(), rows)
+        connection.execute(_STATE, rows)
 
 
 def strictest(scopes: Sequence[Scope]) -> Scope:

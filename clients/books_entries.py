@@ -4,7 +4,9 @@ They are written within the one transaction of their caller, who has judged that
 """
 
 from collections.abc import Sequence
+from typing import Final
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from clients import books_accounts
@@ -16,6 +18,11 @@ from federation.ledger.store import Log
 from policies.budget.account import Charge, Scope
 from policies.budget.events import spell
 from secure_compute.canonical import JSON
+
+_RESERVE: Final = sa.insert(reservations)
+_SETTLE: Final = sa.insert(settlements)
+_RETURN: Final = sa.insert(returns)
+_CLOSE: Final = sa.insert(closings)
 
 
 def enter_limit(connection: Connection, log: Log, scope: Scope, at: int) -> None:
@@ -57,7 +64,7 @@ def enter_reserved(
         }
         for charge, line in zip(charges, lines, strict=True)
     ]
-    connection.execute(reservations.insert(), rows)
+    connection.execute(_RESERVE, rows)
     moved = [line.moved(0, c.releases) for c, line in zip(charges, lines, strict=True)]
     books_accounts.write(connection, number, moved)
 
@@ -72,7 +79,7 @@ def enter_settled(
     entry = Entry(EntryKind.SETTLED, at, order_id, {"release": release_key})
     number = log.append(connection, [entry])
     values = {"order_id": order_id, "release_key": release_key, "number": number}
-    connection.execute(settlements.insert(), {**values, "masked": masked})
+    connection.execute(_SETTLE, {**values, "masked": masked})
     _move(connection, order_id, number, 1, -1)
 
 
@@ -89,7 +96,7 @@ def enter_given_back(
     number = log.append(connection, [Entry(EntryKind.GIVEN_BACK, at, order_id, body)])
     values = {"order_id": order_id, "release_key": release_key, "number": number}
     again = 0 if standing(connection, order_id).is_closed else 1
-    connection.execute(returns.insert(), values)
+    connection.execute(_RETURN, values)
     _move(connection, order_id, number, -1, again)
 
 
@@ -97,7 +104,7 @@ def enter_closed(connection: Connection, log: Log, order_id: str, at: int) -> No
     """The order is over, and nothing of it is pending any more."""
     made = standing(connection, order_id).made
     number = log.append(connection, [Entry(EntryKind.CLOSED, at, order_id)])
-    connection.execute(closings.insert(), {"order_id": order_id, "number": number})
+    connection.execute(_CLOSE, {"order_id": order_id, "number": number})
     lines = books_accounts.lines_of(connection, order_id)
     over = [line.moved(0, made - allowed) for line, allowed in lines if allowed > made]
     books_accounts.write(connection, number, over)

@@ -38,7 +38,6 @@ reservations: Final = sa.Table(
     _whole("line"),
     _whole("number"),
     _whole("at"),
-    sa.Index("reservations_of_an_account", "account"),
     **_OPTIONS,
 )
 settlements: Final = sa.Table(

@@ -44,6 +44,7 @@ _HEIGHT: Final = 8  # 2^8 hashes fill a tile
 
 _INSERT_LEAVES: Final = sa.insert(leaves)
 _INSERT_TILES: Final = sa.insert(tiles)
+_LAST_LEAF: Final = sa.select(sa.func.max(leaves.c.number))
 
 
 class Log:
@@ -73,7 +74,7 @@ class Log:
 
     def size(self, connection: Connection) -> int:
         """Return the number of entries."""
-        last = connection.execute(sa.select(sa.func.max(leaves.c.number))).scalar()
+        last = connection.execute(_LAST_LEAF).scalar()
         return 0 if last is None else int(last) + 1
 
     def entries(
