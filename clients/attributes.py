@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Final
 
 from clients.errors import MisstatedOrderError
-from clients.exports import Tally
+from clients.exports import Tally, counted
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
@@ -22,9 +22,8 @@ from policies.budget import accountant
 from policies.budget.events import Event, Repeated, spell
 from policies.contracts import DataContract
 from policies.engine import Request
-from policies.exports import Outbound, count, declared, groups_of
-from policies.law.packs import packs
-from policies.parties import Grade, Jurisdiction, PartyId, Role, territory
+from policies.exports import groups_of
+from policies.parties import Grade, Jurisdiction, PartyId, Role
 from policies.transfers import leaves
 
 DAY: Final = 86400
@@ -145,11 +144,13 @@ class Attributes:
 
         None: not counted in this territory, or a contract does not say how many people there are.
         """
-        export = packs()[Jurisdiction(territory(self.settings.jurisdiction))].export
-        if export is None:
-            return None
-        now, outbound = int(self.now), self.left.outbound(besides=order.id)
-        if abroad:
-            groups = groups_of(self.contracts[order.contract])
-            outbound += tuple(Outbound(group, now) for group in groups)
-        return count(outbound, declared(self.contracts.values()), now, export).known
+        contract = self.contracts[order.contract]
+        found = counted(
+            self.settings.jurisdiction,
+            self.contracts.values(),
+            self.left,
+            int(self.now),
+            besides=order.id,
+            wanted=groups_of(contract) if abroad else (),
+        )
+        return None if found is None else found[1].known

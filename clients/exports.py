@@ -6,8 +6,10 @@ from typing import Any, Final
 from clients.books_log import BookLog
 from federation.ledger.entries import Entry, EntryKind
 from federation.messages import Kind
-from policies.exports import Outbound, person_groups
-from policies.parties import territory
+from policies.contracts import DataContract
+from policies.exports import Count, Outbound, count, declared, person_groups
+from policies.law.packs import Export, packs
+from policies.parties import Jurisdiction, territory
 
 FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value})
 """The kinds of letters of a node in which something computed from rows stands."""
@@ -70,6 +72,27 @@ class Left:
         """Return what left so far; only entries that are new are read."""
         self._tally.fold(self._books.entries(self._tally.entries))
         return self._tally
+
+
+def counted(
+    jurisdiction: Jurisdiction,
+    contracts: Iterable[DataContract],
+    left: Tally,
+    at: int,
+    *,
+    besides: str = "",
+    wanted: Iterable[str] = (),
+) -> tuple[Export, Count] | None:
+    """Return the people whose data left in the year of `at`; None where nobody counts them.
+
+    besides: an order that is not counted; wanted: groups of people that would leave now.
+    at:      the witnessed time, in seconds since 1970.
+    """
+    export = packs()[Jurisdiction(territory(jurisdiction))].export
+    if export is None:
+        return None
+    outbound = (*left.outbound(besides), *(Outbound(group, at) for group in wanted))
+    return export, count(outbound, declared(contracts), at, export)
 
 
 def _people(charges: Any) -> frozenset[str]:

@@ -1,16 +1,20 @@
-"""`entrepot node`: run or check one partner's node."""
+"""`entrepot node`: run or check one partner's node, and look at its law."""
 
 import sys
 from pathlib import Path
 
 import click
 
+from experiments.commands.node_policy import policy
 from federation.control.supervise import supervise
 
 
 @click.group()
 def command() -> None:
-    """Run or check one partner's node."""
+    """Run or check one partner's node, and look at its law."""
+
+
+command.add_command(policy)
 
 
 @command.command()
@@ -27,6 +31,7 @@ def check(folder: Path) -> int:
     """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books."""
     from clients.settings import load_settings
     from clients.worker import build
+    from experiments.policy_folder import export_warnings
 
     settings = load_settings(folder)
     build(settings)
@@ -34,4 +39,6 @@ def check(folder: Path) -> int:
     click.echo(
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
     )
+    for line in export_warnings(settings):
+        click.echo(line, err=True)
     return 0

@@ -108,8 +108,13 @@ def _last_day(pack: Pack, to: str, place: Place) -> date | None:
 
 def _spoken(name: str, places: Sequence[str]) -> dict[str, str]:
     *most, last = places or ("",)
-    english = f"{', '.join(most)} and {last}" if most else last
-    return {name: _quoted(places), f"{name}_en": english, f"{name}_zh": "、".join(places)}
+    first = ", ".join(most)
+    return {
+        name: _quoted(places),
+        f"{name}_en": f"{first} and {last}" if most else last,
+        f"{name}_or": f"{first} or {last}" if most else last,
+        f"{name}_zh": "、".join(places),
+    }
 
 
 def _quoted(places: Iterable[str]) -> str:
