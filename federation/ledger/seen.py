@@ -181,7 +181,9 @@ def _seen_body(body: bytes) -> Mapping[str, JSON]:
 
 def _seen(value: Mapping[str, JSON], witness: PartyId, organisation: str) -> Seen:
     match value:
-        case {"at": int(at), "origin": str(origin), "root": str(root), "size": int(size)}:
+        case {"at": int(at), "origin": str(origin), "root": str(root), "size": int(size)} if (
+            not isinstance(at, bool) and not isinstance(size, bool)
+        ):
             try:
                 head = Checkpoint(origin, size, base64.b64decode(root, validate=True))
             except (Base64Error, MalformedNoteError) as why:

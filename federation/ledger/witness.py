@@ -202,7 +202,7 @@ def _proof(value: JSON) -> tuple[int, tuple[bytes, ...]]:
     match value:
         case [int(size), list(parts)] if all(isinstance(part, str) for part in parts):
             proof = tuple(base64.b64decode(str(part), validate=True) for part in parts)
-            if size > 0 and all(len(part) == HASH_SIZE for part in proof):
+            if type(size) is int and size > 0 and all(len(p) == HASH_SIZE for p in proof):
                 return size, proof
     raise MalformedMessageError("a consistency proof is malformed")
 
