@@ -13,10 +13,9 @@ Nothing here stores, waits or reads a clock.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Final
 
 from policies.budget import accountant
-from policies.budget.dampening import quieter
+from policies.budget.dampening import least_factor, quieter
 from policies.budget.events import Event, Grouped, Repeated, own_delta
 from policies.budget.units import PaidUnit, paid, units_of
 from policies.contracts import COMMERCIAL_LABEL, DataContract, Limit, UnitKind
@@ -278,28 +277,18 @@ def affordable(scope: Scope, held: Sequence[Event], wanted: Event) -> float:
     return nearest([Asked(Charge(scope, wanted, 1), held, ())])
 
 
-_STEPS: Final = 24
-
-
 def nearest(asked: Sequence[Asked]) -> float:
     """Return the greatest ε, down to 2 digits, at which the order would pass in every account.
 
     It is the ε that an order states: of the first charge, at that charge's δ; 0.0 when no amount
     of noise up to a million times the wanted one is enough.
     """
-
-    def fits(step: int) -> bool:
-        return all(_fits(one, _factor(step)) for one in asked)
-
-    low, high = 0, _STEPS * 20
-    if not fits(high):
+    factor = least_factor(lambda noise: all(_fits(one, noise) for one in asked))
+    if factor is None:
         return 0.0
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
     first = asked[0].charge
     delta = float(first.scope.delta if first.delta is None else first.delta)
-    price = accountant.epsilon([quieter(first.stated, _factor(high))], delta)
+    price = accountant.epsilon([quieter(first.whole, factor)], delta)
     # A little less, so that noise calibrated to this ε is not below the noise that fits.
     return max(0.0, int((Decimal(str(price)) - Decimal("0.0002")) * 100) / 100)
 
@@ -307,11 +296,6 @@ def nearest(asked: Sequence[Asked]) -> float:
 def _fits(one: Asked, factor: Decimal) -> bool:
     scope, wanted = one.charge.scope, quieter(one.charge.whole, factor)
     return accountant.epsilon([*one.held, wanted], float(scope.delta)) <= float(scope.epsilon)
-
-
-def _factor(step: int) -> Decimal:
-    """Return 2^(step / 24): a ladder of noise, about 3 % a step."""
-    return Decimal(f"{2 ** (step / _STEPS):.6g}")
 
 
 def _admit(one: Asked) -> Price:

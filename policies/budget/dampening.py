@@ -1,5 +1,6 @@
 """The same release with more noise: what a refusal may suggest instead."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from typing import Final, assert_never
@@ -20,6 +21,27 @@ from policies.budget.events import (
 )
 
 _DIGITS: Final = Decimal("0.001")
+_STEPS: Final = 24
+_MOST: Final = 20 * _STEPS
+
+
+def least_factor(fits: Callable[[Decimal], bool]) -> Decimal | None:
+    """Return the least factor of noise that fits, to about 3 %; None if a million times does not.
+
+    fits: whether so much more noise is enough; more than enough is enough as well.
+    """
+    low, high = 0, _MOST
+    if not fits(_factor(high)):
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(_factor(middle)) else (middle, high)
+    return _factor(high)
+
+
+def _factor(step: int) -> Decimal:
+    """Return 2^(step / 24): a ladder of noise."""
+    return Decimal(f"{2 ** (step / _STEPS):.6g}")
 
 
 def quieter(event: Event, factor: Decimal) -> Event:
