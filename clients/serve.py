@@ -31,6 +31,9 @@ from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel, request_key
 from clients.patience import RunEndedError, ServerRefusedError, StoppedError
 from federation.control.captures import Capture
+from federation.envelopes import parse
+from federation.errors import FederationError
+from federation.messages import Kind
 
 _LOG = logging.getLogger(__name__)
 _DELETE_AFTER = 10.0
@@ -71,10 +74,20 @@ class ServeSettings:
 
 
 class Once:
-    """A handler that computes each distinct request once, and remembers the answer durably."""
+    """A handler that computes each distinct request once, and remembers the answer durably.
 
-    def __init__(self, handler: Callable[[bytes], bytes], inbox: Inbox) -> None:
+    An answer that `passing` knows for one of the moment is given and not remembered: asked again,
+    the handler may say something else.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[bytes], bytes],
+        inbox: Inbox,
+        passing: Callable[[bytes], bool] = lambda _: False,
+    ) -> None:
         self._handler = handler
+        self._passing = passing
         self._inbox = inbox
         self._lock = threading.Lock()
         self._under_way: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -91,11 +104,22 @@ class Once:
         with turn:
             given = self._inbox.answer(request)
             if given is None:
-                return self._inbox.keep(request, self._handler(payload), time.time())
+                made = self._handler(payload)
+                if self._passing(made):
+                    return made
+                return self._inbox.keep(request, made, time.time())
         if given.payload is None:
             message = "This request was answered before, and the answer was cleared away."
             raise ForgottenAnswerError(message)
         return given.payload
+
+
+def is_of_the_moment(answer: bytes) -> bool:
+    """Return whether an answer says only that this process lacks a word of its witnesses."""
+    try:
+        return parse(answer).kind is Kind.LEDGER_UNSURE
+    except FederationError:
+        return False
 
 
 class _Loop:
@@ -220,7 +244,7 @@ def serve(
     except StoppedError:
         return
     _LOG.info("Joined as node %d.", node_id)
-    loop.start(make_app(Once(handler, inbox)))
+    loop.start(make_app(Once(handler, inbox, is_of_the_moment)))
     stop.wait()
     if loop.failure is not None:
         raise loop.failure

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from clients.inbox import Answer, Confirmation, Inbox, Parcel, request_key
-from clients.serve import ForgottenAnswerError, Once
+from clients.serve import ForgottenAnswerError, Once, is_of_the_moment
+from federation.envelopes import Envelope, seal
+from federation.messages import Kind
+from policies.parties import PartyId
+from secure_compute.primitives.signature import SigningKey
 
 
 @pytest.fixture
@@ -106,3 +110,18 @@ def test_an_answer_that_failed_may_be_computed_again(path: Path) -> None:
     with pytest.raises(ValueError, match=""):
         Once(fail, Inbox(path))(b"r")
     assert Once(lambda _: b"answer", Inbox(path))(b"r") == b"answer"
+
+
+def test_an_answer_of_the_moment_is_not_remembered(path: Path) -> None:
+    """A node that lacks a word of its witnesses may have it when it is asked again."""
+    answers = iter([b"unsure", b"answer", b"another"])
+    once = Once(lambda _: next(answers), Inbox(path), lambda answer: answer == b"unsure")
+    assert [once(b"r") for _ in range(3)] == [b"unsure", b"answer", b"answer"]
+
+
+def test_only_a_node_that_is_unsure_answers_for_the_moment() -> None:
+    key = SigningKey(b"k" * 32)
+    for kind in Kind:
+        reply = seal(Envelope(kind, PartyId("node"), PartyId("aggregator")), key)
+        assert is_of_the_moment(reply) == (kind is Kind.LEDGER_UNSURE)
+    assert not is_of_the_moment(b"no envelope at all")
