@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from experiments.errors import UsageError
 
-BENCHES: Final = {"exchange": "experiments.bench_exchange"}
+BENCHES: Final = {"exchange": "experiments.bench_exchange", "books": "experiments.bench_books"}
 
 
 def run(name: str, full: bool) -> list[dict[str, Any]]:
