@@ -116,7 +116,11 @@ def test_no_field_takes_a_person(kind: EntryKind, name: str, value: str) -> None
 @pytest.mark.parametrize("wrong", [None, "", 1.5, -1, ["x"], "a\nb", "1e-9", "0.50", ".5", "05"])
 def test_a_charge_is_typed_too(name: str, wrong: object) -> None:
     charge = BODIES[EntryKind.RESERVED]["charges"][0]
-    if name in {"dataset", "subjects", "window", "unit"} and isinstance(wrong, str) and len(wrong) > 1:
+    if (
+        name in {"dataset", "subjects", "window", "unit"}
+        and isinstance(wrong, str)
+        and len(wrong) > 1
+    ):
         wrong = "a\nb"
     with pytest.raises(MalformedEntryError):
         Entry(EntryKind.RESERVED, NOW, "", {"charges": [{**charge, name: wrong}]})

@@ -77,7 +77,7 @@ def test_a_head_that_does_not_continue_is_refused(party: Party) -> None:
     last = head(party)
     forked = Party("cn", KEYS["cn"])
     forked.append([*ordinary("order-9"), *ordinary("order-2")])
-    with pytest.raises(InconsistentLogError, match="8 entries of .*cn do not continue the 4"):
+    with pytest.raises(InconsistentLogError, match=r"8 entries of .*cn do not continue the 4"):
         examine(last, forked.request([4]), named_key("cn"))
 
 
@@ -300,7 +300,7 @@ def test_enough_statements_make_evidence() -> None:
 
 @pytest.mark.parametrize("said", [["cn", "eu"], ["cn", "eu", "eu"], ["cn", "eu", "ana"]])
 def test_too_few_statements_give_nothing_back(said: list[str]) -> None:
-    with pytest.raises(TooFewStatementsError, match="2 parties say .*, 3 are needed"):
+    with pytest.raises(TooFewStatementsError, match=r"2 parties say .*, 3 are needed"):
         evidence(*said)
 
 
