@@ -288,7 +288,7 @@ def nearest(asked: Sequence[Asked]) -> float:
         return 0.0
     first = asked[0].charge
     delta = float(first.scope.delta if first.delta is None else first.delta)
-    price = accountant.epsilon([quieter(first.whole, factor)], delta)
+    price = accountant.epsilon([quieter(first.stated, factor)], delta)
     # A little less, so that noise calibrated to this ε is not below the noise that fits.
     return max(0.0, int((Decimal(str(price)) - Decimal("0.0002")) * 100) / 100)
 
@@ -330,7 +330,7 @@ def _unreliable(one: Asked) -> InsufficientBudgetError:
         limit=float(scope.failures),
         scope=str(scope),
         purse="failures",
-        releases=int(left / own_delta([one.charge.event])),
+        releases=max(0, int(left / own_delta([one.charge.event])) - one.charge.spare),
     )
 
 

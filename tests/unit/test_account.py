@@ -457,6 +457,23 @@ def test_the_suggestion_is_stated_at_the_orders_own_delta() -> None:
     admit([Asked(Charge(due.scope, noise, 1), [], [])])
 
 
+def test_the_suggestion_leaves_room_for_rounds_that_come_to_nothing() -> None:
+    orders = contract("orders", epsilon="2")
+    (due,) = charges(orders, [orders], {}, Gaussian("4"), 6)
+    with pytest.raises(InsufficientBudgetError) as caught:
+        admit([Asked(due.with_spare(3), [], [])])
+    suggested = caught.value.affordable
+    noise = Gaussian(accountant.calibrate(1.0, 6, suggested, 1e-6))
+    admit([Asked(Charge(due.scope, noise, 6).with_spare(3), [], [])])
+    with pytest.raises(InsufficientBudgetError):
+        louder = Gaussian(accountant.calibrate(1.0, 6, 1.1 * suggested, 1e-6))
+        admit([Asked(Charge(due.scope, louder, 6).with_spare(3), [], [])])
+    event = Approximate(Gaussian("40"), "1e-10")
+    with pytest.raises(InsufficientBudgetError) as caught:
+        admit([Asked(Charge(scope(failures="1e-9"), event, 9).with_spare(3), [], [])])
+    assert caught.value.releases == 7
+
+
 @pytest.mark.parametrize(
     "event",
     [
