@@ -7,8 +7,7 @@ from typing import Any
 
 from experiments.accounts import Account, all_accounts
 from experiments.home import Home
-from experiments.planning import Wish, touched
-from federation.orders import WorkOrder
+from experiments.planning import Wish, asked_of
 from policies.budget import planning
 from policies.budget.account import Charge
 from policies.budget.events import Event
@@ -94,19 +93,19 @@ def which_fit(home: Home, wishes: Sequence[Wish]) -> list[Fitting]:
     asked = []
     for wish in wishes:
         own = []
-        for books, due, events in touched(home, wish.order):
-            here = _at(books.node, due, wish.order)
-            held[here.scope.account] = events
-            own.append(here)
+        for node, accounts in asked_of(home, wish.order):
+            for one in accounts:
+                here = _at(node, one.charge)
+                held[here.scope.account] = one.held
+                own.append(here)
         asked.append(planning.Wish(wish.said, tuple(own)))
     taken = planning.plan(held, asked)
     return [_fitting(wish, found) for wish, found in zip(wishes, taken, strict=True)]
 
 
-def _at(node: str, due: Charge, order: WorkOrder) -> Charge:
-    """Return the charge in an account that no other node shares, with the abandoned rounds."""
-    scope = replace(due.scope, subjects=f"{node}: {due.scope.subjects}")
-    return replace(due.with_spare(order.abandoned), scope=scope)
+def _at(node: str, due: Charge) -> Charge:
+    """Return the charge in an account that no other node shares."""
+    return replace(due, scope=replace(due.scope, subjects=f"{node}: {due.scope.subjects}"))
 
 
 def _fitting(wish: Wish, found: planning.Planned) -> Fitting:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from experiments.accounts import NodeBooks, open_books
+from experiments.accounts import Account, NodeBooks, open_books
 from experiments.errors import PolicyRefusalError, UsageError
 from experiments.home import Home
 from experiments.meaning import certificate, plain
@@ -17,10 +17,12 @@ from experiments.ordering import query_order, training_order
 from experiments.outcome import Plain
 from experiments.statements import SHOWN_RUNS
 from federation.orders import WorkOrder
-from policies.budget.account import Charge, Scope, charges
-from policies.budget.events import Event, Repeated, from_json, spell
+from policies.budget import accountant
+from policies.budget.account import Asked, Charge, Scope, admit, charges
+from policies.budget.events import Repeated, from_json, spell
 from policies.budget.forecast import WhatIf, runs_left
 from policies.budget.forecast import what_if as would_change
+from policies.errors import InsufficientBudgetError
 
 MODELS: Final = ("demand", "fraud")
 EXAMPLES: Final = (
@@ -85,13 +87,15 @@ class Changed:
     """One account of one node, without and with the run; every ε is the gate's.
 
     change:    what the run itself would spend.
-    set_aside: the same with every abandoned round that is reserved beside it: the gate asks this.
+    set_aside: ε with every round that may be abandoned beside it; this is what the gate asks.
+    refusal:   why the gate would refuse; None where it would not.
     """
 
     node: str
     scope: Scope
     change: WhatIf
-    set_aside: WhatIf
+    set_aside: float
+    refusal: InsufficientBudgetError | None
     runs_before: int
     before: Plain
     after: Plain
@@ -99,7 +103,7 @@ class Changed:
     @property
     def fits(self) -> bool:
         """Whether the account could pay for it."""
-        return self.set_aside.fits
+        return self.refusal is None
 
     @property
     def runs_after(self) -> int:
@@ -109,7 +113,6 @@ class Changed:
     def to_json(self) -> dict[str, Any]:
         """Return the form that `--json` prints."""
         change, limit = self.change, float(self.scope.epsilon)
-        refusal = self.set_aside.refusal
         return {
             "node": self.node,
             "dataset": self.scope.dataset,
@@ -119,13 +122,13 @@ class Changed:
             "before": change.before,
             "after": change.after,
             "requested": change.requested,
-            "set_aside": self.set_aside.after,
+            "set_aside": self.set_aside,
             "limit": limit,
             "left_before": max(0.0, round(limit - change.before, 4)),
             "left": change.left,
             "fits": self.fits,
-            "refusal": None if refusal is None else str(refusal),
-            "affordable": self.set_aside.affordable,
+            "refusal": None if self.refusal is None else str(self.refusal),
+            "affordable": None if self.refusal is None else self.refusal.affordable,
             "runs_left_before": min(self.runs_before, SHOWN_RUNS),
             "runs_left": min(self.runs_after, SHOWN_RUNS),
             "runs_left_more": self.runs_before > SHOWN_RUNS,
@@ -187,22 +190,34 @@ class Change:
 
 def what_if(home: Home, order: WorkOrder) -> Change:
     """Return what `order` would change; nothing is spent, asked or read from rows."""
-    return Change(
-        order,
-        tuple(_changed(books, charge, held, order) for books, charge, held in touched(home, order)),
-    )
+    nodes = asked_of(home, order)
+    return Change(order, tuple(one for node, asked in nodes for one in _changes(node, asked)))
 
 
-def touched(home: Home, order: WorkOrder) -> Iterator[tuple[NodeBooks, Charge, tuple[Event, ...]]]:
-    """Yield every account that the order touches at every node asked, under its real limit."""
+def asked_of(home: Home, order: WorkOrder) -> Iterator[tuple[str, tuple[Asked, ...]]]:
+    """Yield every node asked, with every account that the order touches there as it stands.
+
+    Limits are those that hold; the releases that are set aside for abandoned rounds are `spare`.
+
+    Raises:
+        UsageError: a node of the cohort does not offer the contract.
+    """
     for party in order.cohort:
         books = open_books(home.node(party))
         if order.contract not in books.contracts:
             raise UsageError(f"{party} does not offer {order.contract}; leave it out of the cohort")
         known = {account.scope.account: account for account in books.accounts()}
-        for due in _charges(books, order):
-            found = known[due.scope.account]
-            yield books, replace(due, scope=_limited(due.scope, found.scope)), found.held
+        yield (
+            books.node,
+            tuple(
+                _asked(due.with_spare(order.abandoned), known[due.scope.account])
+                for due in _charges(books, order)
+            ),
+        )
+
+
+def _asked(due: Charge, account: Account) -> Asked:
+    return Asked(replace(due, scope=_limited(due.scope, account.scope)), account.held, ())
 
 
 def _charges(books: NodeBooks, order: WorkOrder) -> tuple[Charge, ...]:
@@ -226,17 +241,30 @@ def _limited(scope: Scope, account: Scope) -> Scope:
     )
 
 
-def _changed(books: NodeBooks, due: Charge, held: tuple[Event, ...], order: WorkOrder) -> Changed:
-    scope, delta = due.scope, float(due.scope.delta)
-    spare = (Repeated(due.event, order.abandoned),) if order.abandoned else ()
-    change = would_change(scope, held, due.whole, certificate)
-    whole = due.with_spare(order.abandoned).whole
-    return Changed(
-        books.node,
-        scope,
-        change,
-        would_change(scope, held, whole),
-        runs_left(scope, (*held, *spare), due.whole),
-        plain(held, delta, change.before),
-        plain((*held, due.whole), delta, change.after),
-    )
+def _changes(node: str, asked: Sequence[Asked]) -> Iterator[Changed]:
+    refusals = _refusals(asked)
+    for one in asked:
+        due, held = one.charge, one.held
+        scope, delta = due.scope, float(due.scope.delta)
+        change = would_change(scope, held, due.stated, certificate)
+        spare = (Repeated(due.event, due.spare),) if due.spare else ()
+        yield Changed(
+            node,
+            scope,
+            change,
+            accountant.epsilon((*held, due.whole), delta),
+            refusals.get(str(scope)),
+            runs_left(scope, (*held, *spare), due.stated),
+            plain(held, delta, change.before),
+            plain((*held, due.stated), delta, change.after),
+        )
+
+
+def _refusals(asked: Sequence[Asked]) -> dict[str, InsufficientBudgetError]:
+    """Return why the gate would refuse, by account in words; each with what would pass in all."""
+    try:
+        admit(asked)
+    except InsufficientBudgetError as first:
+        others = (why.among((), first.affordable) for why in first.others)
+        return {why.scope: why for why in (first, *others)}
+    return {}

@@ -192,7 +192,7 @@ def _conclusions(change: Change, language: Language) -> Iterator[str]:
     else:
         yield say("whatif.some_fit_not", language, count=len(poor), total=total)
     for account in poor:
-        yield f"  {account.node}: {account.set_aside.refusal}"
+        yield f"  {account.node}: {account.refusal}"
     yield say("whatif.untouched", language)
 
 
