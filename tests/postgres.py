@@ -1,0 +1,59 @@
+"""A throw-away PostgreSQL server that listens on a socket in its own folder and nowhere else."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+BINARIES: Final = ("initdb", "pg_ctl", "postgres")
+USERS: Final = ("postgres", "nobody")
+
+
+def missing() -> str:
+    """Return why no server can be started here; "" where one can."""
+    absent = [name for name in BINARIES if shutil.which(name) is None]
+    if absent:
+        return f"no PostgreSQL here: {', '.join(absent)} not found"
+    if os.geteuid() == 0 and (_user() is None or shutil.which("runuser") is None):
+        return "PostgreSQL does not start as root, and there is no other user to start it as"
+    return ""
+
+
+@contextmanager
+def server() -> Iterator[str]:
+    """A fresh server, as a URL whose database name is to be appended."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    user = _user() if os.geteuid() == 0 else None
+    if user is not None:
+        shutil.chown(folder, user)
+    data, log = folder / "data", folder / "log"
+    try:
+        _run(user, ["initdb", "-D", str(data), "-U", "test", "-A", "trust", "-E", "UTF8"])
+        options = f"-k {folder} -c listen_addresses='' -c max_connections=20"
+        start = ["pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
+        _run(user, start)
+        try:
+            yield f"postgresql://test@/{{database}}?host={folder}"
+        finally:
+            _run(user, ["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _user() -> str | None:
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in USERS if name in known), None)
+
+
+def _run(user: str | None, argv: Sequence[str]) -> None:
+    whole = [] if user is None else ["runuser", "-u", user, "--"]
+    done = subprocess.run(
+        [*whole, *argv], cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{argv[0]} ended with {done.returncode}: {done.stderr.strip()}")
