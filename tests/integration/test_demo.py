@@ -17,7 +17,16 @@ import numpy as np
 import pytest
 from dp_accounting.rdp import RdpAccountant
 
-from tests.processes import Said, Watch, alive, environment, finish, started, wait_until
+from tests.processes import (
+    Said,
+    Watch,
+    alive,
+    entrepot,
+    environment,
+    finish,
+    started,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -88,7 +97,7 @@ def test_the_object_has_the_documented_keys(first: Shown) -> None:
     assert value["schema"] == "entrepot.demo/1"
     documented = {"schema", "demand", "fraud", "queries", "refusals", "budgets", "borders"}
     documented |= {"raw_rows_crossed", "seconds"}
-    beside = {"domestic", "search", "processes", "notes", "faults", "version"}
+    beside = {"domestic", "search", "processes", "notes", "faults", "version", "ledger"}
     assert value.keys() == documented | beside
     assert is_number(value["seconds"], 1.0)
     for part in (value["demand"], value["fraud"]):
@@ -239,7 +248,7 @@ def recomputed(path: Path) -> dict[str, tuple[float, int]]:
     """Return ε at 1e-6 and the number of releases per dataset, from the stored rows alone."""
     releases: dict[str, list[tuple[str, int]]] = {}
     with sqlite3.connect(path) as books:
-        datasets = dict(books.execute("SELECT account, dataset FROM limits"))
+        datasets = dict(books.execute("SELECT account, dataset FROM limits ORDER BY number"))
         for account, order, event, reserved in books.execute(
             "SELECT account, order_id, event, releases FROM reservations"
         ).fetchall():
@@ -284,6 +293,69 @@ def test_what_was_trained_is_what_was_charged(first: Shown) -> None:
     )
     assert all(spent[party, "orders"] > value["fraud"]["epsilon"] for party in OTHERS)
     assert all(0 < spent[party, "orders"] <= 1 for party in WAREHOUSES)
+
+
+def test_the_officer_sees_both_epsilons_purses_people_and_plain_numbers(first: Shown) -> None:
+    for row in first.value["budgets"]:
+        assert row["window"] == "2025"
+        assert 0 < row["certificate"] <= row["epsilon"] <= row["lifetime"]
+        assert (row["failures_spent"], row["failures_limit"]) == ("0", "0")
+        assert row["course"][-1]["epsilon"] == row["epsilon"]
+        assert row["runs_left"] >= 0
+        plain = row["plain"]
+        assert 1 == plain["luck"] <= plain["caught"] <= plain["textbook_caught"] <= 100
+        people = [item["parties"] for item in row["person"]]
+        assert people == ([1, 2, 3, 8] if row["dataset"] == "orders" else [])
+
+
+# -- the ledgers -----------------------------------------------------------------------------------
+
+
+def audit(first: Shown, *words: str) -> Said:
+    return entrepot("audit", *words, cwd=first.report.parent)
+
+
+def test_the_demo_exports_its_ledgers_and_they_verify(first: Shown) -> None:
+    ledger = first.value["ledger"]
+    parties = WAREHOUSES | OTHERS | {"keyholder-ch", "aggregator"}
+    assert {log["party"] for log in ledger["logs"]} == parties
+    assert ledger["booked"] == len(parties)
+    assert ledger["entries"] == sum(log["entries"] for log in ledger["logs"]) > 100
+    assert all(len(log["signers"]) >= 2 for log in ledger["logs"])
+    assert ledger["code"] == 0
+    assert ledger["verified"]["en"].startswith("proven: 10 of 10 ledgers")
+    said = audit(first, "verify", "entrepot-ledger.json", "--trust", "entrepot-trust.txt")
+    assert (said.code, said.out.strip()) == (0, ledger["verified"]["en"])
+    assert audit(first, "verify", "entrepot-ledger.json").code == 2
+    keys = (first.folder / "trust.txt").read_text(encoding="utf-8")
+    assert (first.report.parent / "entrepot-trust.txt").read_text(encoding="utf-8") == keys
+
+
+def test_a_changed_export_of_the_demo_is_found(first: Shown) -> None:
+    data = bytearray((first.report.parent / "entrepot-ledger.json").read_bytes())
+    data[len(data) // 2] ^= 1
+    (first.report.parent / "changed.json").write_bytes(data)
+    said = audit(first, "verify", "changed.json", "--trust", "entrepot-trust.txt")
+    assert said.code == 30
+    assert "entrepot/demo/" in said.out
+    assert len(said.out.splitlines()) == 1
+
+
+def test_the_border_register_says_what_the_captures_say(first: Shown) -> None:
+    """Every message that the captures show abroad stands in a ledger, under a rule."""
+    value = first.value
+    register: dict[tuple[str, str, str], int] = {}
+    for row in value["ledger"]["register"]:
+        assert re.fullmatch(r"[A-Z]{2}-[A-Z0-9]+", row["rule"])
+        key = (row["origin"], row["destination"], row["kind"])
+        register[key] = register.get(key, 0) + row["messages"]
+    seen = {
+        (row["origin"], row["destination"], row["kind"]): row["messages"]
+        for row in value["borders"]
+        if row["origin"] != "EU"  # what the aggregator carries on was registered by its sender
+    }
+    for key, messages in seen.items():
+        assert register.get(key, 0) >= messages, key
 
 
 # -- no row crossed, looked for in another way -----------------------------------------------------

@@ -20,6 +20,7 @@ import pytest
 from aggregator.jobs import Job, Jobs
 from experiments.borders import read_captures
 from experiments.home import Home, open_home
+from experiments.ordering import ABANDONED_ROUNDS
 from federation.messages import Kind
 from federation.orders import open_order
 from policies.parties import PartyId
@@ -311,8 +312,9 @@ def assert_paid_once(federation: Federation, run: str, rounds: int) -> None:
     assert last is not None
     order = open_order(job(federation, run).wire, federation.home.roster()).order
     assert order.releases == rounds
+    reserved = rounds + order.abandoned
     for party in last.parties:
-        assert booked(federation.home, party, run) == ([rounds], rounds, 1), party
+        assert booked(federation.home, party, run) == ([reserved], rounds, 1), party
         sent = updates(federation, party, run)
         assert sent.keys() == set(range(rounds))
         assert all(len(forms) == 1 for forms in sent.values()), f"{party} drew noise twice"
@@ -370,7 +372,7 @@ def test_a_node_killed_in_mid_round_is_back_and_the_run_ends(federation: Federat
     assert survivors == set(COHORT) - set(lost)
     assert_paid_once(federation, run, 10)
     reserved, settled, closed = booked(federation.home, party, run)
-    assert reserved == [10]
+    assert reserved == [10 + ABANDONED_ROUNDS]
     assert settled <= 10
     assert closed == 1
     print(f"lost: {lost}; {party} made {settled} releases")
