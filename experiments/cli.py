@@ -120,6 +120,8 @@ def _is_usage(why: Exception) -> bool:
             "UntrustedRosterError",
             "VersionMismatchError",
             "MalformedLawError",
+            "MalformedPackError",
+            "MalformedCasesError",
             "LocalProtocolError",
             "MalformedOrderError",
         }
