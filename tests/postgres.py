@@ -26,7 +26,7 @@ def missing() -> str:
 
 @contextmanager
 def server() -> Iterator[str]:
-    """A fresh server, as a URL whose database name is to be appended."""
+    """A fresh server, by its URL; it is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     user = _user() if os.geteuid() == 0 else None
     if user is not None:
@@ -38,7 +38,7 @@ def server() -> Iterator[str]:
         start = ["pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
         _run(user, start)
         try:
-            yield f"postgresql://test@/{{database}}?host={folder}"
+            yield f"postgresql://test@/postgres?host={folder}"
         finally:
             _run(user, ["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"])
     finally:

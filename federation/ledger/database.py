@@ -193,7 +193,7 @@ def _prepare(engine: Engine) -> None:
 
 
 def _same_layout(connection: Connection) -> None:
-    version = connection.scalar(sa.select(layout.c.version))
+    version = connection.scalar(sa.select(sa.func.max(layout.c.version)))
     if version != LAYOUT:
         raise ForeignLedgerError(
             f"{_named(connection.engine.url)} is of version {version}, this is version {LAYOUT}; "

@@ -1,0 +1,35 @@
+"""Every database that a ledger can live in."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from tests import postgres
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a throw-away server; every test has a schema of its own in it."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    pytest.importorskip("psycopg", reason="no PostgreSQL driver; install the extra [postgres]")
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A place where there is no ledger yet."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "folder" / "ledger.sqlite")
+        return
+    url, name = request.getfixturevalue("postgresql"), f"ledger{next(_numbers)}"
+    admin = sa.create_engine(url.replace("://", "+psycopg://"), poolclass=sa.NullPool)
+    with admin.begin() as connection:
+        connection.exec_driver_sql(f"CREATE SCHEMA {name}")
+    yield f"{url}&options=-csearch_path%3D{name}"
