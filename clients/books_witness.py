@@ -18,19 +18,8 @@ from federation.ledger.store import Log
 from federation.ledger.witness import WitnessRequest
 
 SHOWN: Final = 16
-"""How many of its last heads a log proves its newest to continue."""
+"""How many of its earlier heads a log proves its newest to continue."""
 
-_LAST_HEADS: Final = (
-    sa.select(heads.c.size)
-    .where(heads.c.size < sa.bindparam("size"))
-    .order_by(heads.c.size.desc())
-    .limit(SHOWN)
-)
-_LAST_COSIGNED: Final = (
-    sa.select(sa.func.max(cosignatures.c.size))
-    .where(cosignatures.c.size < sa.bindparam("size"))
-    .group_by(cosignatures.c.witness)
-)
 _SINCE: Final = (
     sa.select(cosignatures.c.witness).distinct().where(cosignatures.c.size > sa.bindparam("number"))
 )
@@ -43,12 +32,7 @@ def request(connection: Connection, log: Log) -> WitnessRequest:
     That is each of the last heads, and for every witness the head that it cosigned last.
     """
     note = log.checkpoint(connection)
-    size = notes.read(note).checkpoint.size
-    old = {
-        *connection.scalars(_LAST_HEADS, {"size": size}),
-        *connection.scalars(_LAST_COSIGNED, {"size": size}),
-    }
-    return WitnessRequest(note, {one: log.consistency(connection, one, size) for one in old})
+    return WitnessRequest(note, log.proofs(connection, log.shown(connection, SHOWN + 1)))
 
 
 def keep(connection: Connection, log: Log, note: str, lines: Mapping[str, str]) -> None:

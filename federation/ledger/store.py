@@ -10,7 +10,7 @@ Many entries in one transaction cost one wait for the disk. A tile is stored whe
 no stored hash ever changes; what is not complete is computed from the rows beneath it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -114,6 +114,15 @@ class Log:
         """
         return merkle.consistency(old, self._upto(connection, new), _Tree(connection).subtree)
 
+    def proofs(self, connection: Connection, sizes: Iterable[int]) -> dict[int, tuple[bytes, ...]]:
+        """Return, for each of the earlier `sizes`, the proof that the log continues it.
+
+        Much of it is the same for all of them, and read and hashed once.
+        """
+        size, tree = self.size(connection), _Tree(connection)
+        earlier = [old for old in sizes if 0 < old < size]
+        return {old: merkle.consistency(old, size, tree.subtree) for old in earlier}
+
     def checkpoint(self, connection: Connection) -> str:
         """Return the signed note of the log as it stands; it is kept, and never signed twice.
 
@@ -208,9 +217,15 @@ class _Tree:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._read: dict[tuple[int, int], bytes] = {}
+        self._folded: dict[tuple[int, int], bytes] = {}
 
     def subtree(self, level: int, index: int) -> bytes:
         """Return the hash over the leaves [index << level, (index + 1) << level)."""
+        if (level, index) not in self._folded:
+            self._folded[level, index] = self._fold(level, index)
+        return self._folded[level, index]
+
+    def _fold(self, level: int, index: int) -> bytes:
         tile_level, height = divmod(level, _HEIGHT)
         number, offset = divmod(index << height, TILE)
         row = self._hashes(tile_level, number)
