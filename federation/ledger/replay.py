@@ -3,8 +3,7 @@
 A node's books must equal this at every start, and an auditor who has only the entries computes the
 same. On the way every entry is judged: nothing is settled that was not reserved, nothing twice,
 nothing beyond what was reserved, nothing after the end of its order, and no reservation beyond the
-smallest limit that was stated for its account. Entries without a date (0) may stand at the very
-beginning: they were carried over from books that had no log, under limits that have changed since.
+smallest limit that was stated for its account.
 """
 
 from collections import Counter
@@ -74,7 +73,6 @@ class Accounts:
         self._pending: dict[str, Counter[str]] = {}
         self._limits: dict[str, dict[str, tuple[Decimal, Decimal, Decimal]]] = {}
         self._windows: dict[str, list[str]] = {}
-        self._dates_known = False
 
     @property
     def accounts(self) -> tuple[str, ...]:
@@ -102,7 +100,6 @@ class Accounts:
         Raises:
             LedgerMismatchError: it does not follow from those before it; names its number.
         """
-        self._dated(entry)
         match entry.kind:
             case EntryKind.RESERVED:
                 self._reserved(entry)
@@ -137,8 +134,7 @@ class Accounts:
         for account, (event, releases) in charges.items():
             self._pending.setdefault(account, Counter())[event] += releases
             self._spent.setdefault(account, Counter())
-            if entry.at > 0:
-                self._within(entry, account)
+            self._within(entry, account)
         allowed = min(releases for _, releases in charges.values())
         self._orders[entry.order] = _Order(charges, allowed)
 
@@ -184,11 +180,6 @@ class Accounts:
         total = accountant.epsilon(held.events, float(delta))
         if total > float(epsilon) + _ROUNDING or own_delta(held.failing) > failures:
             raise self.wrong(entry, f"overdraws the account of {account.replace(chr(31), ', ')}")
-
-    def _dated(self, entry: Entry) -> None:
-        self._dates_known = self._dates_known or entry.at > 0
-        if self._dates_known and entry.at == 0:
-            raise self.wrong(entry, "has no date, as only what was carried over may")
 
     def _move(self, order: _Order, spent: int, pending: int) -> None:
         for account, (event, _) in order.charges.items():

@@ -82,7 +82,6 @@ WRONG = {
     "opens a window": [opened("2025", 1), opened("2025", 2)],
     "no probability": [reserved("o", delta="0")],
     "states a delta": [Entry(EntryKind.LIMIT_SET, NOW, "", limit(delta="1"))],
-    "has no date": [reserved("o"), Entry(EntryKind.CLOSED, 0, "o")],
     "overdraws the account of customers, customer, 2026-H1": [reserved("o", 2, epsilon="0.1")],
 }
 
@@ -119,16 +118,6 @@ def test_the_second_purse_is_checked_too() -> None:
     replay([reserved("o", 2, event=event, failures="0.000000002")])
     with pytest.raises(LedgerMismatchError, match="overdraws"):
         replay([reserved("o", 3, event=event, failures="0.000000002")])
-
-
-def test_what_was_carried_over_is_not_judged_by_limits_of_today() -> None:
-    carried = [
-        Entry(EntryKind.RESERVED, 0, "o", reserved("o", 2, epsilon="0.1").body),
-        Entry(EntryKind.SETTLED, 0, "o", {"release": "a"}),
-    ]
-    assert replay(carried).held(ACCOUNT).spent == {EVENT: 1}
-    with pytest.raises(LedgerMismatchError, match="overdraws"):
-        replay([*carried, reserved("p", 1, epsilon="0.1")])
 
 
 # -- against a model that only lists what happened -------------------------------------------------
