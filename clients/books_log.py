@@ -42,6 +42,7 @@ class BookLog:
         organisations: Mapping[str, str] | None = None,
     ) -> None:
         self._now = now
+        self._verify_key = key.verify_key
         self._organisations = organisations or {}
         self._engine = open_books(where, origin, key, self._at())
         self._log = Log(self._engine, origin, key)
@@ -100,10 +101,13 @@ class BookLog:
         with reading(self._engine) as connection:
             return self._log.root(connection, size)
 
-    def request(self) -> WitnessRequest:
-        """Return the signed head of the log, with proofs from what its witnesses saw before."""
+    def request(self, also: Iterable[int] = ()) -> WitnessRequest:
+        """Return the signed head of the log, with proofs from what its witnesses saw before.
+
+        also: further sizes from which a witness wants a proof.
+        """
         with writing(self._engine) as connection:
-            return books_witness.request(connection, self._log)
+            return books_witness.request(connection, self._log, also)
 
     def keep_cosignatures(self, note: str, lines: Mapping[str, str]) -> None:
         """Keep cosignatures of an own head, by witness; the caller has verified them.
@@ -152,7 +156,7 @@ class BookLog:
             BrokenBooksError: they do not; nothing may be spent from them.
         """
         with reading(self._engine) as connection:
-            require_replay(connection, self._log)
+            require_replay(connection, self._log, self._verify_key)
 
     def disconnect(self) -> None:
         """Close every connection; the next call opens one. For processes that are about to fork."""

@@ -18,13 +18,14 @@ from federation.ledger import merkle, notes
 from federation.ledger.entries import Entry, EntryKind, decode
 from federation.ledger.replay import Accounts, replay
 from federation.ledger.store import Log
+from secure_compute.primitives.signature import VerifyKey
 
 Rows: TypeAlias = set[tuple[Any, ...]]
 
 _ADVICE = "restore the newest copy of the whole folder; nothing is spent from this one"
 
 
-def require_replay(connection: Connection, log: Log) -> None:
+def require_replay(connection: Connection, log: Log, key: VerifyKey) -> None:
     """Return if every row of the books is said by the log, and every entry stands in the books.
 
     Raises:
@@ -32,7 +33,7 @@ def require_replay(connection: Connection, log: Log) -> None:
     """
     written = log.entries(connection)
     try:
-        _require_signed(connection, log, written)
+        _require_signed(connection, log, key, written)
         entries = [decode(entry) for entry in written]
         told = replay(entries)
     except FederationError as why:
@@ -43,10 +44,12 @@ def require_replay(connection: Connection, log: Log) -> None:
     _require_held(connection, told)
 
 
-def _require_signed(connection: Connection, log: Log, written: Sequence[bytes]) -> None:
+def _require_signed(
+    connection: Connection, log: Log, key: VerifyKey, written: Sequence[bytes]
+) -> None:
     """Return if the entries are as many as there should be, under the last head that was signed."""
     note = log.last_note(connection)
-    head = None if note is None else notes.read(note).checkpoint
+    head = None if note is None else notes.open_note(note, notes.NamedKey(log.origin, key))
     size = log.size(connection)
     roots = merkle.roots(written, () if head is None else (head.size,))
     if len(written) != size or (head is not None and roots.get(head.size) != head.root):

@@ -1,6 +1,6 @@
 """The statements of accounts, drawn up from the books within one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy.engine import Connection
 
@@ -18,9 +18,10 @@ def statements(connection: Connection, scopes: Sequence[Scope]) -> list[Statemen
     for account, limits in stated.items():
         known[account] = [*known.get(account, ()), *limits]
     held = books_accounts.held(connection, known)
-    taken = books_accounts.orders(connection, known)
+    several = _sharing(known)
+    taken = books_accounts.orders(connection, set().union(*several.values()))
     return [
-        _stated(known[account], held[account], _ever(account, known, taken))
+        _stated(known[account], held[account], _ever(several.get(account), taken))
         for account in sorted(known)
     ]
 
@@ -31,15 +32,21 @@ def _stated(scopes: Sequence[Scope], held: Holding, ever: Sequence[Event] | None
     return draw_up(strictest, list(latest), held.spent, held.pending, held.releases, ever)
 
 
-def _ever(account: str, known: Iterable[str], taken: Sequence[Order]) -> Sequence[Event] | None:
-    """Return what all windows of these subjects hold; None where they have only this one."""
-    whose = _subjects(account)
-    windows = {other for other in known if _subjects(other) == whose}
-    if windows == {account}:
+def _ever(windows: frozenset[str] | None, taken: Sequence[Order]) -> Sequence[Event] | None:
+    """Return what `windows` hold together; None where there is only one."""
+    if windows is None:
         return None
     return lifetime((order.order_id, order.event) for order in taken if order.account in windows)
 
 
-def _subjects(account: str) -> str:
-    """Return the key of an account without its window."""
-    return account.rpartition("\x1f")[0]
+def _sharing(accounts: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    """Return, for accounts whose subjects have several windows, the accounts of all of these."""
+    groups: dict[str, set[str]] = {}
+    for account in accounts:
+        groups.setdefault(account.rpartition("\x1f")[0], set()).add(account)
+    return {
+        account: frozenset(group)
+        for group in groups.values()
+        for account in group
+        if len(group) > 1
+    }

@@ -110,6 +110,15 @@ def test_a_log_that_is_not_the_signed_one_is_found(path: Path, statements: tuple
         tampered(path, *statements).reconcile()
 
 
+def test_a_head_signed_by_another_key_is_found(path: Path) -> None:
+    """The whole log is written anew by somebody who does not have this party's key."""
+    forger = Books(path.with_name("forged"), "entrepot/demo/cn", SigningKey(b"\x08" * 32), float)
+    forger.note(*open_at(path).entries())
+    note = forger.request().note
+    with pytest.raises(BrokenBooksError, match="not signed"):
+        tampered(path, f"UPDATE heads SET note = '{note}'").reconcile()
+
+
 def test_an_entry_without_its_row_is_found(path: Path) -> None:
     """Also one that was written after the last head was signed."""
     entry = encode(Entry(EntryKind.SETTLED, 1000, "b", {"release": "k2"})).hex()
