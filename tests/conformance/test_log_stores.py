@@ -5,6 +5,7 @@ import random
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from sqlalchemy.engine import Engine
 
 from clients import books_tables
 from federation.errors import BadProofError, ForeignLedgerError
-from federation.ledger import merkle, notes
+from federation.ledger import merkle, notes, witness
 from federation.ledger.database import layout, leaves
 from federation.ledger.entries import Encoded, decode
 from federation.ledger.notes import Checkpoint, NamedKey
 from federation.ledger.store import Log, open_engine, reading, tables, writing
 from secure_compute.primitives.signature import SigningKey
-from tests.ledgers import NOW, ordinary
+from tests.ledgers import KEYS, NOW, TRUST, ordinary
 
 assert books_tables  # its tables stand beside those of the log
 
@@ -145,6 +146,24 @@ def test_every_store_signs_the_same_head(log: Log, tmp_path: Path) -> None:
         with writing(one.engine) as connection:
             found.add(one.checkpoint(connection))
     assert len(found) == 1
+
+
+def test_an_export_holds_the_last_head_that_enough_others_cosigned(log: Log) -> None:
+    with writing(log.engine) as connection:
+        for count, names in ((4, ("eu", "br")), (8, ("eu", "br", "hub")), (12, ("eu", "ana"))):
+            log.append(connection, ordinary(f"order-{count}"))
+            note = log.checkpoint(connection)
+            for name in names:
+                line = witness.cosign(note, f"entrepot/demo/{name}", KEYS[name], NOW)
+                log.keep_cosignature(connection, count, f"entrepot/demo/{name}", line)
+        found = log.exported(connection, TRUST)
+    assert (notes.read(found.head).checkpoint.size, len(found.entries)) == (12, 12)
+    booked = notes.read(found.witnessed)
+    assert (booked.checkpoint.size, len(booked.lines)) == (8, 4)
+    again = replace(TRUST, colluding=3)
+    with writing(log.engine) as connection:
+        lonely = notes.read(log.exported(connection, again).witnessed)
+    assert (lonely.checkpoint.size, len(lonely.lines)) == (12, 2)  # the analyst keeps no log
 
 
 def test_what_was_seen_is_kept_and_said(log: Log) -> None:
