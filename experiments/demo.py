@@ -83,7 +83,7 @@ class Stagehand:
         return follow(self.jobs, order.id, self._say)
 
     def _say(self, note: dict[str, Any]) -> None:
-        if text := line(note):
+        if text := line(note, self.language):
             self.progress.note(text)
 
 

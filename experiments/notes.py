@@ -1,21 +1,34 @@
-"""The coordinator's notes as lines that people read."""
+"""The coordinator's notes as lines that people read, in both languages."""
 
-from typing import Any
+from typing import Any, Final
+
+from experiments.outcome import Language
+from experiments.telling import moment
+from experiments.verdicts import JOINED
+from experiments.words import say
 
 
-def line(note: dict[str, Any]) -> str:
+STAGES: Final = frozenset({"offered", "round", "resumed", "sealed", "repeated"})
+
+
+def line(note: dict[str, Any], language: Language = "en") -> str:
     """Return one line of progress, or "" for what nobody needs to see."""
-    match note:
-        case {"stage": "offered", "willing": willing, "refusals": refusals}:
-            refused = ", ".join(str(refusal["node"]) for refusal in refusals)
-            return f"{len(willing)} nodes agreed" + (f"; refused: {refused}" if refused else "")
-        case {"stage": "round", "round": done, "of": of, "parties": parties, "lost": lost}:
-            missing = f"; lost: {', '.join(lost)}" if lost else ""
-            return f"round {done}/{of} from {len(parties)} nodes{missing}"
-        case {"stage": "resumed", "round": done, "of": of}:
-            return f"resumed after round {done}/{of}"
-        case {"stage": "sealed", "parties": parties}:
-            return f"{len(parties)} sealed partials"
-        case {"stage": "silence", "reason": reason}:
-            return str(reason)
-    return ""
+    if note["stage"] == "silence":
+        return str(note["reason"])
+    if note["stage"] not in STAGES:
+        return ""
+    declined, lost = note.get("declined"), note.get("lost")
+    said = say("note.declined" if declined else f"note.{note['stage']}", language, **_facts(note))
+    return said + (say("note.lost", language, lost=JOINED[language].join(lost)) if lost else "")
+
+
+def _facts(note: dict[str, Any]) -> dict[str, object]:
+    """Return what the sentences say, as far as the note says it."""
+    return {
+        "count": len(note.get("willing", note.get("parties", ()))),
+        "declined": note.get("declined"),
+        "done": note.get("round"),
+        "of": note.get("of"),
+        "run": str(note.get("run", ""))[:12],
+        "at": moment(int(note.get("asked_at", 0))),
+    }

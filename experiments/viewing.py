@@ -14,6 +14,7 @@ from experiments.lasting import Fitting, Lasting, day
 from experiments.outcome import Language
 from experiments.planning import Change, Changed
 from experiments.statements import SHOWN_RUNS, NodeStatement
+from experiments.telling import moment
 from experiments.verdicts import JOINED
 from experiments.words import name_of, say
 from policies.budget.account import Scope
@@ -39,6 +40,8 @@ def show_answer(value: dict[str, Any]) -> None:
         f"ε = {value['epsilon']} at δ = {value['delta']} per {value['unit']} and node; "
         f"{len(value['parties'])} nodes answered; ± is the 95 % error of the noise."
     )
+    if reused := value.get("reused"):
+        console.print(_reused(reused))
     if value["reused"]:
         console.print(
             f"This is the release {_release(value['reused'])}, given out again: nothing was read "
@@ -54,6 +57,8 @@ def show_explanation(value: dict[str, Any]) -> None:
         f"costs ε = {value['epsilon']} at δ = {value['delta']} at each of "
         f"{value['contributors']} nodes; nothing is spent by explaining"
     )
+    if reused := value.get("reused"):
+        console.print(_reused(reused))
     if value["reused"]:
         console.print(
             f"[bold]costs nothing[/bold] where the release {_release(value['reused'])} is enough "
@@ -66,6 +71,11 @@ def show_explanation(value: dict[str, Any]) -> None:
     for row in value["left"]:
         table.add_row(row["node"], f"{row['epsilon']:.4g}", f"{row['limit']:.4g}")
     console.print(table)
+
+
+def _reused(reused: dict[str, Any]) -> str:
+    at, run = moment(int(reused["asked_at"])), str(reused["run"])[:12]
+    return f"a past release answers this, {run} of {at} UTC: no ε is charged (--fresh pays anew)"
 
 
 def show_budgets(rows: Sequence[NodeStatement], language: Language = "en") -> None:

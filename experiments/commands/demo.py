@@ -93,6 +93,7 @@ def _play(
     language: Language = "zh" if lang == "zh" else "en"
     talk = Console(stderr=True)
     progress = Steps(talk, language)
+    report.parent.mkdir(parents=True, exist_ok=True)
     with progress.step("build"):
         staged = stage(folder, keep=keep)
     outcome = play(staged, progress, language, stay=stay, begun=begun)

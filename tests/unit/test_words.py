@@ -6,6 +6,7 @@ from string import Formatter
 
 import pytest
 
+from experiments.notes import line
 from experiments.outcome import PartyScores, Scores, Text, Training, Unit
 from experiments.verdicts import PRECISION, WAPE, verdicts
 from experiments.words import catalogue, cell, epsilon, name_of, say, score, size, small
@@ -124,3 +125,35 @@ def test_verdicts_do_not_flatter() -> None:
 def test_what_was_not_measured_is_not_judged() -> None:
     nothing = Scores(None, None, None, None, None)
     assert verdicts(training(nothing, PartyScores("a", nothing)), WAPE, "zh") == ()
+
+
+@pytest.mark.parametrize(
+    ("note", "said"),
+    [
+        ({"stage": "offered", "willing": ["a", "b"], "declined": 0}, "2 nodes agreed"),
+        (
+            {"stage": "offered", "willing": ["a"], "refusals": [], "declined": 2},
+            "1 nodes agreed, 2 declined",
+        ),
+        (
+            {"stage": "round", "round": 1, "of": 8, "parties": ["a"], "lost": ["b", "c"]},
+            "round 1/8 from 1 nodes; lost: b, c",
+        ),
+        ({"stage": "resumed", "round": 3, "of": 8}, "resumed after round 3/8"),
+        ({"stage": "sealed", "parties": ["a"]}, "1 sealed partials"),
+        (
+            {"stage": "repeated", "run": "f" * 64, "asked_at": 1_793_000_000},
+            "answered from the past release ffffffffffff of 2026-10-26 07:33:20 UTC, at no ε",
+        ),
+        ({"stage": "witnessed"}, ""),
+    ],
+)
+def test_progress_is_told_in_both_languages(note: dict[str, object], said: str) -> None:
+    assert line(note) == said
+    assert bool(line(note, "zh")) == bool(said)
+    assert not said or re.search("[一-鿿]", line(note, "zh"))
+
+
+def test_progress_names_nobody_who_declined_where_the_others_go_on() -> None:
+    note = {"stage": "offered", "willing": ["a"], "refusals": [{"node": "shy"}], "declined": 1}
+    assert "shy" not in line(note)
