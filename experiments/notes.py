@@ -7,7 +7,6 @@ from experiments.telling import moment
 from experiments.verdicts import JOINED
 from experiments.words import say
 
-
 STAGES: Final = frozenset({"offered", "round", "resumed", "sealed", "repeated"})
 
 
