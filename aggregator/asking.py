@@ -90,7 +90,13 @@ class Asking:
 
     def witness(self, order: str, parties: Sequence[PartyId]) -> dict[PartyId, Answer]:
         """Show each of `parties` the heads it has not seen, and bring back what it says of them."""
-        return self._put(order, 0, {p: witness_question() for p in parties}, WITNESS_SECONDS)
+        questions = {party: self.witness_question(party) for party in parties}
+        return self._put(order, 0, questions, WITNESS_SECONDS)
+
+    def witness_question(self, party: PartyId) -> Question:
+        """Return a request to cosign what rides in it; its bytes are never those of another."""
+        nonce, sizes = SystemEntropy().bytes(16).hex(), self._relay.wanted(party)
+        return Question(Kind.LEDGER_WITNESS, body={"nonce": nonce, "sizes": sizes})
 
     def nodes(self) -> list[PartyId]:
         """Return the parties that have a node, those that are there if that is known."""
@@ -166,8 +172,3 @@ class Asking:
                 else "no witness has put its name to its reservation"
             )
             self._jobs.note(order, stage="silence", party=party, reason=f"{party}: {why}")
-
-
-def witness_question() -> Question:
-    """Return a request to cosign what rides in it; its bytes are never those of another."""
-    return Question(Kind.LEDGER_WITNESS, body={"nonce": SystemEntropy().bytes(16).hex()})

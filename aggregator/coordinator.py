@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from aggregator.asking import Asking, Question, Transport, witness_question
+from aggregator.asking import Asking, Question, Transport
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.letters import Answer, Desk
@@ -230,7 +230,7 @@ class Coordinator:
 
     def _public_key(self, job: Job, keyholder: PartyId, willing: Sequence[PartyId]) -> bytes:
         """Return the keyholder's letter; in the same exchange the willing witness one another."""
-        questions = {party: witness_question() for party in willing}
+        questions = {party: self._asking.witness_question(party) for party in willing}
         questions[keyholder] = Question(Kind.QUERY_KEYS, {"order": job.wire})
         answers = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
         if keyholder not in answers:

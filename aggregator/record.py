@@ -5,7 +5,7 @@ who declined and why; the data team is told that parties declined, and how many.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from federation.errors import FederationError
@@ -77,12 +77,15 @@ class Record:
         body: dict[str, JSON] = {"past": past, "recipients": [str(p) for p in recipients]}
         self._once(EntryKind.DELIVERED, order_id, body)
 
-    def request(self) -> bytes:
-        """Return the head of this log with its proofs, for others to cosign."""
+    def request(self, also: Iterable[int] = ()) -> bytes:
+        """Return the head of this log with its proofs, for others to cosign.
+
+        also: further sizes from which a witness wants a proof.
+        """
         with writing(self._log.engine) as connection:
             note = self._log.checkpoint(connection)
-            sizes = witness.proof_sizes(self._log.shown(connection), self._log.size(connection))
-            proofs = {size: self._log.consistency(connection, size) for size in sizes}
+            sizes = {*self._log.shown(connection), *also}
+            proofs = self._log.proofs(connection, sorted(sizes)[-witness.MAX_PROOFS :])
         return WitnessRequest(note, proofs).to_bytes()
 
     def keep(self, note: str, lines: Mapping[str, str]) -> None:

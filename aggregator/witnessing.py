@@ -7,6 +7,7 @@ says so (`ledger.unsure`), and the word is fetched again.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from aggregator.record import Record
 from federation.envelopes import Envelope
@@ -14,6 +15,7 @@ from federation.errors import FederationError
 from federation.ledger import notes
 from federation.ledger.notes import origin_of
 from federation.membership import Roster
+from federation.messages import Kind
 from federation.riding import (
     COSIGNED,
     HEAD,
@@ -27,6 +29,8 @@ from federation.riding import (
 from policies.parties import PartyId
 from secure_compute.canonical import digest_bytes
 
+MOST_WANTED: Final = 16
+
 
 class Relay:
     """Heads and cosignatures under way; the aggregator's own log is one of the logs."""
@@ -37,11 +41,17 @@ class Relay:
         self._heads: dict[PartyId, bytes] = {}
         self._shown: dict[PartyId, dict[PartyId, str]] = {}
         self._lines: dict[PartyId, dict[str, dict[str, str]]] = {}
+        self._wanted: dict[PartyId, set[int]] = {}
 
     def take(self, reply: Envelope) -> None:
         """Read what rides in a reply; what cannot be read is as good as absent."""
         if HEAD in reply.blobs:
             self._heads[reply.sender] = reply.blobs[HEAD]
+        match reply.body.get("missing"):
+            case dict(missing) if reply.kind is Kind.LEDGER_COSIGNED:
+                for owner, size in missing.items():
+                    if type(size) is int and size > 0:
+                        self._wanted.setdefault(PartyId(owner), set()).add(size)
         try:
             cosigned = unpack_cosigned(reply.blobs[COSIGNED]) if COSIGNED in reply.blobs else {}
             for note, lines in cosigned.items():
@@ -58,7 +68,8 @@ class Relay:
 
     def parts(self, party: PartyId) -> dict[str, bytes]:
         """Return the blobs for a letter to `party`: heads that it has not seen, and its lines."""
-        self._heads[self._record.party] = self._record.request()
+        own = self._record.party
+        self._heads[own] = self._record.request(self.wanted(own))
         shown = self._shown.get(party, {})
         heads = {
             str(owner): head
@@ -72,6 +83,10 @@ class Relay:
         """Return the blob with the cosignatures that wait for `party`, if any do."""
         waiting = self._lines.get(party)
         return {COSIGNED: pack_cosigned(waiting)} if waiting else {}
+
+    def wanted(self, party: PartyId) -> list[int]:
+        """Return the sizes from which witnesses lacked a proof by `party`, the latest."""
+        return sorted(self._wanted.get(party, ()))[-MOST_WANTED:]
 
     def arrived(self, party: PartyId, letter: Mapping[str, bytes]) -> None:
         """A letter with these blobs was answered by `party`: none of it is shown again."""

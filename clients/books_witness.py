@@ -15,9 +15,9 @@ from federation.ledger import notes
 from federation.ledger.database import cosignatures, heads
 from federation.ledger.notes import Checkpoint
 from federation.ledger.store import Log
-from federation.ledger.witness import WitnessRequest
+from federation.ledger.witness import MAX_PROOFS, WitnessRequest
 
-SHOWN: Final = 16
+SHOWN: Final = 4
 """How many of its earlier heads a log proves its newest to continue."""
 
 _SINCE: Final = (
@@ -26,13 +26,15 @@ _SINCE: Final = (
 _HEAD: Final = sa.select(heads.c.note).where(heads.c.size == sa.bindparam("size"))
 
 
-def request(connection: Connection, log: Log) -> WitnessRequest:
+def request(connection: Connection, log: Log, also: Iterable[int] = ()) -> WitnessRequest:
     """Return the signed head, with proofs that it continues what witnesses may have seen last.
 
-    That is each of the last heads, and for every witness the head that it cosigned last.
+    That is each of the last heads, for every witness the head that it cosigned last, and sizes that
+    a witness has asked about.
     """
     note = log.checkpoint(connection)
-    return WitnessRequest(note, log.proofs(connection, log.shown(connection, SHOWN + 1)))
+    sizes = {*log.shown(connection, SHOWN + 1), *also}
+    return WitnessRequest(note, log.proofs(connection, sorted(sizes)[-MAX_PROOFS:]))
 
 
 def keep(connection: Connection, log: Log, note: str, lines: Mapping[str, str]) -> None:

@@ -340,7 +340,7 @@ class Node:
     def _with_ledgers(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
         """Return what `make` makes, with this node's head and its word on the heads of others."""
         vouched = self._witnessing.vouch(letter)
-        return make().carrying({**self._witnessing.head(), **vouched})
+        return make().carrying({**self._witnessing.head(), **vouched.blobs})
 
     def _as_kept(self, letter: Envelope, kept: bytes) -> Reply:
         envelope = open_envelope(kept, self._roster, letter.sender).envelope
@@ -408,5 +408,15 @@ class Node:
         raise MalformedMessageError("a question about heads names logs and nonces")
 
     def _vouch(self, letter: Envelope) -> Reply:
+        self._witnessing.show_from(_sizes(letter))
         vouched = self._witnessing.vouch(letter)
-        return _reply(Kind.LEDGER_COSIGNED).carrying({**self._witnessing.head(), **vouched})
+        reply = _reply(Kind.LEDGER_COSIGNED, {"missing": dict(vouched.missing)})
+        return reply.carrying({**self._witnessing.head(), **vouched.blobs})
+
+
+def _sizes(letter: Envelope) -> list[int]:
+    """Return the sizes from which witnesses of this node's log want a proof."""
+    match letter.body.get("sizes", []):
+        case list(sizes) if all(type(size) is int and size > 0 for size in sizes):
+            return [size for size in sizes if isinstance(size, int)]
+    raise MalformedMessageError("sizes that witnesses ask about are whole numbers above zero")

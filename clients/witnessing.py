@@ -9,6 +9,7 @@ is checked here against the roster.
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from clients.books import Books
@@ -43,6 +44,10 @@ GRACE_SECONDS: Final = 600.0
 """How long a node that is asked to spend goes on looking for witnesses before it gives up."""
 
 
+MAX_WANTED: Final = 16
+"""From how many sizes that witnesses asked about a head brings proofs."""
+
+
 class UnsureError(ClientError):
     """This process lacks a word of its witnesses; with it the same request may be granted.
 
@@ -56,6 +61,18 @@ class UnsureError(ClientError):
 
 class AloneError(ClientError):
     """No witnesses could be reached for longer than a node may wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a witness says of the heads in a letter.
+
+    blobs:   the one with its cosignatures, if there are any.
+    missing: by party, the size from which a head should have brought a proof and did not.
+    """
+
+    blobs: Mapping[str, bytes]
+    missing: Mapping[str, int]
 
 
 class Witnessing:
@@ -75,6 +92,7 @@ class Witnessing:
         self._origin = origin_of(roster.federation, settings.party)
         self._nonce = entropy.bytes(16).hex()
         self._confirmed = False
+        self._wanted: set[int] = set()
         self._alone_since: float | None = None
 
     # -- this node's own log ---------------------------------------------------------------------
@@ -90,7 +108,14 @@ class Witnessing:
         None before witnesses have confirmed the log: to sign the head of an old copy would be to
         sign a second history.
         """
-        return {HEAD: self._books.request().to_bytes()} if self._is_sure() else {}
+        return {HEAD: self._books.request(self._wanted).to_bytes()} if self._is_sure() else {}
+
+    def show_from(self, sizes: Iterable[int]) -> None:
+        """Let the heads of this process prove that they continue these sizes too.
+
+        They are those that a witness saw last and whose cosignature never came back.
+        """
+        self._wanted = set(sorted({*self._wanted, *sizes})[-MAX_WANTED:])
 
     def read(self, letter: Envelope) -> None:
         """Take what rides in a letter about this node's own log.
@@ -205,20 +230,39 @@ class Witnessing:
 
     # -- the logs of others ----------------------------------------------------------------------
 
-    def vouch(self, letter: Envelope) -> dict[str, bytes]:
-        """Return the blob with what this node says of the heads in a letter; none without any.
+    def vouch(self, letter: Envelope) -> Vouched:
+        """Return what this node says of the heads in a letter.
 
         Each head is compared with the last one seen, and all of them are written down durably
         before the first cosignature is made.
         """
         shown = unpack(letter.blobs[HEADS]) if HEADS in letter.blobs else {}
         examined: dict[str, Checkpoint] = {}
+        missing: dict[str, int] = {}
         for owner, head in shown.items():
             try:
                 request = WitnessRequest.from_bytes(head)
-                examined[request.note] = self._examined(PartyId(owner), request)
+                last = self._books.last_seen(self._origin_of(owner))
+                if last is not None and last.size and last.size not in request.proofs:
+                    missing[owner] = last.size
+                examined[request.note] = self._examined(PartyId(owner), last, request)
+                missing.pop(owner, None)
             except FederationError as why:
                 log.warning("the head of %s is not cosigned: %s", owner, why)
+        return Vouched(self._cosigned(examined), missing)
+
+    def _origin_of(self, owner: str) -> str:
+        return origin_of(self._roster.federation, self._roster.find(PartyId(owner)).party)
+
+    def _examined(
+        self, owner: PartyId, last: Checkpoint | None, request: WitnessRequest
+    ) -> Checkpoint:
+        member = self._roster.find(owner)
+        if member.organisation == self._organisation:
+            raise UnknownPartyError(f"{owner} is of this organisation, whose word does not count")
+        return witness.examine(last, request, NamedKey(self._origin_of(owner), member.identity))
+
+    def _cosigned(self, examined: Mapping[str, Checkpoint]) -> dict[str, bytes]:
         if not examined:
             return {}
         at = int(self._clock.now())
@@ -229,19 +273,11 @@ class Witnessing:
         }
         return {COSIGNED: pack_cosigned(lines)}
 
-    def _examined(self, owner: PartyId, request: WitnessRequest) -> Checkpoint:
-        member = self._roster.find(owner)
-        if member.organisation == self._organisation:
-            raise UnknownPartyError(f"{owner} is of this organisation, whose word does not count")
-        origin = origin_of(self._roster.federation, owner)
-        key = NamedKey(origin, member.identity)
-        return witness.examine(self._books.last_seen(origin), request, key)
-
     def say_seen(self, about: Mapping[str, JSON]) -> dict[str, bytes]:
         """Return the blob with what this node saw last of each log in `about`, by its nonce."""
         words = {}
         for owner, nonce in about.items():
-            origin = origin_of(self._roster.federation, self._roster.find(PartyId(owner)).party)
+            origin = self._origin_of(owner)
             last = self._books.last_seen(origin) or Checkpoint(origin, 0, EMPTY_ROOT)
             at = int(self._clock.now())
             words[owner] = witness.sign_seen(

@@ -61,9 +61,22 @@ def test_a_witness_that_was_away_for_long_still_finds_its_proof(books: Books) ->
     for number in range(40):
         books.settle("a", f"k{number}")
         request = books.request()
-    assert len(request.proofs) == 17
+    assert len(request.proofs) == 5
     key = NamedKey(OWN, KEY.verify_key)
     assert witness.examine(seen, request, key) == books.head()
+
+
+def test_a_witness_whose_cosignature_was_lost_gets_a_proof_when_it_asks(books: Books) -> None:
+    books.reserve((Charge(scope(), Gaussian("80"), 100),), "a")
+    books.request()
+    seen, key = books.head(), NamedKey(OWN, KEY.verify_key)
+    for number in range(40):
+        books.settle("a", f"k{number}")
+        books.request()
+    with pytest.raises(InconsistentLogError):
+        witness.examine(seen, books.request(), key)
+    assert witness.examine(seen, books.request(also=[seen.size]), key) == books.head()
+    assert books.request(also=[-1, 0, 10**6]) == books.request()
 
 
 def test_the_root_of_any_size_is_known(books: Books) -> None:

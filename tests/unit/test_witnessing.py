@@ -14,6 +14,7 @@ from federation.errors import RolledBackError
 from federation.ledger import notes, witness
 from federation.ledger.entries import EntryKind
 from federation.ledger.notes import origin_of
+from federation.ledger.store import reading
 from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.riding import pack, pack_cosigned, unpack, unpack_cosigned
@@ -211,7 +212,7 @@ def test_a_keyholder_that_was_put_back_opens_nothing(simulation, tmp_path):
     job = simulation.run(second)
     assert job.status == "abandoned" and KEYHOLDER in job.result["error"]
     assert isinstance(simulation.started(KEYHOLDER).ended, RolledBackError)
-    (ask,) = [w for w in simulation.mail.letters if parse(w).kind is Kind.QUERY_OPEN]
+    ask = next(w for w in simulation.mail.letters if parse(w).kind is Kind.QUERY_OPEN)
     assert simulation.read(simulation.started(KEYHOLDER).answer(ask)).kind is Kind.FAILED
 
 
@@ -589,6 +590,38 @@ def test_a_run_without_any_witness_releases_nothing(simulation, order):
     assert job.status == "abandoned"
     for party in WAREHOUSES:
         simulation.assert_charged(party, EVENT, 0)
+
+
+def test_a_witness_whose_cosignature_was_lost_catches_up(simulation, order, monkeypatch):
+    """The aggregator dies after a merchant signed and before its lines are delivered."""
+    assert simulation.run(order).status == "done"
+    monkeypatch.setattr("aggregator.coordinator.PASSES", 2)
+    simulation.coordinator().have_witnessed()
+    monkeypatch.undo()
+    origin = origin_of(simulation.roster.federation, CN)
+    last = simulation.books(SHOP).last_seen(origin)
+    second = simulation.training(seed=2, rounds=6)
+    simulation.put(second)
+    coordinator = simulation.coordinator()  # of the lines that were under way it knows nothing
+    coordinator.work(simulation.jobs.next())
+    assert simulation.books(SHOP).last_seen(origin) == last
+    coordinator.have_witnessed()
+    assert simulation.books(SHOP).last_seen(origin).size > last.size
+    third = simulation.training(seed=3)
+    simulation.put(third)
+    coordinator.work(simulation.jobs.next())
+    coordinator.have_witnessed()
+    assert origin_of(simulation.roster.federation, SHOP) in cosigners(simulation, CN)
+
+
+def cosigners(simulation, party):
+    """Who has cosigned the greatest head of a party's ledger that anybody cosigned."""
+    books = simulation.books(party)
+    with reading(books._engine) as connection:
+        for size in reversed(range(1, books.head().size + 1)):
+            if found := books._log.cosigned(connection, size):
+                return set(found)
+    return set()
 
 
 def test_heads_ride_in_rounds_one_round_behind(simulation, order):
