@@ -30,7 +30,7 @@ class Side:
         from scipy.signal import oaconvolve
 
         masses = np.maximum(oaconvolve(self.masses, other.masses), 0.0)
-        rest = 1 - (1 - self.infinite) * (1 - other.infinite)
+        rest = self.infinite + other.infinite  # at least that either is without end
         below = int(np.searchsorted(np.cumsum(masses), _CUT / 2, side="right"))
         above = int(np.searchsorted(np.cumsum(masses[::-1]), _CUT / 2, side="right"))
         end = max(len(masses) - above, below + 1)

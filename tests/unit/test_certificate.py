@@ -189,6 +189,16 @@ def test_losses_are_cut_off_upwards_only() -> None:
     assert losses.epsilon(0.2) == 0.0
 
 
+def test_losses_that_are_cut_off_count_as_without_end() -> None:
+    rare = 2e-16
+    side = Side(0, np.array([1 - rare, 0.0, 0.0, rare]), 0.0)
+    many = side
+    for _ in range(99):
+        many = many.composed(side)
+    assert len(many.masses) < 4
+    assert many.infinite == pytest.approx(100 * rare, rel=0.3, abs=0)
+
+
 @pytest.mark.parametrize(("scale", "parts"), [(0.7, (1, 1)), (2.0, (1, 2)), (5.0, (2, 2, 3))])
 def test_all_of_a_laplace_sensitivity_in_one_coordinate_is_the_worst(
     scale: float, parts: tuple[int, ...]
