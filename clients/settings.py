@@ -1,6 +1,7 @@
 """A node is a folder; `node.toml` says whose it is and whom it trusts.
 
-node.toml  contract/*.toml  policy/*.cedar  keys/  books.sqlite  outbox.sqlite  data/
+node.toml  contract/*.toml  policy/*.cedar  keys/  data/
+books.sqlite  outbox.sqlite  ingestion.sqlite
 """
 
 import tomllib

@@ -206,7 +206,7 @@ def _beside(scores: Scores, baseline: Scores) -> Scores:
 
 
 def _terms(**changes: Any) -> Terms:
-    return replace(Terms(purpose="market_statistics", minimum=8), **changes)
+    return replace(Terms(purpose="market_statistics", minimum=8, source="fresh"), **changes)
 
 
 def _ask(hand: Stagehand, order: WorkOrder) -> Query:
