@@ -84,6 +84,8 @@ def _register(logs: Sequence[Shown]) -> tuple[Registered, ...]:
                 body = item.entry.body
                 names = ("origin", "destination", "kind", "rule")
                 origin, destination, kind, rule = (plain(body[name]) for name in names)
+                if origin == destination:
+                    continue  # it stayed inside one jurisdiction
                 key = (origin, destination, kind, rule)
                 messages, size = sums.get(key, (0, 0))
                 sums[key] = (messages + 1, size + int(str(body["bytes"])))

@@ -205,8 +205,11 @@ def _refusal(refusal: Refusal, language: Language) -> RenderableType:
 
 
 def _budgets(budgets: tuple[Budget, ...], language: Language) -> RenderableType:
-    names = ("node", "dataset", "unit", "course", "spent", "limit", "left", "runs", "caught")
-    table = _table(*(say(f"budget.{name}", language) for name in names), numbers=5)
+    texts = [say(f"budget.{name}", language) for name in ("node", "dataset", "unit", "left")]
+    names = ("gate", "limit", "left", "runs", "caught")
+    figures = [say(f"budget_short.{name}", language) for name in names]
+    table = _table(*texts, *figures, numbers=len(figures))
+    table.columns[0].no_wrap = True
     for budget in budgets:
         table.add_row(
             budget.node,
