@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from fractions import Fraction
+from functools import reduce
 from typing import Any, Final, TypeAlias, cast
 
 from policies.errors import MalformedEventError
@@ -46,18 +47,15 @@ def _decimal(number: Number, name: str) -> Decimal:
     return exact.normalize()
 
 
-def _exact(number: Number, name: str) -> Decimal:
+def _exact(number: Number, name: str, most: Decimal = Decimal("Infinity")) -> Decimal:
     exact = _decimal(number, name)
-    if exact > 0:
+    if 0 < exact <= most:
         return exact
-    raise MalformedEventError(f"{name} must be above zero")
+    raise MalformedEventError(f"{name} must be above zero, and a probability at most 1")
 
 
 def _probability(number: Number, name: str) -> Decimal:
-    exact = _exact(number, name)
-    if exact <= 1:
-        return exact
-    raise MalformedEventError(f"{name} is a probability")
+    return _exact(number, name, Decimal(1))
 
 
 def _whole(number: object, name: str, most: int) -> int:
@@ -68,10 +66,7 @@ def _whole(number: object, name: str, most: int) -> int:
 
 @dataclass(frozen=True, slots=True, init=False)
 class Gaussian:
-    """A vector of L2 sensitivity Δ was released with noise of standard deviation σ.
-
-    `noise_multiplier` is σ/Δ: a pure number, never a standard deviation.
-    """
+    """A vector of L2 sensitivity Δ got noise of standard deviation σ; `noise_multiplier` is σ/Δ."""
 
     noise_multiplier: Decimal
 
@@ -221,20 +216,15 @@ Event: TypeAlias = Noise | Mixture | Grouped | Approximate | Repeated | Composed
 
 def own_delta(events: Sequence[Event]) -> Decimal:
     """Return the exact sum of all own δ's: every repeat and every unit of a group counts."""
-    total = Decimal(0)
-    for event in events:
-        total = _WIDE.add(total, _own(event))
-    return total
+    return reduce(_WIDE.add, map(_own, events), Decimal(0))
 
 
 def _own(event: Event) -> Decimal:
     match event:
         case Approximate():
             return _WIDE.add(event.delta, _own(event.event))
-        case Repeated():
-            return _WIDE.multiply(_own(event.event), Decimal(event.count))
-        case Grouped():
-            return _WIDE.multiply(_own(event.event), Decimal(event.size))
+        case Repeated(event=inner, count=times) | Grouped(event=inner, size=times):
+            return _WIDE.multiply(_own(inner), Decimal(times))
         case Composed():
             return own_delta(event.events)
         case _:
@@ -243,8 +233,7 @@ def _own(event: Event) -> Decimal:
 
 def to_json(event: Event) -> dict[str, JSON]:
     """Return the tagged form; `from_json` gives the event back."""
-    tag = _TAGS[type(event)]
-    fields = _FIELDS[tag][1]
+    tag, fields = _TAGS[type(event)]
     parts = {_key(name): _PRINT[kind](getattr(event, name)) for name, kind in fields.items()}
     return {"event": tag, "v": VERSION, **parts}
 
@@ -299,7 +288,7 @@ _FIELDS: Final[Mapping[str, tuple[Callable[..., Event], Mapping[str, str]]]] = {
 }
 """Tag, constructor and kind of every field; an event inside an event is written as `of`."""
 
-_TAGS: Final = {make: tag for tag, (make, _) in _FIELDS.items()}
+_TAGS: Final = {make: (tag, fields) for tag, (make, fields) in _FIELDS.items()}
 
 _PRINT: Final[Mapping[str, Callable[[Any], JSON]]] = {
     "number": spell,
