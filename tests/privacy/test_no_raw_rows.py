@@ -10,7 +10,12 @@ from clients.node import Reply
 from experiments.canaries import search
 from experiments.needles import load_canaries
 from experiments.ordering import Terms, training_order
+from federation.ledger import notes
+from federation.ledger.merkle import verify_consistency
+from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger.witness import WitnessRequest, cosign, open_cosignature
 from federation.messages import Kind
+from federation.riding import pack_cosigned, unpack_cosigned
 from federation.tasks import TrainingTask
 from policies.parties import PartyId
 from tests.simulator import WAREHOUSES, Simulation, fraud_recipe
@@ -59,6 +64,9 @@ def test_no_row_leaves_in_training_or_queries(simulation, canaries):
         Kind.QUERY_PUBLIC_KEY,
         Kind.QUERY_CIPHERTEXT,
         Kind.QUERY_OPENED,
+        Kind.LEDGER_UNSURE,
+        Kind.LEDGER_HEADS,
+        Kind.LEDGER_COSIGNED,
     }
     found = search(said, canaries)
     assert found.canaries == 20 * 8 and found.frames == len(said) and found.foreign == 0
@@ -67,15 +75,65 @@ def test_no_row_leaves_in_training_or_queries(simulation, canaries):
 
 
 def test_updates_say_nothing_but_their_numbers(simulation):
-    """No row count, batch size or metric: one blob of a fixed size and an empty body."""
+    """No row count, batch size or metric: one blob of a fixed size, and words of the ledgers.
+
+    Those have one spelling each and no room for anything else: a signed head with proofs, hashes
+    all of them, and cosignatures of heads that others have shown.
+    """
     simulation.run(fraud_order(simulation))
     updates = simulation.mail.replies(Kind.TRAIN_UPDATE)
     assert len(updates) == 8
     size = 4 * fraud_recipe().model.dimension
     for frame in updates:
         assert frame.envelope.body == {}
-        assert {name: len(blob) for name, blob in frame.envelope.blobs.items()} == {"update": size}
-    assert len({len(frame.wire) - len(frame.sender) for frame in updates}) == 1
+        blobs = dict(frame.envelope.blobs)
+        assert len(blobs.pop("update")) == size
+        assert set(blobs) <= {"head", "cosigned"} and "head" in blobs
+        assert_a_head(simulation, frame.sender, blobs["head"])
+        assert_cosignatures(simulation, frame.sender, blobs.get("cosigned", b"{}"))
+
+
+def assert_a_head(simulation, party, blob):
+    request = WitnessRequest.from_bytes(blob)
+    assert request.to_bytes() == blob
+    origin = origin_of(simulation.roster.federation, party)
+    key = NamedKey(origin, simulation.roster.find(party).identity)
+    head = notes.open_note(request.note, key)
+    books = simulation.books(party)
+    assert request.note == notes.sign(head, simulation.key(party))
+    assert head.root == books.root_at(head.size)
+    for old, proof in request.proofs.items():
+        verify_consistency(old, head.size, proof, books.root_at(old), head.root)
+
+
+def assert_cosignatures(simulation, party, blob):
+    cosigned = unpack_cosigned(blob)
+    assert pack_cosigned(cosigned) == blob
+    name = origin_of(simulation.roster.federation, party)
+    for note, lines in cosigned.items():
+        (line,) = lines.values()
+        at = open_cosignature(note, line, name, simulation.roster.find(party).identity)
+        assert line == cosign(note, name, simulation.key(party), at)
+
+
+def test_what_the_ledgers_say_of_a_node_does_not_depend_on_its_rows(tmp_path):
+    """The same entries, the same sizes, whatever the rows are."""
+    said = []
+    for name, grown in (("few", 1), ("many", 3)):
+        simulation = Simulation(tmp_path / name)
+        for party in WAREHOUSES:
+            path = simulation.folder(party) / "data" / "demand.parquet"
+            rows = pd.read_parquet(path)
+            more = [rows.assign(retailer=rows["retailer"] + str(n)) for n in range(grown)]
+            pd.concat(more).to_parquet(path)
+        assert simulation.run(simulation.training()).status == "done"
+        said.append(
+            [
+                (frame.sender, frame.kind, {k: len(v) for k, v in frame.envelope.blobs.items()})
+                for frame in simulation.mail.said
+            ]
+        )
+    assert said[0] == said[1]
 
 
 def raw(canary):
