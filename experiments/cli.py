@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from experiments.exits import FAILED, INTERRUPTED, MEANING, USAGE
+from experiments.exits import FAILED, INTEGRITY_FAILED, INTERRUPTED, MEANING, USAGE
 
 COMMANDS: Final = {
     "demo": ("experiments.commands.demo", "A whole federation on this machine, in two minutes."),
@@ -103,18 +103,18 @@ def _explain(why: Exception) -> int:
             f"entrepot: unexpected {type(why).__name__}: {why} (run with --debug to see where)",
             err=True,
         )
-    return int(getattr(why, "exit_code", USAGE if _is_usage(why) else FAILED))
+    return int(getattr(why, "exit_code", _code_of(why)))
 
 
-def _is_usage(why: Exception) -> bool:
-    names = {cls.__name__ for cls in type(why).__mro__}
-    return bool(
-        names
-        & {
+_CODES: Final = {
+    **dict.fromkeys(
+        (
             "NodeSettingsError",
             "AggregatorSettingsError",
             "NonConformantError",
             "MalformedContractError",
+            "UnitMismatchError",
+            "UnknownWindowError",
             "UnsupportedQueryError",
             "PortTakenError",
             "UntrustedRosterError",
@@ -124,8 +124,23 @@ def _is_usage(why: Exception) -> bool:
             "MalformedCasesError",
             "LocalProtocolError",
             "MalformedOrderError",
-        }
-    )
+            "MalformedTrustError",
+            "ForeignBooksError",
+            "ForeignLedgerError",
+        ),
+        USAGE,
+    ),
+    **dict.fromkeys(
+        ("RolledBackError", "InconsistentLogError", "LedgerMismatchError", "ClockError"),
+        INTEGRITY_FAILED,
+    ),
+}
+"""The exit codes of errors below this package, by name: to import them all would be slow."""
+
+
+def _code_of(why: Exception) -> int:
+    names = (cls.__name__ for cls in type(why).__mro__)
+    return next((_CODES[name] for name in names if name in _CODES), FAILED)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """The command line: light at the start, one sentence at the end."""
 
+import importlib
 import subprocess
 import sys
 
 import pytest
 
-from experiments.cli import COMMANDS, run
+from experiments.cli import COMMANDS, entrepot, run
 
-HEAVY = ("flwr", "torch", "hydra", "pandas")
+HEAVY = ("flwr", "torch", "hydra", "pandas", "sqlalchemy", "dp_accounting", "numpy")
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -46,3 +47,45 @@ def test_bad_words_end_with_two_and_one_sentence(
     said = capsys.readouterr().err
     assert said.strip()
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "code"),
+    [
+        ("federation.errors", "RolledBackError", 30),
+        ("federation.errors", "InconsistentLogError", 30),
+        ("federation.errors", "LedgerMismatchError", 30),
+        ("federation.errors", "ClockError", 30),
+        ("clients.errors", "BrokenBooksError", 30),
+        ("policies.errors", "ForeignBooksError", 2),
+        ("policies.errors", "UnknownWindowError", 2),
+        ("federation.errors", "ForeignLedgerError", 2),
+        ("experiments.errors", "BudgetExhaustedError", 11),
+        ("federation.errors", "TooFewWitnessesError", 1),
+    ],
+)
+def test_errors_end_with_their_documented_code(
+    package: str,
+    name: str,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = getattr(importlib.import_module(package), name)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error("one clear sentence")
+
+    monkeypatch.setattr(entrepot, "main", fail)
+    assert run(["doctor"]) == code
+    assert capsys.readouterr().err == "entrepot: one clear sentence\n"
+
+
+def test_help_names_what_budget_and_audit_do(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, verbs in {
+        "budget": ("show", "what-if", "forecast"),
+        "audit": ("show", "prove", "verify"),
+    }.items():
+        for verb in verbs:
+            assert run([name, verb, "--help"]) == 0
+            assert "--json" in capsys.readouterr().out or verb == "prove"
