@@ -17,10 +17,14 @@ from clients import analytics, ingestion
 from clients.errors import ComputeError, NodeSettingsError
 from clients.ingestion import Ingestion, Readable, open_windows
 from clients.rowkeys import key_columns, row_keys
+from clients.training.tables import load_rows
+from experiments.ordering import published_contracts
 from federation import sql
+from federation.tasks import TrainingTask
 from policies.contracts import load_contract
 from tests.orders_table import COHORT
 from tests.seeded import SeededEntropy
+from tests.simulator import demand_table, recipe
 
 TEXT = """
 name = "NAME"
@@ -388,6 +392,23 @@ def test_a_table_that_is_not_there_is_said_so(folder):
         folder.start()
 
 
+def test_training_reads_the_paid_rows_alone(tmp_path):
+    one = published_contracts()["demand"]
+    task = TrainingTask("demand", 1, 0, recipe())
+    table = demand_table(1)
+    table.to_parquet(tmp_path / "all.parquet")
+    positions = np.arange(30, 120)
+    table.iloc[positions].to_parquet(tmp_path / "some.parquet")
+    found = load_rows(task, one, tmp_path / "all.parquet", SeededEntropy(1), positions)
+    alone = load_rows(task, one, tmp_path / "some.parquet", SeededEntropy(1))
+    assert np.array_equal(found.features, alone.features)
+    assert (
+        0
+        < len(found.features)
+        < len(load_rows(task, one, tmp_path / "all.parquet", SeededEntropy(1)).features)
+    )
+
+
 # -- on disk ---------------------------------------------------------------------------------------
 
 
@@ -570,6 +591,53 @@ def test_odd_values_stop_nothing(tmp_path):
         }
     )
     assert len(set(keys_of(table, tmp_path / "odd", every))) == 3
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.timestamp("s"),
+        pa.timestamp("ms", tz="Asia/Shanghai"),
+        pa.timestamp("us", tz="UTC"),
+        pa.timestamp("ns"),
+        pa.uint64(),
+        pa.int8(),
+        pa.decimal128(20, 4),
+        pa.float32(),
+        pa.float16(),
+        pa.bool_(),
+        pa.date64(),
+        pa.large_string(),
+        pa.string_view(),
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
+    ids=str,
+)
+def test_every_type_has_keys(kind, tmp_path):
+    types = {"t": "timestamp", "u": "integer", "i": "integer", "b": "boolean"}
+    named = "date" if "date" in str(kind) else types.get(str(kind)[0], "string")
+    named = "float" if pa.types.is_decimal(kind) or pa.types.is_floating(kind) else named
+    text = TEXT.replace("KEY", 'key = ["odd"]').replace("ALSO", "")
+    one = load_contract(f'{text}[[columns]]\nname = "odd"\ntype = "{named}"\ngrade = "S2"\n')
+    textual = named == "string"
+    values = ["a", "b", None, "a"] if textual else [0, 1, None, 0]
+    if pa.types.is_date(kind):
+        values = [datetime.date(2025, 1, 1), datetime.date(2025, 1, 2), None] * 2
+        values = [values[n] for n in (0, 1, 2, 0)]
+    if pa.types.is_boolean(kind):
+        values = [False, True, None, False]
+    table = pa.table({"customer_id": [1] * 4, "odd": pa.array(values, kind)})
+    found = keys_of(table, tmp_path / "odd", one)
+    assert found[0] == found[3] and len(set(found)) == 3
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_moments_at_the_end_of_the_range_stop_nothing(unit, tmp_path):
+    text = TEXT.replace("KEY", 'key = ["at"]').replace("ALSO", "")
+    one = load_contract(f'{text}[[columns]]\nname = "at"\ntype = "timestamp"\ngrade = "S2"\n')
+    ends = pa.array([2**63 - 1, -(2**63), 0], pa.int64()).view(pa.timestamp(unit))
+    table = pa.table({"customer_id": [1] * 3, "at": ends})
+    assert len(keys_of(table, tmp_path / "odd", one)) == 3
 
 
 def test_a_million_rows_take_seconds(folder):
