@@ -90,8 +90,8 @@ def _prepared(canaries: tuple[Canary, ...]) -> tuple[Index, npt.NDArray[np.uint3
 def _parts(frame: Frame) -> Iterator[Part]:
     yield from _deep(Part(frame.wire, is_vector=False), DEPTH)
     if frame.envelope is not None and not frame.kind.startswith(CIPHERTEXT):
-        # The bytes stand in the wire too; here their numbers are aligned. What rides for the ledgers
-        # is text: hashes and signatures in base64, in which no number stands.
+        # The bytes stand in the wire too; here their numbers are aligned. What rides for the
+        # ledgers is text: hashes and signatures in base64, in which no number stands.
         blobs = frame.envelope.blobs.items()
         yield from (Part(blob, is_vector=True) for name, blob in blobs if name not in RIDING)
 
