@@ -1,6 +1,8 @@
 """Worlds that differ by several units: a chain of worlds that differ by one each.
 
-The weak triangle inequality [Mironov 2017, arXiv 1702.07476, Proposition 11] says, for p > 1,
+The weak triangle inequality [Mironov 2017, arXiv 1702.07476] is Hölder's inequality, with p > 1 and
+q = p/(p−1), for the product of P^α Q^(1/p−α) and Q^(α−1/p) R^(1−α), whose p-th and q-th powers are
+the integrands of the two divergences on the right:
 
     D_α(P‖R) ≤ (α − 1/p)/(α − 1) · D_{pα}(P‖Q) + D_{(pα−1)/(p−1)}(Q‖R).
 

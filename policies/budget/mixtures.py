@@ -6,7 +6,7 @@ own, or rows at k of m silos whose noise is shared behind one secure sum. Writin
 Q̃ = Σ_{k≥1} (p_k/q) Q_k gives M = (1−q)P + qQ̃, and all of this holds at whole orders α only.
 
 Dominance. Contributions need not point the same way; the aligned case is the worst one for Gaussian
-noise [Choquette-Choo, Ganesh, Steinke, Thakurta 2023, arXiv 2310.15526, section 4], and more mass
+noise [Choquette-Choo, Ganesh, Steinke, Thakurta 2023, arXiv 2310.15526], and more mass
 on large k never costs less (ibid.). So `binomial` may round probabilities towards large k.
 
 One direction, D_α(M‖P): the binomial sum (1) of `moments` with the moments of Q̃.

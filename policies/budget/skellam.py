@@ -6,8 +6,8 @@ It is NOT a Gaussian and is never charged as one: what is proven of it is above 
 Gaussian of the same variance, and at some ε its exact δ(ε) is above the Gaussian's.
 
 1. Without sampling. For a whole order α ≥ 2 and an integer vector v with ‖v‖₁ ≤ Δ₁, ‖v‖₂ ≤ Δ₂,
-   Theorem 3.5 of [AKL] = [Agarwal, Kairouz, Liu 2021, arXiv 2110.04995] says of noise P and its
-   translate Q by v
+   the bound of [AKL] = [Agarwal, Kairouz, Liu 2021, arXiv 2110.04995] on the multi-dimensional
+   Skellam mechanism says of noise P and its translate Q by v
 
        D_α(Q‖P) ≤ αΔ₂²/2μ + min( ((2α−1)Δ₂² + 6Δ₁)/4μ², 3Δ₁/2μ ).
 
