@@ -7,6 +7,7 @@ is computed from the plan; the day is the witnessed time's; what left is the led
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -23,8 +24,9 @@ from policies.budget.events import Event, Repeated, spell
 from policies.contracts import DataContract
 from policies.engine import Request
 from policies.exports import groups_of
+from policies.law.filling import EPOCH
 from policies.parties import Grade, Jurisdiction, PartyId, Role
-from policies.transfers import leaves
+from policies.transfers import Artefact, Cleared, Packs, clear_for, leaves, place
 
 DAY: Final = 86400
 
@@ -74,6 +76,7 @@ class Attributes:
 
     now:  seconds since 1970, never before a witnessed time.
     left: what left this node so far, as its ledger says.
+    known: the packs in force; None for the installed ones.
     """
 
     settings: NodeSettings
@@ -81,6 +84,7 @@ class Attributes:
     contracts: Mapping[str, DataContract]
     now: float
     left: Tally
+    known: Packs | None = None
 
     def of(self, order: WorkOrder, event: Event) -> Request:
         """Return what the law is asked about an order whose every release does `event`.
@@ -91,8 +95,7 @@ class Attributes:
         contract = self.contracts[order.contract]
         uses = uses_of(order, contract)
         recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
-        aggregator = self.roster.find(self.settings.aggregator).jurisdiction
-        keyholder = self._keyholder(order)
+        aggregator, keyholder = self._aggregator(), self._keyholder(order)
         return Request(
             action=order.kind,
             proposer=order.proposer,
@@ -126,6 +129,32 @@ class Attributes:
             private=True,
         )
 
+    def cleared(self, order: WorkOrder) -> tuple[Cleared, ...]:
+        """Return the proofs that the order's figures may go to everybody who will have them.
+
+        Raises:
+            NoMechanismError: nothing on record covers somebody; no rule of the folder changes that.
+            MisplacedError: the aggregator or the keyholder may not work where it is.
+        """
+        contract, here = self.contracts[order.contract], self.settings.jurisdiction
+        personal = bool(groups_of(contract))
+        on = EPOCH + timedelta(self.now // DAY)
+        aggregator, keyholder = self._aggregator(), self._keyholder(order)
+        holders = () if keyholder is None else (keyholder,)
+        place([here], personal, aggregator, holders, on, self.known)
+        recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
+        made = Artefact(
+            origin=frozenset({here}),
+            kind="model" if order.kind == "train" else "answer",
+            grade=max(column.grade for column in contract.columns),
+            destinations=recipients,
+            personal=personal,
+        )
+        return tuple(clear_for(made, to, on, self.known) for to in sorted(recipients))
+
+    def _aggregator(self) -> Jurisdiction:
+        return self.roster.find(self.settings.aggregator).jurisdiction
+
     def _epsilon(self, order: WorkOrder, contract: DataContract, event: Event) -> str:
         whole = Repeated(event, order.releases)
         epsilon = repr(accountant.epsilon([whole], float(contract.limit.delta)))
@@ -152,5 +181,6 @@ class Attributes:
             int(self.now),
             besides=order.id,
             wanted=groups_of(contract) if abroad else (),
+            known=self.known,
         )
         return None if found is None else found[1].known

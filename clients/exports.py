@@ -8,7 +8,7 @@ from federation.ledger.entries import Entry, EntryKind
 from federation.messages import Kind
 from policies.contracts import DataContract
 from policies.exports import Count, Outbound, count, declared, person_groups
-from policies.law.packs import Export, packs
+from policies.law.packs import Export, Pack, packs
 from policies.parties import Jurisdiction, territory
 
 FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value})
@@ -82,13 +82,15 @@ def counted(
     *,
     besides: str = "",
     wanted: Iterable[str] = (),
+    known: Mapping[Jurisdiction, Pack] | None = None,
 ) -> tuple[Export, Count] | None:
     """Return the people whose data left in the year of `at`; None where nobody counts them.
 
     besides: an order that is not counted; wanted: groups of people that would leave now.
     at:      the witnessed time, in seconds since 1970.
+    known:   the packs in force; the installed ones unless others are given.
     """
-    export = packs()[Jurisdiction(territory(jurisdiction))].export
+    export = (known or packs())[Jurisdiction(territory(jurisdiction))].export
     if export is None:
         return None
     outbound = (*left.outbound(besides), *(Outbound(group, at) for group in wanted))

@@ -12,6 +12,7 @@ from clients.attributes import Attributes
 from clients.books import Books, Reservation
 from clients.errors import MisstatedOrderError, RefusedWorkError
 from clients.exports import Left, Tally
+from clients.reasons import misstated, poor, stays
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
@@ -26,9 +27,15 @@ from policies.budget.account import Charge, charges
 from policies.budget.events import Event, from_json, to_json
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
-from policies.errors import InsufficientBudgetError, PolicyError
+from policies.errors import (
+    InsufficientBudgetError,
+    MisplacedError,
+    NoMechanismError,
+    PolicyError,
+)
 from policies.nearest import nearest
 from policies.parties import DATA_ROLES, Role
+from policies.transfers import Cleared, Packs
 from secure_compute.canonical import JSON
 
 MINIMUM_ORGANISATIONS: Final = 3
@@ -43,11 +50,15 @@ CLOCK_SECONDS: Final = 300
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """The proofs that an order may be worked on, and what it reads."""
+    """The proofs that an order may be worked on, and what it reads.
+
+    cleared: that its figures may go to everybody who will have them.
+    """
 
     permit: Permit
     reservation: Reservation
     contract: DataContract
+    cleared: tuple[Cleared, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,7 @@ class Judge:
     """Judges orders for one node; `now` is the node's clock, in seconds since 1970.
 
     left: what left this node so far, as its ledger says; None: read anew for every order.
+    known: the packs of the law in force; None for the installed ones.
     """
 
     settings: NodeSettings
@@ -95,6 +107,7 @@ class Judge:
     books: Books
     now: Callable[[], float]
     left: Callable[[], Tally] | None = None
+    known: Packs | None = None
 
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
@@ -107,11 +120,12 @@ class Judge:
         try:
             reservation = self.books.reserve(self._paid(order), order.id, abandoned=order.abandoned)
         except InsufficientBudgetError as why:
-            poor = tuple(map(_poor, why.every))
-            return Refusal("budget", poor, _affordable(found.request, self.law, poor))
+            reasons = tuple(map(poor, why.every))
+            return Refusal("budget", reasons, _affordable(found.request, self.law, reasons))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
-            return Refusal("order", (_misstated(why),))
-        return Agreed(found, reservation, self._contract(order))
+            return Refusal("order", (misstated(why),))
+        cleared = self._attributes().cleared(order)
+        return Agreed(found, reservation, self._contract(order), cleared)
 
     def permit(self, signed: SignedOrder) -> Permit | Refusal:
         """Ask the law about an order that holds together; nothing is set aside."""
@@ -123,9 +137,15 @@ class Judge:
             self._require_cohort(order)
             self._require_dates(order)
             self._contract(order)
-            return decide(self._request(order, self._event(order)), self.law)
+            attributes = self._attributes()
+            decision = decide(attributes.of(order, self._event(order)), self.law)
+            if isinstance(decision, Permit):
+                attributes.cleared(order)
+            return decision
+        except (NoMechanismError, MisplacedError) as why:
+            return Refusal("policy", (stays(why),))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
-            return Refusal("order", (_misstated(why),))
+            return Refusal("order", (misstated(why),))
 
     def _denied(self, deny: Deny, besides: tuple[Reason, ...]) -> Refusal:
         """Return the refusal that the law's reasons and the accounts' make together."""
@@ -147,9 +167,9 @@ class Judge:
             wanted = self._paid(order)
             self.books.quote([replace(e, releases=e.releases + order.abandoned) for e in wanted])
         except InsufficientBudgetError as why:
-            return tuple(map(_poor, why.every))
+            return tuple(map(poor, why.every))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
-            return (_misstated(why),)
+            return (misstated(why),)
         return ()
 
     def again(self, signed: SignedOrder) -> Agreed:
@@ -245,10 +265,11 @@ class Judge:
             )
         return event
 
-    def _request(self, order: WorkOrder, event: Event) -> Request:
+    def _attributes(self) -> Attributes:
         left = self.left or Left(self.books)
-        attributes = Attributes(self.settings, self.roster, self.contracts, self.now(), left())
-        return attributes.of(order, event)
+        return Attributes(
+            self.settings, self.roster, self.contracts, self.now(), left(), self.known
+        )
 
 
 def _require_payable(order: WorkOrder) -> None:
@@ -272,31 +293,6 @@ def _affordable(request: Request, law: Law, besides: tuple[Reason, ...]) -> tupl
     return nearest(request, law, [first]) if first else ()
 
 
-def _poor(why: InsufficientBudgetError) -> Reason:
-    spelled = ".2f" if why.purse == "epsilon" else ".3g"
-    spent, limit, asked, left = (
-        format(number, spelled)
-        for number in (why.spent, why.limit, why.requested, max(0.0, why.remaining))
-    )
-    return Reason(
-        "BUDGET-001" if why.purse == "epsilon" else "BUDGET-002",
-        "Privacy account" if why.purse == "epsilon" else "Privacy account, failure probabilities",
-        f"The account of {why.scope} has spent or reserved {spent} of {limit}; "
-        f"this asks for {asked} and {left} is left",
-        f"{why.scope} 的隐私账户已用或已预留 {spent}(上限 {limit});本次需要 {asked},剩余 {left}",
-        *_way_out(why),
-        why.override,
-    )
-
-
-def _way_out(why: InsufficientBudgetError) -> tuple[str, str]:
-    if why.override:
-        return f"ask for {why.override}", f"请改为 {why.override}"
-    if why.purse == "failures":
-        return why.advice, "请减少发布次数,或改用不带失败概率的发布方式;增加噪声无济于事"
-    return "wait for the next accounting window", "请等待下一个核算周期"
-
-
 def refused_by_clock(why: ClockError) -> Refusal:
     """Return the refusal of whatever would be spent while this node's time is in doubt."""
     reason = Reason(
@@ -309,15 +305,3 @@ def refused_by_clock(why: ClockError) -> Refusal:
         None,
     )
     return Refusal("clock", (reason,))
-
-
-def _misstated(why: Exception) -> Reason:
-    return Reason(
-        "ORDER-001",
-        "Work order",
-        f"The order does not hold together: {why}",
-        f"任务单前后不一致:{why}",
-        "let the proposer write it again with this node's contract at hand",
-        "请提出方对照本节点的数据合约重新编写",
-        None,
-    )

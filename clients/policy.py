@@ -1,11 +1,21 @@
-"""The law of a node's folder: `policy/*.cedar` with its schema, read once."""
+"""The law of a node's folder, read once: `policy/*.cedar`, its schema, and what is on record.
 
+The rules of a territory are written from a pack. The one that is installed holds unless the node's
+operator keeps another in `policy/pack.toml`, with mechanisms that this node alone has on record.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from clients.settings import read_text
 from policies.engine import Law, load_law
 from policies.errors import MalformedLawError
 from policies.law.bundle import SCHEMA_NAME
+from policies.law.packs import Pack, load_pack, packs
+from policies.parties import Jurisdiction
+
+PACK_NAME: Final = "pack.toml"
 
 
 def load_policy(folder: Path) -> Law:
@@ -22,3 +32,16 @@ def load_policy(folder: Path) -> Law:
             f"{folder.name}/ needs *.cedar files and {SCHEMA_NAME}; set the node up again"
         )
     return load_law([read_text(path) for path in paths], read_text(schema))
+
+
+def load_packs(folder: Path) -> Mapping[Jurisdiction, Pack]:
+    """Return the packs in force at the node whose `policy` directory is `folder`.
+
+    Raises:
+        MalformedPackError: the operator's own pack does not hold together.
+    """
+    own = folder / PACK_NAME
+    if not own.is_file():
+        return packs()
+    pack = load_pack(read_text(own))
+    return {**packs(), pack.jurisdiction: pack}

@@ -10,6 +10,7 @@ from typing import Final
 
 from clients.books import Books
 from clients.judgement import Refusal
+from clients.policy import load_packs
 from clients.reuse import MayRepeat
 from clients.settings import NodeSettings
 from federation.envelopes import Envelope
@@ -45,6 +46,7 @@ class Recorder:
         self._books = books
         self._policy = policy
         self._now = now
+        self._known = load_packs(settings.folder / "policy")
 
     def began(self, contracts: Mapping[str, DataContract]) -> None:
         """The node has started: whatever changed since the last start stands in the ledger."""
@@ -106,7 +108,9 @@ class Recorder:
         today = datetime.fromtimestamp(self._now(), UTC).date()
         try:
             here = self._settings.jurisdiction
-            return rule_for(here, there, personal, place="aggregator", on=today).id
+            return rule_for(
+                here, there, personal, place="aggregator", on=today, known=self._known
+            ).id
         except NoMechanismError:
             return NO_RULE
 

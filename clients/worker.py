@@ -25,7 +25,7 @@ from clients.judgement import Judge
 from clients.keyholding import Keyholding
 from clients.node import Node
 from clients.outbox import Outbox
-from clients.policy import load_policy
+from clients.policy import load_packs, load_policy
 from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
@@ -76,7 +76,7 @@ def build(
         scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
     _require_transport(settings)
-    law = load_policy(settings.folder / "policy")
+    law, known = load_policy(settings.folder / "policy"), load_packs(settings.folder / "policy")
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()
     clock = Clock(wall, monotonic)
@@ -98,7 +98,7 @@ def build(
     return Node(
         settings,
         roster,
-        Judge(settings, roster, contracts, law, books, clock.now, Left(books)),
+        Judge(settings, roster, contracts, law, books, clock.now, Left(books), known),
         books,
         outbox,
         Compute(),

@@ -5,7 +5,7 @@ is made of several origins needs a rule from each. `rule_for` answers for one bo
 for an artefact with its own destinations, `place` for the parties that a run puts in between.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal, TypeAlias
@@ -14,6 +14,8 @@ from policies.errors import MisplacedError, NoMechanismError, NotForThereError
 from policies.evidence import Minted
 from policies.law.packs import Pack, Place, packs
 from policies.parties import Grade, Jurisdiction, territory
+
+Packs: TypeAlias = Mapping[Jurisdiction, Pack]
 
 ArtefactKind: TypeAlias = Literal["agreement", "model", "update", "answer", "key", "record"]
 """record: something of the ledger; agreement: an order, a roster, a word about them."""
@@ -84,16 +86,18 @@ def rule_for(
     *,
     place: Place = "results",
     on: date | None = None,
+    known: Packs | None = None,
 ) -> Transfer:
     """Return the rule under which something goes from `origin` to `destination`.
 
     place: what is at the other end; an aggregator and a key need more than a recipient does.
     on:    the day of the transfer, so that an expired mechanism is none; None asks about no day.
+    known: the packs in force; the installed ones unless others are given.
 
     Raises:
         NoMechanismError: nothing on record covers it.
     """
-    pack = _pack(origin)
+    pack = _pack(origin, known)
     home, there, as_of = territory(origin), territory(destination), pack.as_of.isoformat()
     if home == there:
         return Transfer(f"{home}-HOME", "inside one territory", "domestic", as_of)
@@ -109,7 +113,12 @@ def rule_for(
     return Transfer(first.id, f"{first.law} {first.article}", first.kind, as_of)
 
 
-def clear_for(artefact: Artefact, destination: Jurisdiction, on: date | None = None) -> Cleared:
+def clear_for(
+    artefact: Artefact,
+    destination: Jurisdiction,
+    on: date | None = None,
+    known: Packs | None = None,
+) -> Cleared:
     """Return the proof that `artefact` may go to `destination`.
 
     Raises:
@@ -122,18 +131,20 @@ def clear_for(artefact: Artefact, destination: Jurisdiction, on: date | None = N
             f"the order, so that every node can judge it"
         )
     personal = artefact.personal and artefact.kind not in WITHOUT_ROWS
-    rules = {rule_for(origin, destination, personal, on=on) for origin in artefact.origin}
+    rules = {
+        rule_for(origin, destination, personal, on=on, known=known) for origin in artefact.origin
+    }
     ordered = tuple(sorted(rules, key=lambda rule: rule.id))
     return Cleared._mint(artefact, destination, ordered)  # noqa: SLF001  home of this evidence
 
 
 def destinations_of(
-    origin: Jurisdiction, personal: bool, on: date | None = None
+    origin: Jurisdiction, personal: bool, on: date | None = None, known: Packs | None = None
 ) -> frozenset[Jurisdiction]:
     """Return every territory to which a result may go, home among them."""
     if not personal:
         return frozenset(Jurisdiction)
-    reached = _pack(origin).destinations("results", on)
+    reached = _pack(origin, known).destinations("results", on)
     return frozenset(place for place in Jurisdiction if territory(place) in reached)
 
 
@@ -143,6 +154,7 @@ def place(
     aggregator: Jurisdiction,
     keyholders: Iterable[Jurisdiction] = (),
     on: date | None = None,
+    known: Packs | None = None,
 ) -> Placed:
     """Return the proof that a run's aggregator and keyholders may work where they are.
 
@@ -156,7 +168,7 @@ def place(
     for origin in sorted(homes):
         for post, where in posts:
             try:
-                rule_for(origin, where, personal, place=post, on=on)
+                rule_for(origin, where, personal, place=post, on=on, known=known)
             except NoMechanismError as why:
                 faults.append(str(why))
     if faults:
@@ -172,9 +184,9 @@ def leaves(
     return {territory(place) for place in (*recipients, aggregator, *holder)} != {territory(home)}
 
 
-def _pack(origin: Jurisdiction) -> Pack:
+def _pack(origin: Jurisdiction, known: Packs | None) -> Pack:
     # A state's transfers follow the territory it is part of.
-    return packs()[Jurisdiction(territory(origin))]
+    return (known or packs())[Jurisdiction(territory(origin))]
 
 
 _WORDS: Final = {

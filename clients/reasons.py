@@ -1,0 +1,56 @@
+"""Reasons that are no rule's: an account that cannot pay, an order that contradicts itself."""
+
+from policies.engine import Reason
+from policies.errors import InsufficientBudgetError, PolicyError
+
+
+def poor(why: InsufficientBudgetError) -> Reason:
+    """Return why an account does not pay."""
+    spelled = ".2f" if why.purse == "epsilon" else ".3g"
+    spent, limit, asked, left = (
+        format(number, spelled)
+        for number in (why.spent, why.limit, why.requested, max(0.0, why.remaining))
+    )
+    return Reason(
+        "BUDGET-001" if why.purse == "epsilon" else "BUDGET-002",
+        "Privacy account" if why.purse == "epsilon" else "Privacy account, failure probabilities",
+        f"The account of {why.scope} has spent or reserved {spent} of {limit}; "
+        f"this asks for {asked} and {left} is left",
+        f"{why.scope} 的隐私账户已用或已预留 {spent}(上限 {limit});本次需要 {asked},剩余 {left}",
+        *_way_out(why),
+        why.override,
+    )
+
+
+def _way_out(why: InsufficientBudgetError) -> tuple[str, str]:
+    if why.override:
+        return f"ask for {why.override}", f"请改为 {why.override}"
+    if why.purse == "failures":
+        return why.advice, "请减少发布次数,或改用不带失败概率的发布方式;增加噪声无济于事"
+    return "wait for the next accounting window", "请等待下一个核算周期"
+
+
+def stays(why: PolicyError) -> Reason:
+    """Return why nothing leaves although the texts of the folder permit it."""
+    return Reason(
+        "BORDER-001",
+        "Transfer mechanisms on record",
+        f"This node's texts permit it, and nothing on record covers it: {why}",
+        f"本节点的规则文本允许该请求,但没有已备案的传输机制:{why}",
+        "let the node's operator put the mechanism into policy/pack.toml, then write its rules",
+        "请节点运营方将传输机制写入 policy/pack.toml,然后重新生成规则",
+        None,
+    )
+
+
+def misstated(why: Exception) -> Reason:
+    """Return why an order is none that could be judged."""
+    return Reason(
+        "ORDER-001",
+        "Work order",
+        f"The order does not hold together: {why}",
+        f"任务单前后不一致:{why}",
+        "let the proposer write it again with this node's contract at hand",
+        "请提出方对照本节点的数据合约重新编写",
+        None,
+    )
