@@ -9,8 +9,8 @@ from typing import Final
 
 from clients.books import Books
 from clients.exports import Left, Tally, counted
-from clients.policy import load_policy
-from clients.settings import NodeSettings, load_settings
+from clients.policy import PACK_NAME, load_packs, load_policy
+from clients.settings import NodeSettings, load_settings, read_text
 from experiments.errors import UsageError
 from experiments.outcome import Language
 from experiments.policy_words import said
@@ -19,8 +19,9 @@ from policies import card, cases, situations
 from policies.contracts import DataContract
 from policies.engine import Law
 from policies.exports import Count
+from policies.law.bundle import law_text, territory_rules
 from policies.law.filling import fingerprint
-from policies.law.packs import Export, packs
+from policies.law.packs import Export, load_pack
 from policies.parties import Jurisdiction
 
 DAY: Final = 86400
@@ -55,8 +56,8 @@ class Folder:
         return max(found, key=lambda place: len(place.value))
 
     def other_editions(self) -> tuple[str, ...]:
-        """Return the texts that were not written from the packs that are installed."""
-        known = {fingerprint(pack) for pack in packs().values()}
+        """Return the texts that were not written from the packs in force."""
+        known = {fingerprint(pack) for pack in load_packs(self.policy).values()}
         found = []
         for path in sorted(self.policy.glob("*.cedar")):
             written = _WRITTEN_FROM.findall(path.read_text(encoding="utf-8"))
@@ -88,7 +89,7 @@ def card_of(folder: Path) -> tuple[card.Card, tuple[str, ...]]:
         settings.party,
         settings.jurisdiction,
         found.law,
-        packs(),
+        load_packs(found.policy),
         contracts.values(),
         None if counted is None else counted[1],
         int(time.time()) // DAY,
@@ -105,7 +106,13 @@ def count_so_far(
         origin = origin_of(settings.federation, settings.party)
         books = Books(path, origin, settings.identity, time.time)
         tally = Left(books)()
-    return counted(settings.jurisdiction, contracts.values(), tally, int(time.time()))
+    return counted(
+        settings.jurisdiction,
+        contracts.values(),
+        tally,
+        int(time.time()),
+        known=load_packs(settings.folder / "policy"),
+    )
 
 
 def export_warnings(settings: NodeSettings) -> list[str]:
@@ -123,6 +130,22 @@ def near(export: Export, count: Count, language: Language) -> list[str]:
         percent = count.percent_of(export)
         lines.append(said("export_near", language, percent=percent, warn=export.warn_percent))
     return lines
+
+
+def write(folder: Path) -> tuple[Path, bool]:
+    """Write the rules of a node's territory from its own pack; return the text, and if it is new.
+
+    A node without a pack of its own gets a copy of the installed one, to be edited.
+    """
+    found = open_folder(folder)
+    own, place = found.policy / PACK_NAME, found.jurisdiction
+    if is_new := not own.exists():
+        own.write_text(law_text(f"packs/{place.lower()}.toml"), encoding="utf-8")
+    pack = load_packs(found.policy)[load_pack(read_text(own)).jurisdiction]
+    text = found.policy / f"{pack.jurisdiction.lower()}.cedar"
+    text.write_text(territory_rules(pack), encoding="utf-8")
+    load_policy(found.policy)
+    return text, is_new
 
 
 def tested(folder: Path, table: Path | None) -> tuple[cases.Outcome, ...]:

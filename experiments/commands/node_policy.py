@@ -73,3 +73,20 @@ def diff(old: Path, new: Path, as_json: bool) -> int:
     else:
         show_difference(found)
     return 0
+
+
+@policy.command()
+@click.argument("folder", type=FOLDER)
+def write(folder: Path) -> int:
+    """Write the territory's rules of the node in FOLDER from its own policy/pack.toml.
+
+    Where there is none, a copy of the installed pack is put there: add what this node has on
+    record, such as a certification, and write the rules again. `diff` shows what that changes.
+    """
+    from experiments.policy_folder import write as written
+
+    text, is_new = written(folder)
+    where = text.with_name("pack.toml")
+    click.echo(f"{where} is a copy of the installed pack" if is_new else f"read {where}", err=True)
+    click.echo(f"{text} is written from it; start the node again to let it hold", err=True)
+    return 0

@@ -58,7 +58,7 @@ def bundle(
     texts = {SCHEMA_NAME: law_text(SCHEMA_NAME), "base.cedar": _base_rules()}
     # A state has the rules of the territory it is part of, and its own.
     for place in dict.fromkeys((Jurisdiction(territory(jurisdiction)), jurisdiction)):
-        texts[f"{place.lower()}.cedar"] = _country_rules(found[place])
+        texts[f"{place.lower()}.cedar"] = territory_rules(found[place])
     texts["node.cedar"] = _node_rules(node, caps)
     return texts
 
@@ -70,14 +70,15 @@ def _base_rules() -> str:
     )
 
 
-def _country_rules(pack: Pack) -> str:
+def territory_rules(pack: Pack) -> str:
+    """Return the rules of a territory or state, written from its pack."""
     text = Template(law_text(f"{pack.jurisdiction.lower()}.cedar")).substitute(facts(pack))
     until = Template(law_text("until.cedar"))
     return "\n".join([text, *(until.substitute(lapse) for lapse in lapses(pack))])
 
 
 def law_text(name: str) -> str:
-    """Return one shipped text, such as `base.cedar`."""
+    """Return one shipped text, such as `base.cedar` or `packs/cn.toml`."""
     return files("policies.law").joinpath(name).read_text(encoding="utf-8")
 
 

@@ -12,9 +12,11 @@ import pytest
 from clients.exports import Tally
 from experiments import policy_folder
 from experiments.cli import run
+from experiments.ordering import Terms, training_order
+from federation.tasks import TrainingTask
 from policies.exports import Outbound
 from policies.parties import Jurisdiction, PartyId
-from tests.simulator import CN, EU, Simulation
+from tests.simulator import CN, EU, US, Simulation, fraud_recipe
 
 
 @pytest.fixture
@@ -259,6 +261,67 @@ def test_a_law_that_does_not_parse_is_exit_2(
     code, _, err = said(capsys, "policy", "diff", node, broken)
     assert code == 2
     assert "does not fit its schema" in err
+
+
+# -- what a node has on record by itself -----------------------------------------------------------
+
+CERTIFIED = """
+[[mechanism]]
+id = "CN-T02"
+to = ["US"]
+covers = ["results"]
+kind = "certification"
+law = "PIPL"
+article = "Art. 38(1)(2)"
+en = "Certification of cross-border processing"
+zh = "个人信息出境认证"
+valid_until = 2029-06-30
+"""
+
+
+def test_a_mechanism_of_the_nodes_own_opens_a_border_for_it_alone(
+    simulation: Simulation, node: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Path(shutil.copytree(node / "policy", node / "before"))
+    assert said(capsys, "policy", "write", node)[0] == 0
+    assert value(capsys, "policy", "diff", before, node)[1]["changed"] == 0
+    pack = node / "policy" / "pack.toml"
+    pack.write_text(pack.read_text(encoding="utf-8") + CERTIFIED, encoding="utf-8")
+    assert value(capsys, "policy", "card", node)[1]["other_editions"] == ["cn.cedar"]
+    assert said(capsys, "policy", "write", node)[0] == 0
+    _, changes = value(capsys, "policy", "diff", before, node)
+    opened = [change for change in changes["changes"] if not change["after"]]
+    assert opened and all("CN-002" in change["before"] for change in opened)
+    _, card = value(capsys, "policy", "card", node)
+    assert card["other_editions"] == []
+    assert "CN-T02" in {row["rule"] for row in card["transfers"] if row["destination"] == "US"}
+    assert to_the_us(simulation) == []
+    assert value(capsys, "policy", "card", simulation.folder(EU))[1]["other_editions"] == []
+
+
+def to_the_us(simulation: Simulation) -> list[str]:
+    """The rules that keep a model of orders in China from a party in the US."""
+    task = TrainingTask("fraud", 1, 0, fraud_recipe())
+    terms = Terms(purpose="fraud_prevention", cohort=(CN, EU, US))
+    order = training_order(simulation.home, task, terms)
+    return [reason["id"] for reason in simulation.offer(CN, order).body.get("reasons", [])]
+
+
+def test_a_text_that_permits_what_nothing_covers_opens_no_border(
+    simulation: Simulation, node: Path
+) -> None:
+    """An operator who edits the rule and not the record."""
+    text = node / "policy" / "cn.cedar"
+    changed = text.read_text(encoding="utf-8").replace(
+        '"BR", "CH"].containsAll(context.recipients) };',
+        '"BR", "CH", "US"].containsAll(context.recipients) };',
+        1,
+    )
+    assert changed != text.read_text(encoding="utf-8")
+    assert to_the_us(simulation) == ["CN-002"]
+    text.write_text(changed, encoding="utf-8")
+    simulation.restart(CN)
+    assert to_the_us(simulation) == ["BORDER-001"]
 
 
 def test_help_imports_nothing_heavy() -> None:
