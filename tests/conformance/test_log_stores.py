@@ -55,6 +55,17 @@ def size(log: Log) -> int:
         return log.size(connection)
 
 
+def test_every_commit_waits_for_the_disk(engine: Engine) -> None:
+    for mode in (reading, writing):
+        with mode(engine) as connection:
+            if engine.dialect.name == "sqlite":
+                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+                assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            else:
+                assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+                assert connection.exec_driver_sql("SHOW fsync").scalar() == "on"
+
+
 def test_entries_are_numbered_and_read_back(log: Log) -> None:
     assert append(log, words(3)) == 0
     assert append(log, []) == 3
@@ -295,20 +306,6 @@ def test_a_table_that_comes_later_refuses_too(where: str) -> None:
         engine.dispose()
     finally:
         tables.remove(later)
-
-
-# -- durability ------------------------------------------------------------------------------------
-
-
-def test_every_commit_waits_for_the_disk(engine: Engine) -> None:
-    for mode in (reading, writing):
-        with mode(engine) as connection:
-            if engine.dialect.name == "sqlite":
-                assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
-                assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-            else:
-                assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
-                assert connection.exec_driver_sql("SHOW fsync").scalar() == "on"
 
 
 # -- what is opened --------------------------------------------------------------------------------
