@@ -38,8 +38,12 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
         if path is not None and path.exists():
             _require_known(path, origin, key, at)
         return open_engine(where)
-    except (sqlite3.DatabaseError, sa.exc.DatabaseError, ForeignLedgerError) as why:
-        raise ForeignBooksError(f"{named} is not readable as an account book: {why}") from why
+    except ForeignLedgerError as why:
+        raise ForeignBooksError(f"{named} is no account book: {why}") from why
+    except (sqlite3.DatabaseError, sa.exc.DatabaseError) as why:
+        raise ForeignBooksError(
+            f"{named} is not readable as an account book; restore it, with the whole folder"
+        ) from why
 
 
 def _require_known(path: Path, origin: str, key: SigningKey, at: int) -> None:
