@@ -27,26 +27,19 @@ def plain(value: object, most: int = SHOWN) -> str:
 
     A reader can tell an escape from the same characters typed: a backslash is doubled.
     """
-    spelled = "".join(
-        "\\\\"
-        if character == "\\"
-        else character
-        if character.isprintable()
-        else _escaped(character)
-        for character in str(value)[: most + 1]
-    )
+    spelled = "".join(map(_spelled, str(value)[: most + 1]))
     return spelled if len(spelled) <= most else spelled[: most - 1] + "…"
 
 
-def _escaped(character: str) -> str:
+def _spelled(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
     code = ord(character)
-    return (
-        f"\\x{code:02x}"
-        if code < 0x100
-        else f"\\u{code:04x}"
-        if code < 0x10000
-        else f"\\U{code:08x}"
-    )
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def moment(at: int) -> str:
