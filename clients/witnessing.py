@@ -8,7 +8,7 @@ is checked here against the roster.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS: Final = 600.0
 """How long a node that is asked to spend goes on looking for witnesses before it gives up."""
 
+
+STEP_SECONDS: Final = 30
+"""By how much the witnessed time advances before it is written down again."""
 
 MAX_WANTED: Final = 16
 """From how many sizes that witnesses asked about a head brings proofs."""
@@ -94,6 +97,7 @@ class Witnessing:
         self._confirmed = False
         self._wanted: set[int] = set()
         self._alone_since: float | None = None
+        self._written = 0
 
     # -- this node's own log ---------------------------------------------------------------------
 
@@ -216,16 +220,17 @@ class Witnessing:
                 log.warning("a cosignature by %s is none: %s", name, why)
         return {name: at for name, at in times.items() if name in lines}
 
-    def _compare(self, times: Iterable[int]) -> None:
+    def _compare(self, times: Collection[int]) -> None:
         """A cosignature's time that is not this clock's: the witnesses are asked once more."""
-        for at in sorted(times):
-            if not self._clock.is_near(at):
-                self._clock.forget()
-            elif self._is_sure():
-                self._advance(at)
+        if not all(map(self._clock.is_near, times)):
+            self._clock.forget()
+        elif times and self._is_sure():
+            self._advance(max(times))
 
     def _advance(self, at: int) -> None:
-        self._books.witnessed_time(at)
+        if at >= self._written + STEP_SECONDS:
+            self._books.witnessed_time(at)
+            self._written = at
         self._clock.never_before(at)
 
     # -- the logs of others ----------------------------------------------------------------------
