@@ -22,7 +22,6 @@ from clients import books_accounts, books_entries, books_orders, books_statement
 from clients.books_accounts import Holding
 from clients.books_log import BookLog
 from clients.errors import GivenBackError
-from federation.ledger.store import reading, writing
 from federation.ledger.withheld import GiveBack
 from policies.budget.account import Charge, Price, Scope, admit
 from policies.budget.events import Event
@@ -69,7 +68,7 @@ class Books(BookLog):
         asked = tuple(each.with_spare(abandoned) for each in charges)
         if not asked or len({each.scope.account for each in asked}) < len(asked):
             raise ValueError("an order is charged at least once, and once to each account")
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             if not books_orders.is_known(connection, order_id, asked):
                 found = books_accounts.find(connection, asked)
                 admit([books_accounts.asked(each, found) for each in asked])
@@ -84,7 +83,7 @@ class Books(BookLog):
         Raises:
             InsufficientBudgetError: an account could not pay.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             found = books_accounts.find(connection, charges)
         return admit([books_accounts.asked(each, found) for each in charges])
 
@@ -102,7 +101,7 @@ class Books(BookLog):
             ClosedOrderError: the order is closed.
             OverdrawnError: every reserved release has another key.
         """
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             order = books_orders.standing(connection, order_id, release_key)
             if order.is_returned:
                 raise GivenBackError(
@@ -124,7 +123,7 @@ class Books(BookLog):
 
     def is_settled(self, order_id: str, release_key: str) -> bool:
         """Return whether the release `release_key` was charged, and so may have left."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return books_orders.is_made(connection, order_id, release_key)
 
     def give_back(self, order_id: str, release_key: str, evidence: GiveBack) -> None:
@@ -137,7 +136,7 @@ class Books(BookLog):
         """
         if (evidence.order, evidence.release) != (order_id, release_key):
             raise GivenBackError(f"what was withheld is no release of order {order_id[:12]}")
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             order = books_orders.standing(connection, order_id, release_key)
             if not order.is_masked:
                 raise GivenBackError(
@@ -155,7 +154,7 @@ class Books(BookLog):
         Raises:
             UnknownReservationError: nothing was reserved for the order.
         """
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             if not books_orders.standing(connection, order_id).is_closed:
                 books_entries.enter_closed(connection, self._log, order_id, self._at())
 
@@ -163,17 +162,17 @@ class Books(BookLog):
 
     def open_orders(self) -> list[str]:
         """Return the orders that hold a reservation and are not closed, sorted."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return books_orders.open_orders(connection)
 
     def statement(self, scopes: Sequence[Scope] = ()) -> list[Statement]:
         """Return one statement per account, also for those of `scopes` never charged yet."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return books_statements.statements(connection, scopes)
 
     def holding(self, account: str) -> Holding:
         """Return the events of an account: those that left, and those that still may."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return books_accounts.held(connection, [account])[account]
 
     def history(self, account: str) -> list[tuple[int, Event]]:
@@ -181,6 +180,6 @@ class Books(BookLog):
 
         Orders of books of version 1, which kept no times, are not among them.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             taken = books_accounts.orders(connection, [account])
         return [(order.at, order.event) for order in taken if order.at]

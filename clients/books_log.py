@@ -4,12 +4,17 @@ Whatever is written here is on disk when the method returns; nothing is remember
 two calls. Signatures of others are checked by whoever calls.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from clients import books_orders, books_windows, books_witness
 from clients.books_file import open_books
 from clients.books_proof import require_replay
+from clients.errors import SilentBooksError
 from federation.ledger.entries import Entry, decode
 from federation.ledger.notes import Checkpoint
 from federation.ledger.store import Log, reading, writing
@@ -51,7 +56,7 @@ class BookLog:
 
     def open_window(self, subjects: str, label: str) -> int:
         """Open a window, unless it is open; return its place among those of `subjects`, from 1."""
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             return books_windows.open_window(connection, self._log, subjects, label, self._at())
 
     def windows(self, order_id: str = "") -> Mapping[str, tuple[str, ...]]:
@@ -59,36 +64,36 @@ class BookLog:
 
         order_id: as they stood when this order was set aside; as they stand now if it was not.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             before = books_orders.number_of(connection, order_id) if order_id else None
             return books_windows.opened(connection, before)
 
     def highest_time(self) -> float:
         """Return the greatest time a witness ever named, in seconds since 1970; 0 when none has."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return float(books_windows.highest_time(connection))
 
     def witnessed_time(self, at: float) -> None:
         """Remember the time that a witness named, unless it is not the greatest; durable."""
         if at > self.highest_time():
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 books_windows.raise_time(connection, int(at))
 
     # -- the log and its witnesses ---------------------------------------------------------------
 
     def note(self, *entries: Entry) -> int:
         """Append other entries to the log, durably; return the number of the first."""
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             return self._log.append(connection, entries)
 
     def entries(self, start: int = 0) -> list[Entry]:
         """Return the entries of the log from number `start` on."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return [decode(entry) for entry in self._log.entries(connection, start)]
 
     def head(self) -> Checkpoint:
         """Return the size and the root of the log as it stands."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             size = self._log.size(connection)
             return Checkpoint(self._log.origin, size, self._log.root(connection, size))
 
@@ -98,7 +103,7 @@ class BookLog:
         Raises:
             BadProofError: it has fewer.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return self._log.root(connection, size)
 
     def request(self, also: Iterable[int] = ()) -> WitnessRequest:
@@ -106,7 +111,7 @@ class BookLog:
 
         also: further sizes from which a witness wants a proof.
         """
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             return books_witness.request(connection, self._log, also)
 
     def keep_cosignatures(self, note: str, lines: Mapping[str, str]) -> None:
@@ -115,7 +120,7 @@ class BookLog:
         Raises:
             InconsistentLogError: this log never signed that head.
         """
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             books_witness.keep(connection, self._log, note, lines)
 
     def is_witnessed(self, order_id: str) -> bool:
@@ -128,7 +133,7 @@ class BookLog:
 
     def last_seen(self, origin: str) -> Checkpoint | None:
         """Return the greatest head of another log that this party has seen."""
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             return self._log.last_seen(connection, origin)
 
     def remember_seen(self, checkpoint: Checkpoint, at: float) -> None:
@@ -145,7 +150,7 @@ class BookLog:
         Raises:
             InconsistentLogError: a later head was seen, or another of that size.
         """
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             for checkpoint in seen:
                 books_witness.remember(connection, self._log, checkpoint, int(at))
 
@@ -155,7 +160,7 @@ class BookLog:
         Raises:
             BrokenBooksError: they do not; nothing may be spent from them.
         """
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             require_replay(connection, self._log, self._verify_key)
 
     def disconnect(self) -> None:
@@ -164,13 +169,37 @@ class BookLog:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Hold the one write lock; leave with everything on disk, or with nothing changed."""
+        with _answering(), writing(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """See the books as they stood at one moment."""
+        with _answering(), reading(self._engine) as connection:
+            yield connection
+
     def _at(self) -> int:
         return max(0, int(self._now()))
 
     def _vouching(self, order_id: str) -> frozenset[str]:
-        with reading(self._engine) as connection:
+        with self._reading() as connection:
             number = books_orders.number_of(connection, order_id)
             if number is None:
                 return frozenset()
             names = books_witness.witnesses_since(connection, number)
         return books_witness.organisations(names, self._organisations, self._log.origin)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Tell in words of this package that the database does not answer."""
+    try:
+        yield
+    except SQLAlchemyError as why:
+        raise SilentBooksError(
+            "the books can be neither read nor written now; see that the disk has room and that "
+            "no other program holds them; nothing was changed"
+        ) from why

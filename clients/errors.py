@@ -33,6 +33,10 @@ class GivenBackError(ClientError):
     """A release cannot be given back, or was and may not leave any more."""
 
 
+class SilentBooksError(ClientError):
+    """The database of the books does not answer; nothing was changed."""
+
+
 class BrokenBooksError(ClientError):
     """The books do not say what the log beside them says; nothing is spent from them."""
 

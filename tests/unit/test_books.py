@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clients.books import Books, Reservation
-from clients.errors import GivenBackError
+from clients.errors import GivenBackError, SilentBooksError
 from federation.ledger.entries import EntryKind
 from federation.ledger.withheld import GiveBack
 from policies.budget import accountant
@@ -439,6 +439,25 @@ def test_rows_that_cannot_be_written_take_their_entry_along(
             step()
     assert (books.statement(), books.head(), books.open_orders()) == held
     assert not books.is_settled("a", "k")
+
+
+def test_a_database_that_does_not_answer_is_an_error_of_this_package(
+    books: Books, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books.reserve(paid(2), "a")
+    head = books.head()
+    raw = sqlite3.connect(path, isolation_level=None)
+    raw.execute("BEGIN IMMEDIATE")  # another program holds the file for longer than anybody waits
+    books.disconnect()
+    monkeypatch.setattr("federation.ledger.database._WAIT", 0.0)
+    impatient = open_at(path)
+    for step in (lambda: impatient.reserve(paid(2), "b"), lambda: impatient.settle("a", "k")):
+        with pytest.raises(SilentBooksError, match="nothing was changed"):
+            step()
+    assert impatient.head() == head
+    raw.execute("ROLLBACK")
+    raw.close()
+    assert impatient.settle("a", "k")
 
 
 # -- windows ---------------------------------------------------------------------------------------
