@@ -16,11 +16,17 @@ from typing import Any, Final
 from federation.errors import LedgerMismatchError
 from federation.ledger.entries import Entry, EntryKind
 from policies.budget import accountant
-from policies.budget.events import Event, Repeated, loads, own_delta
+from policies.budget.events import Repeated, loads, own_delta
+from policies.budget.moments import Vector
 
 _ROUNDING: Final = 0.0001  # ε is rounded up to 4 digits, and sums of floats know no order
 
 _parsed: Final = lru_cache(maxsize=4096)(loads)
+
+
+@lru_cache(maxsize=4096)
+def _divergence(text: str) -> Vector:
+    return accountant.divergence([_parsed(text)])
 
 
 @lru_cache(maxsize=4096)
@@ -34,22 +40,6 @@ class Held:
 
     spent: Mapping[str, int] = field(default_factory=dict)
     pending: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def events(self) -> tuple[Event, ...]:
-        """Everything that counts, spent and pending."""
-        return tuple(Repeated(_parsed(text), n) for text, n in sorted(self._counts().items()))
-
-    @property
-    def failing(self) -> tuple[Event, ...]:
-        """Those of the events that have a δ of their own."""
-        counts = self._counts().items()
-        return tuple(Repeated(_parsed(text), n) for text, n in counts if _fails(text))
-
-    def _counts(self) -> Counter[str]:
-        counts = Counter(self.spent)
-        counts.update(self.pending)
-        return counts
 
 
 @dataclass(slots=True)
@@ -176,9 +166,13 @@ class Accounts:
 
     def _within(self, entry: Entry, account: str) -> None:
         epsilon, delta, failures = map(min, zip(*self._limits[account].values(), strict=True))
-        held = self.held(account)
-        total = accountant.epsilon(held.events, float(delta))
-        if total > float(epsilon) + _ROUNDING or own_delta(held.failing) > failures:
+        counts = Counter(self._spent[account])
+        counts.update(self._pending[account])
+        held = +counts
+        total = sum((n * _divergence(text) for text, n in held.items()), accountant.divergence([]))
+        own = own_delta([Repeated(_parsed(text), n) for text, n in held.items() if _fails(text)])
+        price = accountant.epsilon_of(total, float(delta))
+        if price > float(epsilon) + _ROUNDING or own > failures:
             raise self.wrong(entry, f"overdraws the account of {account.replace(chr(31), ', ')}")
 
     def _move(self, order: _Order, spent: int, pending: int) -> None:

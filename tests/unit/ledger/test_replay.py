@@ -115,7 +115,9 @@ def test_the_limit_is_the_smallest_that_was_stated_last() -> None:
 
 def test_the_second_purse_is_checked_too() -> None:
     event = dumps(Approximate(Gaussian(10), "0.000000001"))
-    replay([reserved("o", 2, event=event, failures="0.000000002")])
+    purse = {"event": event, "failures": "0.000000002"}
+    replay([reserved("o", 2, **purse)])
+    replay([reserved("o", 2, **purse), closed("o"), reserved("p", 1, failures="0.000000002")])
     with pytest.raises(LedgerMismatchError, match="overdraws"):
         replay([reserved("o", 3, event=event, failures="0.000000002")])
 
