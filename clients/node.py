@@ -12,6 +12,8 @@ a fixed sentence.
 
 import logging
 import sqlite3
+import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -107,6 +109,7 @@ class Node:
         self._entropy = entropy
         self._halt = halt
         self._key = settings.identity
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self.ended: RolledBackError | AloneError | None = None
 
     def answer(self, wire: bytes) -> bytes:
@@ -315,27 +318,31 @@ class Node:
     ) -> Reply:
         """Make a release at most once: the reply is kept, then charged, then sent."""
         key = digest([letter.order, letter.kind.value, letter.sequence, given])
-        kept, settled = self._outbox.reply(key), self._books.is_settled(letter.order, key)
-        if kept is None or not settled:
-            self._witnessing.require_sure()
-            self._witnessing.require_witnessed(letter.order)
-        if kept is None:
-            if settled:
-                raise RefusedWorkError(
-                    "this release left before and its bytes are gone; fresh noise has its own price"
-                )
-            if self._outbox.abandoned(key, letter.order, letter.sequence) > order.abandoned:
-                raise RefusedWorkError(
-                    "more rounds came to nothing than the order lets go to waste"
-                )
-            made = self._with_ledgers(letter, make)
-            wire = self._seal(letter, made)
-            kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
-        self._books.settle(letter.order, key)
+        with self._turns[letter.order]:
+            kept, settled = self._outbox.reply(key), self._books.is_settled(letter.order, key)
+            if kept is None or not settled:
+                self._witnessing.require_sure()
+                self._witnessing.require_witnessed(letter.order)
+            if kept is None:
+                self._require_of_use(letter, order, key, settled=settled)
+                wire = self._seal(letter, self._with_ledgers(letter, make))
+                kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
+            self._books.settle(letter.order, key)
         if last:
             self._books.close(letter.order)
             self._compute.stop(letter.order)
         return self._as_kept(letter, kept)
+
+    def _require_of_use(
+        self, letter: Envelope, order: WorkOrder, key: str, *, settled: bool
+    ) -> None:
+        """Accept a release that did not leave before, for a round that may still be made."""
+        if settled:
+            raise RefusedWorkError(
+                "this release left before and its bytes are gone; fresh noise has its own price"
+            )
+        if self._outbox.abandoned(key, letter.order, letter.sequence) > order.abandoned:
+            raise RefusedWorkError("more rounds came to nothing than the order lets go to waste")
 
     def _with_ledgers(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
         """Return what `make` makes, with this node's head and its word on the heads of others."""
