@@ -41,12 +41,13 @@ def server() -> Iterator[str]:
 
 def database(url: str, name: str) -> str:
     """Return the URL of a new, empty database."""
-    at = url.format(database="postgres").replace("postgresql:", "postgresql+psycopg:")
-    engine = sa.create_engine(at, isolation_level="AUTOCOMMIT")
+    at = sa.make_url(url)
+    driven = at.set(drivername="postgresql+psycopg")
+    engine = sa.create_engine(driven, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
     engine.dispose()
-    return url.format(database=name)
+    return at.set(database=name).render_as_string()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
