@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +20,6 @@ from policies.errors import (
     OverdrawnError,
 )
 from secure_compute.primitives.signature import SigningKey
-from tests import postgres
 from tests.forks import Say, fork, heard
 from tests.scopes import scope
 
@@ -30,35 +28,13 @@ SCOPES = (scope(), scope(subjects="shops", unit="commercial"))
 Open = Callable[[], Books]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    pytest.importorskip("psycopg")
-    if postgres.missing():
-        pytest.skip(postgres.missing())
-    with postgres.server() as url:
-        yield url
-
-
-def database(url: str, name: str) -> str:
-    """Return the URL of a new, empty database."""
-    at = sa.make_url(url)
-    driven = at.set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(driven, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f'CREATE DATABASE "{name}"')
-    engine.dispose()
-    return at.set(database=name).render_as_string()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def open_books(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    where: Path | str = tmp_path / "books.sqlite"
-    if request.param == "postgresql":
-        where = database(request.getfixturevalue("server"), uuid4().hex)
+@pytest.fixture
+def open_books(where: str) -> Iterator[Open]:
     opened: list[Books] = []
 
     def open_at() -> Books:
-        opened.append(Books(where, "entrepot/demo/cn", SigningKey(b"\7" * 32), lambda: 1000.0))
+        place = where if "://" in where else Path(where)
+        opened.append(Books(place, "entrepot/demo/cn", SigningKey(b"\7" * 32), lambda: 1000.0))
         return opened[-1]
 
     yield open_at
