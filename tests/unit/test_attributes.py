@@ -52,10 +52,7 @@ SOURCES = {
     "exported_persons": "ledger",
 }
 
-SQL = (
-    "SELECT category, SUM(amount) FROM orders "
-    "WHERE ship_country = 'DE' GROUP BY category"
-)
+SQL = "SELECT category, SUM(amount) FROM orders WHERE ship_country = 'DE' GROUP BY category"
 
 
 class At(Tally):
