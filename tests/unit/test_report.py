@@ -264,6 +264,11 @@ def test_the_officer_reads_both_epsilons_purses_people_and_the_ledger(language: 
     assert "demand" not in people
 
 
+def test_each_crossing_shows_the_rules_that_covered_it(language: Language) -> None:
+    ruled = replace(OUTCOME, traffic=(replace(OUTCOME.traffic[0], rule="CN-T07 EU-T08"),))
+    assert "<code>CN-T07 EU-T08</code>" in render(ruled, language)
+
+
 def test_an_entry_cannot_become_markup(language: Language) -> None:
     page = render(OUTCOME, language)
     assert "<i>x</i>" not in page
