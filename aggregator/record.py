@@ -11,7 +11,7 @@ from pathlib import Path
 from federation.errors import FederationError
 from federation.ledger import notes, witness
 from federation.ledger.entries import Entry, EntryKind, decode
-from federation.ledger.notes import origin_of
+from federation.ledger.notes import NamedKey, origin_of
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
@@ -39,7 +39,9 @@ class Record:
         self._roster = roster
         self._trust = Trust.of(roster)
         self._now = now
-        self._log = Log(open_engine(path), origin_of(roster.federation, party), key)
+        origin = origin_of(roster.federation, party)
+        self._named = NamedKey(origin, key.verify_key)
+        self._log = Log(open_engine(path), origin, key)
 
     def proposed(self, order_id: str, order: WorkOrder) -> None:
         """An order came onto the table; it is written down once."""
@@ -89,12 +91,16 @@ class Record:
         return WitnessRequest(note, proofs).to_bytes()
 
     def keep(self, note: str, lines: Mapping[str, str]) -> None:
-        """Keep the cosignatures of a head of this log that are genuine."""
-        size = notes.read(note).checkpoint.size
+        """Keep the cosignatures, by witness, of a head of this log; only those that are genuine.
+
+        Raises:
+            UntrustedNoteError: this log never signed that head.
+        """
+        head = notes.open_note(note, self._named)
         with writing(self._log.engine) as connection:
             for name, line in lines.items():
                 if self._is_genuine(note, line, name):
-                    self._log.keep_cosignature(connection, size, name, line)
+                    self._log.keep_cosignature(connection, head.size, name, line)
 
     def entries(self) -> list[Entry]:
         """Return everything that was written down, in order."""

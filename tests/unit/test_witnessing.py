@@ -10,11 +10,12 @@ from clients.witnessing import AloneError
 from experiments.founding import AGGREGATOR
 from experiments.ordering import sign
 from federation.envelopes import Envelope, parse, seal
-from federation.errors import RolledBackError
+from federation.errors import FederationError, RolledBackError
 from federation.ledger import notes, witness
 from federation.ledger.entries import EntryKind
 from federation.ledger.notes import origin_of
 from federation.ledger.store import reading
+from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.riding import pack, pack_cosigned, unpack, unpack_cosigned
@@ -719,6 +720,33 @@ def test_the_data_team_learns_how_many_declined_and_the_officer_who_and_why(simu
     record = simulation.coordinator()._record
     (no,) = [e for e in record.entries() if e.kind is EntryKind.REFUSED]
     assert no.order == order.id and no.body["reasons"] == [UK, "NODE-001"]
+
+
+def test_the_aggregator_keeps_only_cosignatures_of_its_own_heads(simulation, order):
+    assert simulation.run(order).status == "done"
+    record = simulation.coordinator()._record
+    origin = origin_of(simulation.roster.federation, AGGREGATOR)
+    note = WitnessRequest.from_bytes(record.request()).note
+    head = notes.read(note).checkpoint
+    name = origin_of(simulation.roster.federation, EU)
+    forged = notes.sign(dataclasses.replace(head, root=b"\1" * 32), simulation.key(EU))
+    forged = forged.replace(f"— {origin}", f"— {name}")
+    line = witness.cosign(forged, name, simulation.key(EU), int(simulation.now()))
+    with pytest.raises(FederationError):
+        record.keep(forged, {name: line})
+    wrong = witness.cosign(note, name, simulation.key(UK), int(simulation.now()))
+    record.keep(note, {name: wrong})
+    with reading(record._log.engine) as connection:
+        assert name not in record._log.cosigned(connection, head.size)
+    record.keep(note, {name: witness.cosign(note, name, simulation.key(EU), 1)})
+    with reading(record._log.engine) as connection:
+        assert name in record._log.cosigned(connection, head.size)
+
+
+def test_the_keys_of_all_ledgers_are_printed_when_a_federation_is_founded(simulation):
+    text = (simulation.home.folder / "trust.txt").read_text(encoding="utf-8")
+    assert Trust.parse(text) == Trust.of(simulation.roster)
+    assert text.startswith("entrepot trust/1 simulated c=1\n")
 
 
 def test_the_aggregator_writes_down_what_it_did_once(simulation, order):
