@@ -1,4 +1,4 @@
-"""Entries in plain words: every kind, both languages, and nothing that a writer could smuggle in."""
+"""Entries in plain words: every kind, both languages, and nothing that a writer smuggles in."""
 
 import re
 from typing import Any
