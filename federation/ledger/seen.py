@@ -23,7 +23,7 @@ from federation.ledger.notes import Checkpoint
 from federation.ledger.trust import COLLUDING
 from federation.membership import Roster
 from policies.evidence import Minted
-from policies.parties import PartyId
+from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import BadSignatureError, NotCanonicalError
@@ -48,6 +48,33 @@ class Seen:
     size: int
     root: bytes
     at: int
+
+
+def witnesses(roster: Roster, party: PartyId) -> frozenset[str]:
+    """Return the organisations whose words about the log of `party` count.
+
+    They are the other ones that hold data or the keys: each keeps a log of its own and has
+    something to lose. The aggregator, who carries every word, and analysts are none of them.
+
+    Raises:
+        UnknownPartyError: the party is not on the roster.
+    """
+    own = roster.find(party).organisation
+    members = roster.with_role(*DATA_ROLES, Role.KEYHOLDER)
+    return frozenset(member.organisation for member in members) - {own}
+
+
+def quorum(roster: Roster, party: PartyId) -> int:
+    """Return how many of the `witnesses` must vouch before `party` spends or releases anything.
+
+    Of M witnesses ⌊(M + c)/2⌋ + 1, at most M: any two such sets share c + 1 organisations, so one
+    honest organisation that saw what was reserved is asked again before a copy spends it twice.
+
+    Raises:
+        UnknownPartyError: the party is not on the roster.
+    """
+    others = len(witnesses(roster, party))
+    return min(others, (others + COLLUDING) // 2 + 1)
 
 
 def sign_seen(

@@ -31,7 +31,9 @@ from federation.ledger.seen import (
     check_clock,
     confirm,
     open_seen,
+    quorum,
     sign_seen,
+    witnesses,
 )
 from federation.ledger.trust import COLLUDING, Trust
 from secure_compute import canonical
@@ -53,7 +55,9 @@ __all__ = [
     "open_cosignature",
     "open_seen",
     "proof_sizes",
+    "quorum",
     "sign_seen",
+    "witnesses",
 ]
 
 MAX_PROOFS: Final = 64

@@ -16,12 +16,22 @@ from federation.errors import (
 from federation.ledger import notes, witness
 from federation.ledger.merkle import EMPTY_ROOT
 from federation.ledger.notes import Checkpoint
-from federation.ledger.seen import MAX_SKEW, Confirmed, Seen, confirm, open_seen, sign_seen
+from federation.ledger.seen import (
+    MAX_SKEW,
+    Confirmed,
+    Seen,
+    confirm,
+    open_seen,
+    quorum,
+    sign_seen,
+    witnesses,
+)
 from federation.ledger.store import reading, writing
-from federation.ledger.trust import booked
+from federation.ledger.trust import COLLUDING, booked
 from federation.ledger.withheld import GiveBack, sign_withheld, unopenable
 from federation.ledger.witness import WitnessRequest, examine
-from policies.parties import PartyId
+from federation.membership import Member, Roster
+from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.primitives.signature import SigningKey
 from tests.ledgers import (
     KEYS,
@@ -185,6 +195,45 @@ def test_the_store_keeps_the_first_cosignature_and_shows_what_was_seen(party: Pa
         assert eu.log.last_seen(connection, origin("cn")) == head(party)
         assert eu.log.last_seen(connection, origin("br")) is None
     assert eu.size() == 2  # each head once, however often it was cosigned
+
+
+# -- who counts, and how many of them --------------------------------------------------------------
+
+
+def roster_of(*members: tuple[str, Role, str]) -> Roster:
+    key = KEYS["cn"].verify_key
+    parties = (
+        Member(PartyId(party), organisation, role, Jurisdiction.CN, key)
+        for party, role, organisation in members
+    )
+    return Roster("demo", 1, tuple(parties))
+
+
+def test_only_other_organisations_with_data_or_keys_count() -> None:
+    roster = roster_of(
+        ("cn", Role.WAREHOUSE, "Own"),
+        ("cn-2", Role.MERCHANT, "Own"),
+        ("eu", Role.MERCHANT, "Org eu"),
+        ("eu-2", Role.WAREHOUSE, "Org eu"),
+        ("br", Role.PAYMENT_PARTNER, "Org br"),
+        ("keys", Role.KEYHOLDER, "Org keys"),
+        ("hub", Role.AGGREGATOR, "Org hub"),
+        ("ana", Role.ANALYST, "Org ana"),
+    )
+    assert witnesses(roster, PartyId("cn")) == {"Org eu", "Org br", "Org keys"}
+    assert witnesses(roster, PartyId("hub")) == {"Own", "Org eu", "Org br", "Org keys"}
+    with pytest.raises(UnknownPartyError):
+        witnesses(roster, PartyId("who"))
+
+
+@pytest.mark.parametrize("others", range(12))
+def test_any_two_quorums_share_an_honest_witness(others: int) -> None:
+    names = [(f"w{n}", Role.MERCHANT, f"Org w{n}") for n in range(others)]
+    needed = quorum(roster_of(("cn", Role.WAREHOUSE, "Own"), *names), PartyId("cn"))
+    shared = 2 * needed - others  # the least that two sets of so many have in common
+    assert needed <= others
+    assert shared >= min(others, COLLUDING + 1)
+    assert needed == others or 2 * (needed - 1) - others < COLLUDING + 1  # and no more than that
 
 
 # -- whether the own ledger was put back -----------------------------------------------------------
