@@ -33,7 +33,7 @@ from federation.plans import (
     measures,
     predicate,
 )
-from federation.pricing import NOISE_TAIL, price, scales, sum_reach
+from federation.pricing import price, reach, scales, sum_reach
 from policies.budget.events import Event
 from policies.contracts import DataContract
 from policies.engine import Permit
@@ -135,15 +135,16 @@ def add_noise(
 ) -> tuple[int, ...]:
     """Return the partial with discrete Gaussian noise of σ = ceil(z·Δ) on every number.
 
-    Noise beyond 64 σ is held there, so that no sum can wrap: post-processing, P < exp(-2048).
+    Each noisy number is held within what a node may send, so that no sum can wrap. That looks at
+    the number alone and not at the rows or the noise in it: it is post-processing.
     """
     size = len(cells(plan))
     noisy: list[int] = []
+    most = reach(plan, noise_multiplier)
     for place, sigma in enumerate(scales(plan, noise_multiplier)):
         draws = discrete_gaussian(sigma, size, entropy).tolist()
         exact = partial.values[place * size : (place + 1) * size]
-        tail = NOISE_TAIL * sigma
-        noisy += [x + max(-tail, min(tail, y)) for x, y in zip(exact, draws, strict=True)]
+        noisy += [max(-most, min(most, x + y)) for x, y in zip(exact, draws, strict=True)]
     return tuple(noisy)
 
 

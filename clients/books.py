@@ -15,7 +15,7 @@ What is not here: the law, clocks, rows, other parties' keys. A copy of the file
 gives back what was spent since; that is found by witnesses, not by the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from clients import books_accounts, books_entries, books_orders, books_statements
@@ -64,12 +64,14 @@ class Books(BookLog):
             InsufficientBudgetError: an account cannot pay; it says which, and what would pass.
             ChangedOrderError: the order was reserved with other contents.
             ClosedOrderError: the order was reserved and is closed.
+            UnitMismatchError: the same subjects were charged in another kind of unit before.
         """
         asked = tuple(each.with_spare(abandoned) for each in charges)
         if not asked or len({each.scope.account for each in asked}) < len(asked):
             raise ValueError("an order is charged at least once, and once to each account")
         with self._writing() as connection:
             if not books_orders.is_known(connection, order_id, asked):
+                books_accounts.require_kinds(connection, [each.scope for each in asked])
                 found = books_accounts.find(connection, asked)
                 admit([books_accounts.asked(each, found) for each in asked])
                 books_entries.enter_reserved(
@@ -82,8 +84,10 @@ class Books(BookLog):
 
         Raises:
             InsufficientBudgetError: an account could not pay.
+            UnitMismatchError: the same subjects were charged in another kind of unit before.
         """
         with self._reading() as connection:
+            books_accounts.require_kinds(connection, [each.scope for each in charges])
             found = books_accounts.find(connection, charges)
         return admit([books_accounts.asked(each, found) for each in charges])
 
@@ -157,6 +161,15 @@ class Books(BookLog):
         with self._writing() as connection:
             if not books_orders.standing(connection, order_id).is_closed:
                 books_entries.enter_closed(connection, self._log, order_id, self._at())
+
+    def require_kinds(self, scopes: Iterable[Scope]) -> None:
+        """Return if `scopes` charge their subjects in the kind of unit they were always charged in.
+
+        Raises:
+            UnitMismatchError: they do not; a second account would forget what was spent.
+        """
+        with self._reading() as connection:
+            books_accounts.require_kinds(connection, scopes)
 
     # -- looking ---------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from clients.books_tables import limits, lines, reservations, returns, settlemen
 from policies.budget.account import Asked, Charge, Scope
 from policies.budget.events import Event, Repeated, dumps, loads, spell
 from policies.contracts import UnitKind
+from policies.errors import UnitMismatchError
 
 spelt = lru_cache(maxsize=4096)(dumps)
 parsed = lru_cache(maxsize=4096)(loads)
@@ -165,6 +166,33 @@ def stated(connection: Connection, accounts: Iterable[str]) -> Mapping[str, list
     for account, *row in connection.execute(_STATED, {"accounts": wanted}):
         found[account].append(_scope(*row))
     return found
+
+
+_OTHERS: Final = (
+    sa.select(limits.c.subjects, limits.c.unit, limits.c.account)
+    .distinct()
+    .where(limits.c.subjects.in_(sa.bindparam("subjects", expanding=True)))
+    .order_by(limits.c.account)
+)
+
+
+def require_kinds(connection: Connection, scopes: Iterable[Scope]) -> None:
+    """Return if nothing was taken from the subjects of `scopes` in another kind of unit than now.
+
+    Raises:
+        UnitMismatchError: something was; a second account would forget it.
+    """
+    units = {scope.subjects: scope.unit for scope in scopes}
+    known = connection.execute(_OTHERS, {"subjects": list(units)})
+    others = {row[2]: (row[0], row[1]) for row in known if row[1] != units[row[0]]}
+    for account, own in held(connection, others).items():
+        if any(line.spent or line.pending for line in own.lines):
+            subjects, unit = others[account]
+            raise UnitMismatchError(
+                f"releases about {subjects} were charged in the unit {unit}, and the contracts now "
+                f"say {units[subjects]}, whose account would know nothing of them; let the "
+                f"operator keep {unit} as the unit of {subjects}"
+            )
 
 
 def state(connection: Connection, number: int, scopes: Iterable[Scope]) -> None:

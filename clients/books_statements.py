@@ -32,18 +32,21 @@ def _stated(scopes: Sequence[Scope], held: Holding, ever: Sequence[Event] | None
     return draw_up(strictest, list(latest), held.spent, held.pending, held.releases, ever)
 
 
-def _ever(windows: frozenset[str] | None, taken: Sequence[Order]) -> Sequence[Event] | None:
-    """Return what `windows` hold together; None where there is only one."""
-    if windows is None:
+def _ever(accounts: frozenset[str] | None, taken: Sequence[Order]) -> Sequence[Event] | None:
+    """Return what `accounts` hold together; None where there is only one."""
+    if accounts is None:
         return None
-    return lifetime((order.order_id, order.event) for order in taken if order.account in windows)
+    return lifetime((order.order_id, order.event) for order in taken if order.account in accounts)
 
 
 def _sharing(accounts: Iterable[str]) -> Mapping[str, frozenset[str]]:
-    """Return, for accounts whose subjects have several windows, the accounts of all of these."""
+    """Return, for accounts whose subjects have several, all accounts of these subjects.
+
+    Whatever the window or the kind of unit: they are the same people.
+    """
     groups: dict[str, set[str]] = {}
     for account in accounts:
-        groups.setdefault(account.rpartition("\x1f")[0], set()).add(account)
+        groups.setdefault(account.partition("\x1f")[0], set()).add(account)
     return {
         account: frozenset(group)
         for group in groups.values()

@@ -25,7 +25,7 @@ def poor(why: InsufficientBudgetError) -> Reason:
 def _way_out(why: InsufficientBudgetError) -> tuple[str, str]:
     if why.override:
         return f"ask for {why.override}", f"请改为 {why.override}"
-    if why.purse == "failures":
+    if why.purse == "failures" or why.releases:
         return why.advice, "请减少发布次数,或改用不带失败概率的发布方式;增加噪声无济于事"
     return "wait for the next accounting window", "请等待下一个核算周期"
 

@@ -34,7 +34,7 @@ from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
-from policies.budget.account import scope_of
+from policies.budget.account import scope_of, scopes_of
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
@@ -93,6 +93,8 @@ def build(
     recorder.began(contracts)
     ingestion = Ingestion(settings.folder, contracts.values(), entropy)
     open_windows(contracts.values(), books)
+    for name in contracts:
+        books.require_kinds(scopes_of(name, contracts.values(), books.windows()))
     for contract in contracts.values():
         ingestion.look(contract, settings.table(contract), books.windows())
     return Node(

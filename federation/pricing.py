@@ -105,7 +105,7 @@ def scales(plan: Plan, noise_multiplier: str) -> tuple[int, ...]:
 def reach(plan: Plan, noise_multiplier: str) -> int:
     """Return the largest absolute value that one node may send in any slot.
 
-    A node holds its sums and its noise within this number, so that n nodes stay within n times it.
+    A node holds its noisy sums within this number, so that n nodes stay within n times it.
     """
     return max(
         sum_reach(plan, measure) + NOISE_TAIL * scale(plan, measure, noise_multiplier)

@@ -5,7 +5,7 @@ cross borders.
 """
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 
 class PolicyError(Exception):
@@ -54,8 +54,9 @@ class InsufficientBudgetError(PolicyError):
     limit:     the ceiling of the account.
     scope:     the account, in words.
     affordable: the greatest ε at which the same work would pass, two digits; 0 when none would.
-    releases:  how many of the wanted releases the purse of failures could pay; None for ε.
-    others:    the refusals of the other accounts that the same order charges.
+    releases:  how many of the wanted releases every purse could pay, where noise is no help; else
+               None.
+    others:    the refusals of the other purses that the same order charges.
     """
 
     def __init__(
@@ -91,11 +92,15 @@ class InsufficientBudgetError(PolicyError):
         """Say what to do instead."""
         if self.affordable > 0:
             return f"ask for privacy.epsilon={self.affordable:.2f} or less"
-        if self.purse == "epsilon":
-            return "nothing more can be asked of these rows in this window"
         if self.releases:
             return f"ask for {self.releases} releases or fewer; more noise does not help"
+        if self.purse == "epsilon":
+            return "nothing more can be asked of these rows in this window"
         return "ask for a release without a failure probability; more noise does not help"
+
+    def with_releases(self, releases: int) -> "InsufficientBudgetError":
+        """Return this refusal with how many of the wanted releases every purse could pay."""
+        return self._changed(releases=releases)
 
     @property
     def every(self) -> tuple["InsufficientBudgetError", ...]:
@@ -110,18 +115,22 @@ class InsufficientBudgetError(PolicyError):
     def among(
         self, others: Sequence["InsufficientBudgetError"], affordable: float
     ) -> "InsufficientBudgetError":
-        """Return this refusal beside those of other accounts, and what would pass in all."""
-        return InsufficientBudgetError(
-            requested=self.requested,
-            remaining=self.remaining,
-            spent=self.spent,
-            limit=self.limit,
-            scope=self.scope,
-            affordable=affordable,
-            purse=self.purse,
-            releases=self.releases,
-            others=others,
-        )
+        """Return this refusal beside those of other purses, and what would pass in all."""
+        return self._changed(affordable=affordable, others=others)
+
+    def _changed(self, **changes: Any) -> "InsufficientBudgetError":
+        figures: dict[str, Any] = {
+            "requested": self.requested,
+            "remaining": self.remaining,
+            "spent": self.spent,
+            "limit": self.limit,
+            "scope": self.scope,
+            "affordable": self.affordable,
+            "purse": self.purse,
+            "releases": self.releases,
+            "others": self.others,
+        }
+        return InsufficientBudgetError(**{**figures, **changes})
 
 
 class UnknownReservationError(PolicyError):

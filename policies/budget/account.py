@@ -90,6 +90,10 @@ class Charge:
         """The releases that the order states the ε of."""
         return Repeated(self.event, self.releases - self.spare)
 
+    def with_stated(self, count: int) -> "Charge":
+        """Return the charge with so many releases that the order states, and the same spare."""
+        return replace(self, releases=count + self.spare)
+
     def with_spare(self, count: int) -> "Charge":
         """Return the charge with so many more releases, of which the stated ε knows nothing."""
         return replace(self, releases=self.releases + count, spare=self.spare + count)
@@ -245,19 +249,28 @@ def admit(asked: Sequence[Asked]) -> tuple[Price, ...]:
     """Return the price in every account, or refuse all: a run is paid everywhere or not at all.
 
     Raises:
-        InsufficientBudgetError: of the first account that cannot pay, with those of the others in
-            `others`; its `affordable` would pass in all of them.
+        InsufficientBudgetError: of the first purse that cannot pay, with those of all others in
+            `others`; its `affordable`, or its `releases`, would pass in all of them.
     """
     prices, refused = [], []
     for one in asked:
-        try:
-            prices.append(_admit(one))
-        except InsufficientBudgetError as why:
-            refused.append(why)
+        price, whys = _weighed(one)
+        prices.append(price)
+        refused += whys
     if refused:
-        first = refused[0]
-        raise first.among(refused[1:], nearest(asked) if _noise_helps(refused) else 0.0)
+        raise _together(asked, refused)
     return tuple(prices)
+
+
+def _together(
+    asked: Sequence[Asked], refused: Sequence[InsufficientBudgetError]
+) -> InsufficientBudgetError:
+    """Return the first refusal, with the others and with what would pass in every account."""
+    if _noise_helps(refused):
+        return refused[0].among(refused[1:], nearest(asked))
+    fewer = _fewer(asked)
+    first, *others = (why.with_releases(fewer) for why in refused)
+    return first.among(others, 0.0)
 
 
 def charge(scope: Scope, spent: Sequence[Event], pending: Sequence[Event], wanted: Event) -> Price:
@@ -298,15 +311,28 @@ def _fits(one: Asked, factor: Decimal) -> bool:
     return accountant.epsilon([*one.held, wanted], float(scope.delta)) <= float(scope.epsilon)
 
 
-def _admit(one: Asked) -> Price:
+def _fewer(asked: Sequence[Asked]) -> int:
+    """Return the most releases, noised as they are wanted, that every purse could pay."""
+    low, high = 0, min(one.charge.releases - one.charge.spare for one in asked)
+    while low < high:
+        middle = (low + high + 1) // 2
+        few = [replace(one, charge=one.charge.with_stated(middle)) for one in asked]
+        low, high = (low, middle - 1) if any(_weighed(one)[1] for one in few) else (middle, high)
+    return low
+
+
+def _weighed(one: Asked) -> tuple[Price, list[InsufficientBudgetError]]:
+    """Return the price in one account, and a refusal by each of its purses that cannot pay."""
     scope, held, wanted = one.charge.scope, one.held, one.charge.whole
     delta = float(scope.delta)
     total = accountant.epsilon([*held, wanted], delta)
+    refused = []
     if total > float(scope.epsilon):
-        raise _poor(scope, accountant.epsilon(held, delta), accountant.epsilon([wanted], delta))
+        alone = accountant.epsilon([wanted], delta)
+        refused.append(_poor(scope, accountant.epsilon(held, delta), alone))
     if own_delta([*held, wanted]) > scope.failures:
-        raise _unreliable(one)
-    return Price(total, held, wanted, delta)
+        refused.append(_unreliable(one))
+    return Price(total, held, wanted, delta), refused
 
 
 def _poor(scope: Scope, before: float, requested: float) -> InsufficientBudgetError:
@@ -330,7 +356,6 @@ def _unreliable(one: Asked) -> InsufficientBudgetError:
         limit=float(scope.failures),
         scope=str(scope),
         purse="failures",
-        releases=max(0, int(left / own_delta([one.charge.event])) - one.charge.spare),
     )
 
 

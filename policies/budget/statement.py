@@ -19,9 +19,9 @@ class Statement:
     releases:         how many releases have left the node.
     failures_spent:   sum of the own δ's of what has left; `failures_pending` of what still may; the
                       two together are what the gate compares with `failures_limit`.
-    lifetime:         ε of everything spent and pending over all windows of these subjects, which no
-                      limit of one window bounds.
-    lifetime_failures: the sum of own δ's over all windows.
+    lifetime:         ε of everything spent and pending over all windows and kinds of unit of these
+                      subjects, which no limit of one window bounds.
+    lifetime_failures: the sum of own δ's over all of these.
     events:           everything spent and pending, for views of people and attackers.
     """
 

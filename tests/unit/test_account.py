@@ -1,5 +1,6 @@
 """Whose account pays, in which units and windows; by composition; refused with a way out."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -511,3 +512,39 @@ def test_a_statement_tells_both_purses_and_the_whole_life() -> None:
     assert told.events == (*spent, *pending)
     alone = draw_up(scope(failures="1e-9"), ["orders"], spent, pending, 2)
     assert alone.lifetime == accountant.epsilon([Repeated(event, 3)], 1e-6)
+
+
+def test_both_purses_are_named_and_what_is_suggested_passes() -> None:
+    event = Approximate(Gaussian("4"), "1e-10")
+    wanted = Charge(scope("3", "5e-10"), event, 40)
+    with pytest.raises(InsufficientBudgetError) as caught:
+        admit([Asked(wanted, [], [])])
+    every = caught.value.every
+    assert [why.purse for why in every] == ["epsilon", "failures"]
+    assert [why.override for why in every] == [None, None]  # more noise fills no purse of failures
+    assert {why.releases for why in every} == {5}
+    admit([Asked(replace(wanted, releases=5), [], [])])
+
+
+def test_fewer_releases_are_suggested_only_if_every_purse_of_every_account_pays_them() -> None:
+    event = Approximate(Gaussian("4"), "1e-10")
+    poor, unsure = scope("1.5", "0.5"), scope("3", "8e-10", subjects="shops", unit="commercial")
+    for spare in (0, 2):
+        wanted = [Charge(each, event, 12).with_spare(spare) for each in (poor, unsure)]
+        with pytest.raises(InsufficientBudgetError) as caught:
+            admit([Asked(each, [], []) for each in wanted])
+        most = caught.value.releases
+        assert most is not None
+        passes = []
+        for count in range(1, 13):
+            few = [replace(each, releases=count + spare) for each in wanted]
+            try:
+                admit([Asked(each, [], []) for each in few])
+            except InsufficientBudgetError:
+                continue
+            passes.append(count)
+        assert most == max(passes, default=0)
+    nothing = [Asked(Charge(scope("0.1", "1e-10"), event, 2), [Repeated(event, 1)], [])]
+    with pytest.raises(InsufficientBudgetError) as caught:
+        admit(nothing)
+    assert {why.releases for why in caught.value.every} == {0}

@@ -5,12 +5,13 @@ import math
 import pickle
 from collections import Counter, defaultdict
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from clients import analytics
 from clients.errors import ComputeError
-from federation import plans, sql
+from federation import plans, pricing, sql
 from tests.orders_table import COHORT, contract, frame, write
 from tests.seeded import SeededEntropy
 
@@ -207,3 +208,15 @@ def test_noise_has_the_scale_of_the_sensitivity():
         spread = math.sqrt(sum(v * v for v in values) / len(values))
         assert abs(spread / sigma - 1) < 0.08
     assert plans.sensitivities(plan) == (3, 150_000)
+
+
+@pytest.mark.parametrize("draw", [-(10**30), -(65 * 6), -1, 0, 65 * 6, 10**30])
+@pytest.mark.parametrize("exact", [-(1 << 32), -400, 0, 400, 1 << 32])
+def test_what_holds_a_noisy_number_looks_at_that_number_alone(monkeypatch, exact, draw):
+    """Noise that were held on its own would show the exact number: that is no post-processing."""
+    plan = plan_of("SELECT COUNT(*) FROM orders")
+    most = pricing.reach(plan, "2")
+    drawn = np.array([draw], dtype=object)
+    monkeypatch.setattr(analytics, "discrete_gaussian", lambda *_: drawn)
+    found = analytics.add_noise(analytics.LocalPartial((exact,)), plan, "2", SeededEntropy(1))
+    assert found == (max(-most, min(most, exact + draw)),)
