@@ -41,6 +41,9 @@ CLOSE_SECONDS = 10.0
 QUIET_SECONDS = 1.0
 """How long the table is empty before the last entries of all ledgers are witnessed."""
 
+STARTS = 3
+"""How often a job is taken up without a committed step before it is given up."""
+
 PASSES = 3
 """Heads come in with the first exchange, cosignatures with the second; the third delivers them."""
 
@@ -99,10 +102,12 @@ class Coordinator:
 
     def work(self, job: Job) -> None:
         """See one job through to its end, whatever that is."""
+        if self._jobs.start(job.id) > STARTS:
+            self._give_up(job)
+            return
         try:
             order = open_order(job.wire, self._desk.roster).order
             self._record.proposed(job.id, order)
-            self._jobs.start(job.id)
             steps = {"train": self._train, "query": self._query}
             result = steps[order.kind](job, order)
             self._jobs.end(job.id, "done", result)
@@ -116,6 +121,15 @@ class Coordinator:
         except (FederationError, MalformedReplyError, PolicyError, SecureComputeError) as why:
             self._jobs.end(job.id, "failed", {"error": str(why)})
             self._close(job)
+
+    def _give_up(self, job: Job) -> None:
+        """A job that ended this process time and again blocks the table no longer."""
+        told = (
+            f"the aggregator stopped {STARTS} times while it worked on this order; its operator "
+            f"finds why in its log, then the order may be put on the table again"
+        )
+        self._jobs.end(job.id, "failed", {"error": told})
+        self._close(job)
 
     # -- training ------------------------------------------------------------------------------
 

@@ -28,6 +28,8 @@ CREATE INDEX IF NOT EXISTS notes_job ON notes(job);
 CREATE TABLE IF NOT EXISTS rounds (
     job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, weights BLOB NOT NULL,
     velocity BLOB NOT NULL, parties TEXT NOT NULL, PRIMARY KEY (job, round));
+CREATE TABLE IF NOT EXISTS starts (
+    job TEXT PRIMARY KEY REFERENCES jobs(id), count INTEGER NOT NULL);
 """
 
 
@@ -88,9 +90,15 @@ class Jobs:
         )
         return [_job(row) for row in rows]
 
-    def start(self, job: str) -> None:
-        """Mark a job as being worked on."""
+    def start(self, job: str) -> int:
+        """Mark a job as being worked on; return how often it was since its last committed step."""
+        self._write(
+            "INSERT INTO starts VALUES (?, 1) ON CONFLICT (job) DO UPDATE SET count = count + 1",
+            (job,),
+        )
         self._write("UPDATE jobs SET status = 'running' WHERE id = ?", (job,))
+        (row,) = self._read("SELECT count FROM starts WHERE job = ?", (job,))
+        return int(row[0])
 
     def end(self, job: str, status: Status, result: dict[str, Any]) -> None:
         """Write down how a job ended."""
@@ -132,6 +140,7 @@ class Jobs:
                 json.dumps(checkpoint.parties),
             ),
         )
+        self._write("DELETE FROM starts WHERE job = ?", (job,))
 
     def last_round(self, job: str) -> Checkpoint | None:
         """Return the newest checkpoint of a job."""

@@ -23,7 +23,7 @@ def opened_answer(
     match letter.body:
         case {"values": list(values), "contributors": list(contributors)} if contributors == sorted(
             asked
-        ) and all(isinstance(value, int) for value in values):
+        ) and all(type(value) is int for value in values):
             task = QueryTask.from_json(order.parameters)
             numbers = [int(str(value)) for value in values]
             rows = answer(task.plan, task.noise_multiplier, len(contributors), numbers)

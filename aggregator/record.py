@@ -5,12 +5,13 @@ who declined and why; the data team is told that parties declined, and how many.
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from federation.errors import FederationError
+from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, witness
-from federation.ledger.entries import Entry, EntryKind, decode
+from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.notes import NamedKey, origin_of
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust
@@ -19,7 +20,7 @@ from federation.membership import Roster
 from federation.orders import WorkOrder
 from policies.parties import PartyId
 from policies.transfers import rule_for
-from secure_compute.canonical import JSON
+from secure_compute.canonical import JSON, digest
 from secure_compute.primitives.signature import SigningKey
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ class Record:
         origin = origin_of(roster.federation, party)
         self._named = NamedKey(origin, key.verify_key)
         self._log = Log(open_engine(path), origin, key)
+        self._lock = threading.Lock()
+        self._read = 0
+        self._known: set[str] = set()
 
     def proposed(self, order_id: str, order: WorkOrder) -> None:
         """An order came onto the table; it is written down once."""
@@ -57,7 +61,8 @@ class Record:
         """A party declined, and why: the party's name stands before the ids of its reasons."""
         match refusal:
             case {"kind": str(kind), "reasons": list(reasons)}:
-                ids = [str(reason["id"]) for reason in reasons if isinstance(reason, Mapping)]
+                found = [reason.get("id") for reason in reasons if isinstance(reason, Mapping)]
+                ids = [id_ for id_ in found if isinstance(id_, str)]
                 body: dict[str, JSON] = {"policy": "", "kind": kind, "reasons": [party, *ids]}
                 self._once(EntryKind.REFUSED, order_id, body)
 
@@ -94,13 +99,16 @@ class Record:
         """Keep the cosignatures, by witness, of a head of this log; only those that are genuine.
 
         Raises:
-            UntrustedNoteError: this log never signed that head.
+            UntrustedNoteError: this log never signed that head, or it is not of this history.
         """
         head = notes.open_note(note, self._named)
+        genuine = {name: line for name, line in lines.items() if self._is_genuine(note, line, name)}
         with writing(self._log.engine) as connection:
-            for name, line in lines.items():
-                if self._is_genuine(note, line, name):
-                    self._log.keep_cosignature(connection, head.size, name, line)
+            there = head.size <= self._log.size(connection)
+            if not there or self._log.root(connection, head.size) != head.root:
+                raise UntrustedNoteError(f"{head.origin} has no such head at {head.size} entries")
+            for name, line in genuine.items():
+                self._log.keep_cosignature(connection, head.size, name, line)
 
     def entries(self) -> list[Entry]:
         """Return everything that was written down, in order."""
@@ -113,14 +121,25 @@ class Record:
 
     def _is_genuine(self, note: str, line: str, name: str) -> bool:
         try:
-            witness.cosigners(note, [line], self._trust)
+            witness.open_cosignature(note, line, name, self._trust.find(name).key.key)
         except FederationError as why:
             log.warning("a cosignature by %s is none: %s", name, why)
             return False
         return True
 
     def _once(self, kind: EntryKind, order_id: str, body: Mapping[str, JSON]) -> None:
-        known = any((e.kind, e.order, e.body) == (kind, order_id, body) for e in self.entries())
-        if not known:
-            with writing(self._log.engine) as connection:
-                self._log.append(connection, [Entry(kind, int(self._now()), order_id, body)])
+        entry = Entry(kind, int(self._now()), order_id, body)
+        with self._lock, writing(self._log.engine) as connection:
+            self._catch_up(self._log.entries(connection, self._read))
+            if _said(entry) not in self._known:
+                self._log.append(connection, [entry])
+
+    def _catch_up(self, new: Sequence[Encoded]) -> None:
+        """Take note of what was appended since, by whichever process; each entry is read once."""
+        self._known.update(_said(decode(entry)) for entry in new)
+        self._read += len(new)
+
+
+def _said(entry: Entry) -> str:
+    """Return the digest of what an entry says, whenever it was said."""
+    return digest([entry.kind.value, entry.order, dict(entry.body)])
