@@ -61,6 +61,21 @@ class InconsistentLogError(FederationError):
     """A log shows a head that does not continue the one a witness saw last."""
 
 
+class OlderHeadError(InconsistentLogError):
+    """A log shows a shorter head than a witness saw last: it was late, or put back."""
+
+
+class UnprovenHeadError(InconsistentLogError):
+    """A log shows no proof that its head continues the one a witness saw last.
+
+    since: the size from which the witness wants one.
+    """
+
+    def __init__(self, what: str, since: int) -> None:
+        super().__init__(what)
+        self.since = since
+
+
 class RolledBackError(FederationError):
     """This party's own log is shorter than, or another than, its witnesses have seen."""
 

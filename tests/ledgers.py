@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from federation.ledger import notes, witness
 from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.export import Export, LogExport
-from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead, origin_of
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
@@ -42,6 +42,13 @@ def origin(name: str) -> str:
 
 def named_key(name: str) -> NamedKey:
     return NamedKey(origin(name), KEYS[name].verify_key)
+
+
+def signed(name: str, size: int, root: bytes, key: SigningKey | None = None) -> SignedHead:
+    """Return a head of anything, as the named party, or another key, signs it."""
+    own = key or KEYS[name]
+    note = notes.sign(Checkpoint(origin(name), size, root), own)
+    return notes.open_note(note, NamedKey(origin(name), own.verify_key))
 
 
 def limit(epsilon: str = "8", subjects: str = "customers", **changed: str) -> dict:
@@ -110,9 +117,7 @@ class Party:
         shown = other.request()
         with writing(self.log.engine) as connection:
             if not is_blind:
-                last = self.log.last_seen(connection, other.log.origin)
-                head = witness.examine(last, shown, named_key(other.name))
-                self.log.remember_seen(connection, head, self.at)
+                self.log.vouch(connection, shown, named_key(other.name), self.at)
         line = witness.cosign(shown.note, self.log.origin, self.key, self.at)
         size = notes.read(shown.note).checkpoint.size
         with writing(other.log.engine) as connection:

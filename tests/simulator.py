@@ -34,9 +34,9 @@ from experiments.founding import AGGREGATOR, DEMO_SEATS, Ports, Seat, found
 from experiments.home import Home, open_home
 from experiments.ordering import Terms, query_order, sign, training_order
 from federation.envelopes import Envelope, open_envelope, parse, seal
+from federation.ledger import notes
 from federation.ledger import witness as witnesses
-from federation.ledger.merkle import EMPTY_ROOT
-from federation.ledger.notes import Checkpoint, origin_of
+from federation.ledger.notes import Checkpoint, NamedKey, origin_of
 from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.models import ModelSpec
@@ -121,8 +121,9 @@ class Workshop:
         self.warmed: list[str] = []
         self.stopped = 0
 
-    def warm(self, job: TrainJob) -> None:
-        self.warmed.append(job.order)
+    def warm(self, job: Callable[[], TrainJob]) -> None:
+        with suppress(Exception):  # as in production, nobody is told
+            self.warmed.append(job().order)
 
     def update(self, job: TrainJob, round_: int, weights: bytes) -> bytes:
         self.rounds.append(round_)
@@ -277,6 +278,7 @@ class Simulation:
                 load_settings(self.folder(party)), lambda: self.clock(party), self.monotonic
             )
             node._compute = self.workshops[party] = Workshop()  # type: ignore[assignment]
+            node.begin()
             self._nodes[party] = node
         return self._nodes[party]
 
@@ -320,11 +322,10 @@ class Simulation:
         self, witness: PartyId, about: PartyId, nonce: str, seen: Checkpoint | None = None
     ) -> bytes:
         """What a witness says it last saw of a party's ledger; nothing, if not told otherwise."""
-        origin = origin_of(self.roster.federation, about)
-        head = seen or Checkpoint(origin, 0, EMPTY_ROOT)
-        at = int(self.now())
-        key = self.key(witness)
-        return witnesses.sign_seen(origin, head.size, head.root, nonce, at, witness, key)
+        origin, own = origin_of(self.roster.federation, about), self.key(about)
+        key = NamedKey(origin, own.verify_key)
+        last = notes.open_note(notes.sign(seen, own), key) if seen else None
+        return witnesses.sign_seen(origin, last, nonce, int(self.now()), witness, self.key(witness))
 
     def cosign(self, party: PartyId, head: bytes, by: tuple[PartyId, ...] = ()) -> bytes:
         """The blob in which witnesses, the keyholder and a merchant if none are named, cosign."""

@@ -66,7 +66,7 @@ witnessed = sa.Table(
     tables,
     sa.Column("origin", sa.Text, primary_key=True),
     sa.Column("size", _Whole, primary_key=True, autoincrement=False),
-    sa.Column("root", sa.LargeBinary, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
     sa.Column("at", _Whole, nullable=False),
 )
 

@@ -38,6 +38,7 @@ class EntryKind(StrEnum):
     POLICY_CHANGED = "policy_changed"
     CONTRACT_CHANGED = "contract_changed"
     WINDOW_OPENED = "window_opened"
+    INGESTED = "ingested"
     LIMIT_SET = "limit_set"
     PROPOSED = "proposed"
     APPROVED = "approved"
@@ -46,6 +47,7 @@ class EntryKind(StrEnum):
     SETTLED = "settled"
     CLOSED = "closed"
     GIVEN_BACK = "given_back"
+    OPENED = "opened"
     RELEASED = "released"
     DELIVERED = "delivered"
     CROSSED = "crossed"
@@ -126,6 +128,8 @@ _spell: Final = json.JSONEncoder(
 ).encode
 _TOKEN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/=-]{0,199}", re.ASCII).fullmatch
 _HEX: Final = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
+_KEY_ID: Final = re.compile(r"[0-9a-f]{8}", re.ASCII).fullmatch
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{128}", re.ASCII).fullmatch
 _PRICE: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,59}[1-9])?", re.ASCII).fullmatch
 
 
@@ -147,6 +151,16 @@ def _hex(value: Any) -> bool:
 def _hex_or_none(value: Any) -> bool:
     """A digest, or "" where there is none."""
     return value == "" or _hex(value)
+
+
+def _key_id(value: Any) -> bool:
+    """The four bytes by which a signature names its key: 8 hexadecimal digits."""
+    return type(value) is str and _KEY_ID(value) is not None
+
+
+def _signature(value: Any) -> bool:
+    """A signature: 128 hexadecimal digits."""
+    return type(value) is str and _SIGNATURE(value) is not None
 
 
 def _count(value: Any) -> bool:
@@ -218,6 +232,7 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
     EntryKind.POLICY_CHANGED: {"policy": _hex, "previous": _hex_or_none},
     EntryKind.CONTRACT_CHANGED: {"contract": _label, "version": _count, "digest": _hex},
     EntryKind.WINDOW_OPENED: {"subjects": _label, "window": _label, "sequence": _count},
+    EntryKind.INGESTED: {"subjects": _label, "commitment": _hex},
     EntryKind.LIMIT_SET: _LIMIT,
     EntryKind.PROPOSED: {
         "proposer": _token,
@@ -231,6 +246,7 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
     EntryKind.SETTLED: {"release": _token},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": _token, "statements": _some(_hex)},
+    EntryKind.OPENED: {"listing": _hex},
     EntryKind.RELEASED: {"recipients": _some(_token), "rule": _token},
     EntryKind.DELIVERED: {"past": _token, "recipients": _some(_token)},
     EntryKind.CROSSED: {
@@ -241,7 +257,13 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
         "bytes": _count,
         "rule": _token,
     },
-    EntryKind.CHECKPOINT_SEEN: {"origin": _token, "size": _count, "root": _hex},
+    EntryKind.CHECKPOINT_SEEN: {
+        "origin": _token,
+        "size": _count,
+        "root": _hex,
+        "key": _key_id,
+        "signature": _signature,  # the log's own, over the head that was seen
+    },
     EntryKind.KEY_ROTATED: {"party": _token, "previous": _hex, "identity": _hex},
 }
 """Which fields an entry of each kind has, all of them and no others."""

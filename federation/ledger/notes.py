@@ -14,7 +14,7 @@ import base64
 import hashlib
 import re
 from binascii import Error as Base64Error
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from federation.errors import MalformedNoteError, UntrustedNoteError
@@ -62,6 +62,15 @@ class Checkpoint:
         if not 0 <= self.size < 1 << 63 or len(self.root) != HASH_SIZE:
             raise MalformedNoteError(f"a checkpoint of {self.origin} has no such size or root")
 
+    def __eq__(self, other: object) -> bool:
+        """Two are equal whoever signed them: a `SignedHead` equals what it signs."""
+        if not isinstance(other, Checkpoint):
+            return NotImplemented
+        return (self.origin, self.size, self.root) == (other.origin, other.size, other.root)
+
+    def __hash__(self) -> int:
+        return hash((self.origin, self.size, self.root))
+
     def __str__(self) -> str:
         return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
 
@@ -87,6 +96,21 @@ class Note:
 
     def __str__(self) -> str:
         return f"{self.checkpoint}\n{''.join(map(str, self.lines))}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignedHead(Checkpoint):
+    """A checkpoint with the line by which its own log signed it.
+
+    Whether the signature is genuine is known where it comes from `open_note`, and nowhere else.
+    """
+
+    line: Line = field(repr=False)
+
+    @property
+    def note(self) -> str:
+        """The signed note, without what others signed below it."""
+        return str(Note(self, (self.line,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +187,7 @@ def read_lines(text: str) -> tuple[Line, ...]:
     return lines
 
 
-def open_note(text: str, key: NamedKey) -> Checkpoint:
+def open_note(text: str, key: NamedKey) -> SignedHead:
     """Return the checkpoint after checking that `key`, the key of its log, signed it.
 
     Raises:
@@ -176,12 +200,24 @@ def open_note(text: str, key: NamedKey) -> Checkpoint:
         raise UntrustedNoteError(f"this is a checkpoint of {checkpoint.origin}, not of {key.name}")
     for line in note.lines:
         if (line.name, line.key_id) == (key.name, key.id):
-            try:
-                key.key.verify(line.signature, str(checkpoint).encode())
-            except BadSignatureError as why:
-                raise UntrustedNoteError(_not_signed(checkpoint)) from why
-            return checkpoint
+            head = SignedHead(checkpoint.origin, checkpoint.size, checkpoint.root, line)
+            require_signed(head, key)
+            return head
     raise UntrustedNoteError(_not_signed(checkpoint))
+
+
+def require_signed(head: SignedHead, key: NamedKey) -> None:
+    """Return if `key`, the key of its log, signed `head`.
+
+    Raises:
+        UntrustedNoteError: it did not.
+    """
+    try:
+        if (head.line.name, head.line.key_id) != (key.name, key.id):
+            raise UntrustedNoteError(_not_signed(head))
+        key.key.verify(head.line.signature, str(head).encode())
+    except BadSignatureError as why:
+        raise UntrustedNoteError(_not_signed(head)) from why
 
 
 def _not_signed(checkpoint: Checkpoint) -> str:

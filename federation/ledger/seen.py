@@ -2,11 +2,11 @@
 
 A process that starts cannot know whether its disk is the one it left. It asks its witnesses which
 of its heads they saw last (`sign_seen`, bound to a fresh nonce), and compares (`confirm`) before it
-spends anything. The witnesses' clocks come along, so that a wrong clock is found too.
+spends anything. A word carries the note by which the log itself signed that head: nobody can invent
+one, and the worst that a liar can do is to say nothing. The witnesses' clocks come along, so that a
+wrong clock is found too.
 """
 
-import base64
-from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,13 +14,15 @@ from typing import Final
 from federation.errors import (
     ClockError,
     MalformedMessageError,
-    MalformedNoteError,
     RolledBackError,
     TooFewWitnessesError,
+    UnknownPartyError,
     UntrustedNoteError,
 )
-from federation.ledger.notes import Checkpoint
-from federation.ledger.trust import COLLUDING
+from federation.ledger import notes
+from federation.ledger.merkle import EMPTY_ROOT
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead, origin_of
+from federation.ledger.trust import COLLUDING, vouched_time
 from federation.membership import Roster
 from policies.evidence import Minted
 from policies.parties import DATA_ROLES, PartyId, Role
@@ -33,13 +35,14 @@ MAX_SKEW: Final = 300
 """Seconds by which a witness's clock and one's own may differ."""
 
 _SEEN: Final = b"entrepot seen/1\n"
+_FIELDS: Final = {"at", "nonce", "note", "origin", "witness"}
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A witness's word: the head of `origin` that it saw last had this size and root.
+    """A witness's word: the head that it saw last of `origin`, as that log signed it.
 
-    A witness that never saw one says size 0 and the root of the empty tree.
+    Of a log that it never saw a witness says size 0 and the root of the empty tree.
     """
 
     witness: PartyId
@@ -78,18 +81,15 @@ def quorum(roster: Roster, party: PartyId) -> int:
 
 
 def sign_seen(
-    origin: str, size: int, root: bytes, nonce: str, at: int, witness: PartyId, key: SigningKey
+    origin: str, last: SignedHead | None, nonce: str, at: int, witness: PartyId, key: SigningKey
 ) -> bytes:
-    """Return the signed word of `witness` about the log `origin`, answering `nonce`."""
+    """Return the signed word of `witness` about the log `origin`, answering `nonce`.
+
+    last: the head that it saw last, as the log signed it; None if it never saw one.
+    """
+    note = "" if last is None else last.note
     body = canonical.encode(
-        {
-            "at": at,
-            "nonce": nonce,
-            "origin": origin,
-            "root": base64.b64encode(root).decode(),
-            "size": size,
-            "witness": witness,
-        }
+        {"at": at, "nonce": nonce, "note": note, "origin": origin, "witness": witness}
     )
     return key.sign(_SEEN + body) + body
 
@@ -99,8 +99,10 @@ def open_seen(wire: bytes, roster: Roster, nonce: str) -> Seen:
 
     Raises:
         MalformedMessageError: the bytes are no such word.
-        UnknownPartyError: the witness is not on the roster.
-        UntrustedNoteError: the witness did not sign it, or it answers another nonce.
+        MalformedNoteError: what it says it saw is no head.
+        UnknownPartyError: the witness or the party of the log is not on the roster.
+        UntrustedNoteError: the witness did not sign it, or it answers another nonce, or the log
+            never signed what the witness says it saw. Such a word counts as none.
     """
     body = wire[SIGNATURE_SIZE:]
     value = _seen_body(body)
@@ -111,14 +113,18 @@ def open_seen(wire: bytes, roster: Roster, nonce: str) -> Seen:
         raise UntrustedNoteError(f"{member.party} did not sign what it saw last") from why
     if value["nonce"] != nonce:
         raise UntrustedNoteError(f"{member.party} repeats an earlier word about what it saw last")
-    return _seen(value, member.party, member.organisation)
+    match value:
+        case {"at": int(at), "note": str(note), "origin": str(origin)} if not isinstance(at, bool):
+            head = _head(note, origin, roster)
+            return Seen(member.party, member.organisation, origin, head.size, head.root, at)
+    raise MalformedMessageError(f"{member.party} names no head that it saw")
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed(metaclass=Minted):
     """Enough witnesses saw no head that this log does not continue.
 
-    size: the greatest head that one of them saw; at: the latest of their times.
+    size: the greatest head that one of them saw; at: a time that an honest one of them reached.
     """
 
     origin: str
@@ -129,57 +135,63 @@ class Confirmed(metaclass=Minted):
 
 def confirm(
     *,
-    origin: str,
+    roster: Roster,
+    party: PartyId,
     size: int,
     root_at: Callable[[int], bytes],
-    organisation: str,
     seen: Sequence[Seen],
     now: int,
-    needed: int = COLLUDING + 1,
 ) -> Confirmed:
-    """Return the proof that the log `origin` was not put back, by what its witnesses saw last.
+    """Return the proof that the log of `party` was not put back, by what its witnesses saw last.
 
     Args:
-        origin: the own log.
+        roster: who is there.
+        party: whose log it is: oneself.
         size: its number of entries.
         root_at: its root at a smaller size.
-        organisation: the own organisation, whose words do not count.
-        seen: what witnesses said, each opened with one fresh nonce.
+        seen: what others said, each opened with one fresh nonce. A head that this log signed
+            counts against it whoever shows it; otherwise only the `witnesses` count.
         now: the own clock.
-        needed: how many other organisations must have answered, c + 1.
 
     Raises:
-        RolledBackError: a witness saw a longer log, or another one.
-        ClockError: a witness's clock and the own one are more than `MAX_SKEW` apart.
-        TooFewWitnessesError: fewer other organisations answered.
+        RolledBackError: somebody saw a longer log, or another one.
+        ClockError: this clock is more than `MAX_SKEW` away from those of c + 1 organisations.
+        TooFewWitnessesError: fewer than `quorum` organisations answered.
     """
+    origin, among = origin_of(roster.federation, party), witnesses(roster, party)
     words = [word for word in seen if word.origin == origin]
     for word in words:
         _not_put_back(word, size, root_at)
-    check_clock(now, {word.witness: word.at for word in words})
-    others = frozenset(word.organisation for word in words) - {organisation}
-    if len(others) < needed:
+    counted = [word for word in words if word.organisation in among]
+    times = {word.organisation: word.at for word in counted}
+    check_clock(now, times)
+    needed = max(1, quorum(roster, party))
+    if len(times) < needed:
         raise TooFewWitnessesError(
-            f"{len(others)} other organisations say which head of {origin} they saw last, "
+            f"{len(times)} other organisations say which head of {origin} they saw last, "
             f"{needed} are needed before anything may be spent; wait for the others"
         )
-    latest = max((word.at for word in words), default=now)
-    greatest = max((word.size for word in words), default=0)
-    return Confirmed._mint(origin, greatest, others, latest)  # noqa: SLF001  their home
+    greatest = max(word.size for word in counted)
+    at = vouched_time(times.values())
+    return Confirmed._mint(origin, greatest, frozenset(times), at)  # noqa: SLF001  their home
 
 
-def check_clock(now: int, times: Mapping[PartyId, int]) -> None:
-    """Return if `now` is within `MAX_SKEW` of each witness's time.
+def check_clock(now: int, times: Mapping[str, int]) -> None:
+    """Return unless c + 1 organisations name times that are more than `MAX_SKEW` from `now`.
+
+    Up to c of them may lie, and stop nobody by that. times: one per organisation.
 
     Raises:
-        ClockError: it is not.
+        ClockError: so many do.
     """
-    for witness, at in times.items():
-        if abs(now - at) > MAX_SKEW:
-            raise ClockError(
-                f"this clock and that of {witness} are {abs(now - at)} s apart, {MAX_SKEW} s are "
-                f"allowed; set the clock that is wrong, nothing is spent until then"
-            )
+    far = sorted((abs(now - at), who) for who, at in times.items() if abs(now - at) > MAX_SKEW)
+    if len(far) > COLLUDING:
+        skew, who = far[0]
+        raise ClockError(
+            f"this clock is {skew} s from that of {who}, and no nearer to those of "
+            f"{len(far) - 1} others; {MAX_SKEW} s are allowed: set this clock, nothing is spent "
+            f"until then"
+        )
 
 
 def _not_put_back(word: Seen, size: int, root_at: Callable[[int], bytes]) -> None:
@@ -200,20 +212,16 @@ def _seen_body(body: bytes) -> Mapping[str, JSON]:
         value = canonical.decode(body)
     except NotCanonicalError as why:
         raise MalformedMessageError("a word about what was seen last is malformed") from why
-    fields = {"at", "nonce", "origin", "root", "size", "witness"}
-    if not isinstance(value, dict) or value.keys() != fields:
+    if not isinstance(value, dict) or value.keys() != _FIELDS:
         raise MalformedMessageError("a word about what was seen last is malformed")
     return value
 
 
-def _seen(value: Mapping[str, JSON], witness: PartyId, organisation: str) -> Seen:
-    match value:
-        case {"at": int(at), "origin": str(origin), "root": str(root), "size": int(size)} if (
-            not isinstance(at, bool) and not isinstance(size, bool)
-        ):
-            try:
-                head = Checkpoint(origin, size, base64.b64decode(root, validate=True))
-            except (Base64Error, MalformedNoteError) as why:
-                raise MalformedMessageError(f"{witness} names no head that it saw") from why
-            return Seen(witness, organisation, head.origin, head.size, head.root, at)
-    raise MalformedMessageError(f"{witness} names no head that it saw")
+def _head(note: str, origin: str, roster: Roster) -> Checkpoint:
+    """Return the head of the log `origin` that it signed itself; the empty one without a note."""
+    for member in roster.members:
+        if origin_of(roster.federation, member.party) == origin:
+            if not note:
+                return Checkpoint(origin, 0, EMPTY_ROOT)
+            return notes.open_note(note, NamedKey(origin, member.identity))
+    raise UnknownPartyError(f"nobody on the roster of {roster.federation} keeps {origin}")

@@ -4,7 +4,7 @@
     tiles          level, number, root, hashes 256 neighbouring hashes, once all are there
     heads          size, note                  the checkpoints this log has signed
     cosignatures   size, witness, line         what witnesses said of them
-    witnessed      origin, size, root, at      the heads of other logs this party has seen
+    witnessed      origin, size, note, at      the heads of other logs, as those signed them
 
 Many entries in one transaction cost one wait for the disk. A tile is stored when it is complete, so
 no stored hash ever changes; what is not complete is computed from the rows beneath it.
@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from federation.errors import BadProofError
 from federation.ledger import entries as written
-from federation.ledger import merkle, notes
+from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
     cosignatures,
     heads,
@@ -30,11 +30,11 @@ from federation.ledger.database import (
     witnessed,
     writing,
 )
-from federation.ledger.entries import Encoded, Entry, EntryKind
+from federation.ledger.entries import Encoded, Entry
 from federation.ledger.export import LogExport
-from federation.ledger.notes import Checkpoint
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from federation.ledger.trust import Trust, booked
-from secure_compute.canonical import JSON
+from federation.ledger.witness import WitnessRequest
 from secure_compute.primitives.signature import SigningKey
 
 __all__ = ["Log", "open_engine", "reading", "tables", "writing"]
@@ -186,23 +186,53 @@ class Log:
         with_lines = witnessed_note + "".join(lines.values())
         return LogExport.of(self.origin, self.entries(connection, 0, size), head, with_lines)
 
-    def last_seen(self, connection: Connection, origin: str) -> Checkpoint | None:
-        """Return the greatest head of the log `origin` that this party has seen."""
-        seen = sa.select(witnessed.c.size, witnessed.c.root).where(witnessed.c.origin == origin)
-        row = connection.execute(seen.order_by(witnessed.c.size.desc()).limit(1)).first()
-        return None if row is None else Checkpoint(origin, row.size, row.root)
+    def last_seen(self, connection: Connection, origin: str) -> SignedHead | None:
+        """Return the greatest head of the log `origin` that this party has seen, as it signed it.
 
-    def remember_seen(self, connection: Connection, seen: Checkpoint, at: int) -> None:
+        Its signature was verified before it was written down.
+        """
+        seen = sa.select(witnessed.c.note).where(witnessed.c.origin == origin)
+        text = connection.scalar(seen.order_by(witnessed.c.size.desc()).limit(1))
+        if text is None:
+            return None
+        note = notes.read(text)
+        head, (line,) = note.checkpoint, note.lines
+        return SignedHead(head.origin, head.size, head.root, line)
+
+    def vouch(
+        self, connection: Connection, request: WitnessRequest, key: NamedKey, at: int
+    ) -> SignedHead:
+        """Return the head that another log shows; this log says that it has seen it.
+
+        It is compared with the one seen last in the transaction that writes it down, so that two
+        at once cannot both be continuations. A cosignature may leave once this is committed.
+
+        Args:
+            connection: one from `writing`.
+            request: what the other log shows.
+            key: the key that its party has on the roster.
+            at: now, in seconds since 1970.
+
+        Raises:
+            MalformedNoteError, UntrustedNoteError: there is no note that this key signed.
+            OlderHeadError: a longer one was seen; nothing is wrong if it was merely late.
+            UnprovenHeadError: it shows no proof that it continues the one seen last.
+            InconsistentLogError: it does not continue the one seen last.
+        """
+        shown = witness.examine(self.last_seen(connection, key.name), request, key)
+        self.remember_seen(connection, shown, at)
+        return shown
+
+    def remember_seen(self, connection: Connection, seen: SignedHead, at: int) -> None:
         """This log says that it has seen the head `seen`, unless it said so before.
 
-        Only for what `witness.examine` returned; a cosignature may leave once this is committed.
+        Only for what `witness.examine` returned in this same transaction.
         """
         if seen == self.last_seen(connection, seen.origin):
             return
-        body: dict[str, JSON] = {"origin": seen.origin, "size": seen.size, "root": seen.root.hex()}
-        row = {"origin": seen.origin, "size": seen.size, "root": seen.root, "at": at}
+        row = {"origin": seen.origin, "size": seen.size, "note": seen.note, "at": at}
         connection.execute(sa.insert(witnessed), row)
-        self.append(connection, [Entry(EntryKind.CHECKPOINT_SEEN, at, "", body)])
+        self.append(connection, [sightings.entry_of(seen, at)])
 
     def _upto(self, connection: Connection, size: int | None) -> int:
         there = self.size(connection)

@@ -112,6 +112,15 @@ class Trust:
         return frozenset(others - {self.find(beside).organisation})
 
 
+def vouched_time(times: Iterable[int], colluding: int = COLLUDING) -> int:
+    """Return a time that an honest organisation reached: the (c + 1)-th greatest of `times`.
+
+    times: one per organisation; where there are fewer, the least of them.
+    """
+    greatest = sorted(times, reverse=True)[: colluding + 1]
+    return greatest[-1]
+
+
 def booked(trust: Trust, origin: str, cosigned: Mapping[str, object]) -> bool:
     """Return whether enough other organisations are among the witnesses `cosigned` (origins)."""
     known = {party.key.name for party in trust.parties}

@@ -21,14 +21,16 @@ from federation.errors import (
     UntrustedNoteError,
 )
 from federation.ledger import merkle, notes, witness
-from federation.ledger.entries import Entry, EntryKind, decode
+from federation.ledger.entries import EntryKind, decode
 from federation.ledger.export import Export, LogExport
 from federation.ledger.notes import Checkpoint, Note
 from federation.ledger.replay import Accounts
 from federation.ledger.seen import MAX_SKEW
+from federation.ledger.sightings import Sighting, Sightings, genuine
 from federation.ledger.trust import Trust
 
 _LAST: Final = 253402300799  # the last second of the year 9999
+_DOUBT: Final = ", or that entry is made up: give the keys that were printed at join to know"
 _BROKEN: Final = (MalformedNoteError, MalformedTrustError, UntrustedNoteError)
 
 
@@ -53,23 +55,11 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sighting:
-    """In entry `number` of the log `by`, its party says that it saw the head `head`."""
-
-    by: str
-    number: int
-    head: Checkpoint
-
-    def __str__(self) -> str:
-        return f"entry {self.number} of {self.by}"
-
-
-@dataclass(frozen=True, slots=True)
 class _Told:
     """What the entries of one log say, each of them being the one that its hash names."""
 
     accounts: Accounts
-    sightings: tuple[_Sighting, ...]
+    sightings: tuple[Sighting, ...]
     last_at: int
 
 
@@ -95,7 +85,9 @@ def verify(export: Export, trust: Trust | None) -> Verdict:
     sightings = [one for log in told for one in log.sightings]
     logs = [_read(*pair, sightings) for pair in zip(export.logs, told, strict=True)]
     times = {} if trust is None else {log.head.origin: _authentic(log, trust) for log in logs}
-    _agreeing(sightings, {log.head.origin: log for log in logs})
+    if trust is not None:
+        sightings = list(genuine(sightings, trust))
+    _agreeing(sightings, {log.head.origin: log for log in logs}, trust)
     _kept_word(times, logs, sightings)
     return _verdict(export, trust, logs, times)
 
@@ -121,7 +113,7 @@ def _told(log: LogExport) -> _Told:
             f"the file holds {len(log.entries)} entries of {log.origin} and {len(log.hashes)} "
             f"hashes; it is damaged"
         )
-    accounts, sightings, last_at = Accounts(), _Sightings(log.origin), 0
+    accounts, sightings, last_at = Accounts(), Sightings(log.origin), 0
     for number, (data, leaf) in enumerate(zip(log.entries, log.hashes, strict=True)):
         if merkle.leaf_hash(data) != leaf:
             raise LedgerMismatchError(
@@ -138,35 +130,7 @@ def _told(log: LogExport) -> _Told:
     return _Told(accounts, tuple(sightings.all), last_at)
 
 
-class _Sightings:
-    """What the party of one log says that it saw; each head must come after the one before."""
-
-    def __init__(self, origin: str) -> None:
-        self.all: list[_Sighting] = []
-        self._origin = origin
-        self._last: dict[str, int] = {}
-
-    def take(self, number: int, entry: Entry) -> None:
-        """The entry counts."""
-        head = self._head(number, entry)
-        last = self._last.get(head.origin, -1)
-        if head.size <= last:
-            raise LedgerMismatchError(
-                f"entry {number} of {self._origin} says that it saw {head.origin} at {head.size} "
-                f"entries after it had seen {last}: it looked at no proof"
-            )
-        self._last[head.origin] = head.size
-        self.all.append(_Sighting(self._origin, number, head))
-
-    def _head(self, number: int, entry: Entry) -> Checkpoint:
-        origin, size, root = (entry.body[name] for name in ("origin", "size", "root"))
-        try:
-            return Checkpoint(str(origin), int(str(size)), bytes.fromhex(str(root)))
-        except MalformedNoteError as why:
-            raise LedgerMismatchError(f"entry {number} of {self._origin} is wrong: {why}") from why
-
-
-def _read(log: LogExport, told: _Told, sightings: Sequence[_Sighting]) -> _Read:
+def _read(log: LogExport, told: _Told, sightings: Sequence[Sighting]) -> _Read:
     head, witnessed = _note(log, log.head), _note(log, log.witnessed)
     size, earlier = head.checkpoint.size, witnessed.checkpoint.size
     if size != len(log.entries) or earlier > size:
@@ -186,7 +150,7 @@ def _read(log: LogExport, told: _Told, sightings: Sequence[_Sighting]) -> _Read:
     return _Read(log, told, head.checkpoint, witnessed, roots)
 
 
-def _last_good(origin: str, roots: Mapping[int, bytes], sightings: Sequence[_Sighting]) -> int:
+def _last_good(origin: str, roots: Mapping[int, bytes], sightings: Sequence[Sighting]) -> int:
     """Return how many entries are as another party saw them."""
     own = (one.head for one in sightings if one.head.origin == origin)
     return max((head.size for head in own if roots.get(head.size) == head.root), default=0)
@@ -225,31 +189,37 @@ def _authentic(log: _Read, trust: Trust) -> Mapping[str, int]:
     return times
 
 
-def _agreeing(sightings: Sequence[_Sighting], logs: Mapping[str, _Read]) -> None:
-    """Return if everybody who saw a log saw the one that is here."""
-    first: dict[tuple[str, int], _Sighting] = {}
+def _agreeing(
+    sightings: Sequence[Sighting], logs: Mapping[str, _Read], trust: Trust | None
+) -> None:
+    """Return if everybody who saw a log saw the one that is here.
+
+    Under keys every sighting is genuine by now: what disagrees was signed twice by its log.
+    """
+    doubt = _DOUBT if trust is None else ""
+    first: dict[tuple[str, int], Sighting] = {}
     for one in sightings:
         head, log = one.head, logs.get(one.head.origin)
         other = first.setdefault((head.origin, head.size), one)
         if other.head != head:
             raise LedgerMismatchError(
                 f"{head.origin} showed two heads of {head.size} entries, to {other} and to {one}: "
-                f"it keeps two ledgers"
+                f"it keeps two ledgers{doubt}"
             )
         if log is not None and head.size > log.head.size:
             raise LedgerMismatchError(
                 f"the tail of {head.origin} was cut off: the file ends at {log.head.size} entries, "
-                f"but {one} saw {head.size}"
+                f"but {one} saw {head.size}{doubt}"
             )
         if log is not None and log.roots[head.size] != head.root:
             raise LedgerMismatchError(
                 f"{head.origin} showed two heads of {head.size} entries, one to {one} and another "
-                f"in this file: it keeps two ledgers"
+                f"in this file: it keeps two ledgers{doubt}"
             )
 
 
 def _kept_word(
-    times: Mapping[str, Mapping[str, int]], logs: Sequence[_Read], sightings: Sequence[_Sighting]
+    times: Mapping[str, Mapping[str, int]], logs: Sequence[_Read], sightings: Sequence[Sighting]
 ) -> None:
     """Return if every witness in the file wrote down what it cosigned, as it must before it does.
 

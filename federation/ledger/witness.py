@@ -19,11 +19,13 @@ from federation.errors import (
     InconsistentLogError,
     MalformedMessageError,
     MalformedNoteError,
+    OlderHeadError,
+    UnprovenHeadError,
     UntrustedNoteError,
 )
 from federation.ledger import notes
 from federation.ledger.merkle import HASH_SIZE, verify_consistency
-from federation.ledger.notes import COSIGNATURE, Checkpoint, Line, NamedKey
+from federation.ledger.notes import COSIGNATURE, Checkpoint, Line, NamedKey, SignedHead
 from federation.ledger.seen import (
     MAX_SKEW,
     Confirmed,
@@ -97,8 +99,10 @@ class WitnessRequest:
         raise MalformedMessageError("a head for a witness is malformed")
 
 
-def examine(last: Checkpoint | None, request: WitnessRequest, key: NamedKey) -> Checkpoint:
+def examine(last: Checkpoint | None, request: WitnessRequest, key: NamedKey) -> SignedHead:
     """Return the head that is shown, which may be cosigned once it is written down durably.
+
+    Reading `last` and writing down the head belong into one transaction: see `Log.vouch`.
 
     Args:
         last: the head of this log that this witness saw last; None only if it never saw one.
@@ -108,13 +112,17 @@ def examine(last: Checkpoint | None, request: WitnessRequest, key: NamedKey) -> 
     Raises:
         MalformedNoteError: there is no signed note.
         UntrustedNoteError: that key did not sign it.
-        InconsistentLogError: it does not continue `last`, or shows no proof that it does.
+        OlderHeadError: it is shorter than `last`; nothing is wrong if it was merely late.
+        UnprovenHeadError: it shows no proof that it continues `last`.
+        InconsistentLogError: it does not continue `last`.
     """
     shown = notes.open_note(request.note, key)
     if last is None:
         return shown
-    if last.origin != shown.origin or shown.size < last.size:
-        raise InconsistentLogError(
+    if last.origin != shown.origin:
+        raise InconsistentLogError(f"{shown.origin} is compared with a head of {last.origin}")
+    if shown.size < last.size:
+        raise OlderHeadError(
             f"{shown.origin} shows {shown.size} entries, but has shown {last.size} before; "
             f"its ledger was put back or cut, and its party must say why"
         )
@@ -185,9 +193,10 @@ def proof_sizes(sizes: Collection[int], size: int) -> tuple[int, ...]:
 
 def _continues(last: Checkpoint, shown: Checkpoint, proof: Sequence[bytes] | None) -> None:
     if proof is None:
-        raise InconsistentLogError(
+        raise UnprovenHeadError(
             f"{shown.origin} shows {shown.size} entries without a proof from the {last.size} that "
-            f"this witness saw last; without it nothing is cosigned"
+            f"this witness saw last; without it nothing is cosigned",
+            last.size,
         )
     try:
         verify_consistency(last.size, shown.size, proof, last.root, shown.root)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from clients.books import Books
 from clients.errors import BrokenBooksError
-from federation.ledger.notes import Checkpoint
 from policies.budget import accountant
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian, Repeated
@@ -21,6 +20,7 @@ from policies.errors import (
 )
 from secure_compute.primitives.signature import SigningKey
 from tests.forks import Say, fork, heard
+from tests.ledgers import signed
 from tests.scopes import scope
 
 EVENT = Gaussian("8")
@@ -83,12 +83,12 @@ def test_witnesses_and_their_time(open_books: Open) -> None:
     request = books.request()
     assert open_books().request() == request
     books.keep_cosignatures(request.note, {"entrepot/demo/eu": "line"})
-    books.remember_seen(Checkpoint("entrepot/demo/eu", 3, b"\1" * 32), 7.0)
+    books.remember_seen(signed("eu", 3, b"\1" * 32), 7.0)
     books.witnessed_time(9.0)
     again = open_books()
     assert again.is_witnessed("a")
     assert not again.booked("a")
-    assert again.last_seen("entrepot/demo/eu") == Checkpoint("entrepot/demo/eu", 3, b"\1" * 32)
+    assert again.last_seen("entrepot/demo/eu") == signed("eu", 3, b"\1" * 32)
     assert again.highest_time() == 9.0
     again.reconcile()
 

@@ -21,7 +21,7 @@ from federation.ledger.entries import Encoded, decode
 from federation.ledger.notes import Checkpoint, NamedKey
 from federation.ledger.store import Log, open_engine, reading, tables, writing
 from secure_compute.primitives.signature import SigningKey
-from tests.ledgers import KEYS, NOW, TRUST, ordinary
+from tests.ledgers import KEYS, NOW, TRUST, named_key, ordinary, signed
 
 assert books_tables  # its tables stand beside those of the log
 
@@ -182,8 +182,10 @@ def test_what_was_seen_is_kept_and_said(log: Log) -> None:
     with writing(log.engine) as connection:
         assert log.last_seen(connection, other) is None
         for number in (1, 7, 7):
-            log.remember_seen(connection, Checkpoint(other, number, bytes(32)), NOW)
-        assert log.last_seen(connection, other) == Checkpoint(other, 7, bytes(32))
+            log.remember_seen(connection, signed("eu", number, bytes(32)), NOW)
+        last = log.last_seen(connection, other)
+        assert last is not None
+        assert notes.open_note(last.note, named_key("eu")) == Checkpoint(other, 7, bytes(32))
         assert log.last_seen(connection, ORIGIN) is None
         said = [decode(data).body["size"] for data in log.entries(connection)]
     assert said == [1, 7]

@@ -16,15 +16,16 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 from clients.books import Books
 from clients.errors import GivenBackError
 from federation.errors import InconsistentLogError
-from federation.ledger.notes import Checkpoint
 from federation.ledger.withheld import GiveBack
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian
 from policies.errors import ChangedOrderError, ClosedOrderError, OverdrawnError
 from secure_compute.primitives.signature import SigningKey
+from tests.ledgers import signed
 from tests.scopes import scope
 
 ORIGIN, OTHER = "entrepot/demo/cn", "entrepot/demo/us"
+US = SigningKey(b"us".ljust(32))
 WITNESSES = {"entrepot/demo/cn-2": "Shenzhen", "entrepot/demo/eu": "Lyon", OTHER: "Ohio"}
 SUBJECTS = ("people", "shops", "orders")
 KEYS = st.sampled_from("abcdef")
@@ -164,7 +165,7 @@ class Keeping(RuleBasedStateMachine):
     def see(self, size: int, fill: int) -> None:
         last = self.seen or (0, 0)
         try:
-            self.books.remember_seen(Checkpoint(OTHER, size, bytes([fill]) * 32), 9.0)
+            self.books.remember_seen(signed("us", size, bytes([fill]) * 32, US), 9.0)
         except InconsistentLogError:
             assert size < last[0] or (size == last[0] and fill != last[1])
         else:

@@ -10,10 +10,11 @@ from federation.errors import BadProofError, InconsistentLogError
 from federation.ledger import notes, witness
 from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.merkle import verify_consistency
-from federation.ledger.notes import Checkpoint, NamedKey
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian
 from secure_compute.primitives.signature import SigningKey
+from tests.ledgers import signed
 from tests.scopes import scope
 
 OWN, SISTER, EU, US = (f"entrepot/demo/{name}" for name in ("cn", "cn-2", "eu", "us"))
@@ -36,8 +37,8 @@ def cosigned(books: Books, *witnesses: str) -> None:
     books.keep_cosignatures(books.request().note, {name: f"— {name}\n" for name in witnesses})
 
 
-def other_head(size: int, fill: int = 1) -> Checkpoint:
-    return Checkpoint(EU, size, bytes([fill]) * 32)
+def other_head(size: int, fill: int = 1) -> SignedHead:
+    return signed("eu", size, bytes([fill]) * 32)
 
 
 def test_a_head_is_signed_once_and_shown_with_its_proofs(books: Books) -> None:

@@ -39,6 +39,7 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
     EntryKind.POLICY_CHANGED: {"policy": DIGEST, "previous": ""},
     EntryKind.CONTRACT_CHANGED: {"contract": "orders", "version": 2, "digest": DIGEST},
     EntryKind.WINDOW_OPENED: {"subjects": "customers", "window": "2026", "sequence": 2},
+    EntryKind.INGESTED: {"subjects": "customers", "commitment": DIGEST},
     EntryKind.LIMIT_SET: LIMIT,
     EntryKind.PROPOSED: {
         "proposer": "analyst",
@@ -52,6 +53,7 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
     EntryKind.SETTLED: {"release": DIGEST},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": DIGEST, "statements": [DIGEST] * 3},
+    EntryKind.OPENED: {"listing": DIGEST},
     EntryKind.RELEASED: {"recipients": ["analyst", "merchant-br"], "rule": "EU-004"},
     EntryKind.DELIVERED: {"past": DIGEST, "recipients": ["analyst"]},
     EntryKind.CROSSED: {
@@ -62,7 +64,13 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
         "bytes": 20_800,
         "rule": "BR-004",
     },
-    EntryKind.CHECKPOINT_SEEN: {"origin": "entrepot/demo/merchant-br", "size": 7, "root": DIGEST},
+    EntryKind.CHECKPOINT_SEEN: {
+        "origin": "entrepot/demo/merchant-br",
+        "size": 7,
+        "root": DIGEST,
+        "key": "0a1b2c3d",
+        "signature": "ab" * 64,
+    },
     EntryKind.KEY_ROTATED: {"party": "merchant-br", "previous": DIGEST, "identity": "cd" * 32},
 }
 

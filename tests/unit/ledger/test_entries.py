@@ -25,6 +25,7 @@ BODIES = {
     EntryKind.POLICY_CHANGED: {"policy": SHA, "previous": ""},
     EntryKind.CONTRACT_CHANGED: {"contract": "订单", "version": 2, "digest": SHA},
     EntryKind.WINDOW_OPENED: {"subjects": "customers", "window": "2026 上半年", "sequence": 1},
+    EntryKind.INGESTED: {"subjects": "customers", "commitment": SHA},
     EntryKind.LIMIT_SET: limit(),
     EntryKind.PROPOSED: {
         "proposer": "ana",
@@ -38,6 +39,7 @@ BODIES = {
     EntryKind.SETTLED: {"release": "3/abc"},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": "3/abc", "statements": [SHA, SHA]},
+    EntryKind.OPENED: {"listing": SHA},
     EntryKind.RELEASED: {"recipients": ["ana"], "rule": "cn.transfer"},
     EntryKind.DELIVERED: {"past": SHA, "recipients": ["ana"]},
     EntryKind.CROSSED: {
@@ -48,7 +50,13 @@ BODIES = {
         "bytes": 4096,
         "rule": "cn.transfer",
     },
-    EntryKind.CHECKPOINT_SEEN: {"origin": "entrepot/demo/cn", "size": 7, "root": SHA},
+    EntryKind.CHECKPOINT_SEEN: {
+        "origin": "entrepot/demo/cn",
+        "size": 7,
+        "root": SHA,
+        "key": "0a1b2c3d",
+        "signature": "ab" * 64,
+    },
     EntryKind.KEY_ROTATED: {"party": "cn", "previous": SHA, "identity": SHA},
 }
 PERSONAL = ["Li Lei", "lei@example.com", "+86 10 1234", "1999-05-01 12:00", "No. 1 Long Street"]

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from federation.errors import LedgerMismatchError
-from federation.ledger import merkle, notes, witness
+from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.entries import Entry, EntryKind, decode, encode
 from federation.ledger.export import Export, LogExport
 from federation.ledger.notes import COSIGNATURE, Checkpoint, NamedKey
@@ -27,9 +27,11 @@ from tests.ledgers import (
     export,
     founded,
     limit,
+    named_key,
     ordinary,
     origin,
     settled,
+    signed,
     witness_all,
 )
 
@@ -239,8 +241,7 @@ def shown_with_proof(witnessing: Party, showing: Party) -> None:
     with writing(witnessing.log.engine) as connection:
         last = witnessing.log.last_seen(connection, origin("br"))
         request = showing.request([last.size] if last else [])
-        head = witness.examine(last, request, NamedKey(origin("br"), KEYS["br"].verify_key))
-        witnessing.log.remember_seen(connection, head, NOW)
+        witnessing.log.vouch(connection, request, named_key("br"), NOW)
 
 
 def test_two_heads_of_one_size_are_found_by_two_witnesses(parties: dict[str, Party]) -> None:
@@ -264,6 +265,53 @@ def test_two_heads_of_one_size_are_found_in_the_ledger_itself(parties: dict[str,
     assert "entrepot/demo/br showed two heads of" in message
     assert "of entrepot/demo/cn and another in this file" in message
     assert "two heads" in wrong(whole, None)
+
+
+# -- sightings that nobody signed ------------------------------------------------------------------
+
+
+def forged(size: int, key: SigningKey, name: str = "cn") -> Entry:
+    return sightings.entry_of(signed(name, size, b"x" * 32, key), NOW)
+
+
+@pytest.mark.parametrize("size", [5, 10**6])
+@pytest.mark.parametrize("key", [KEYS["br"], SigningKey(bytes(32))])
+def test_a_forged_sighting_convicts_its_writer(
+    parties: dict[str, Party], size: int, key: SigningKey
+) -> None:
+    parties["br"].append([forged(size, key)])
+    number = parties["br"].size() - 1
+    message = wrong(export(parties))
+    assert message.startswith(f"entry {number} of entrepot/demo/br is forged: entrepot/demo/cn")
+    assert message.endswith("ask entrepot/demo/br")
+    alone = Export(FEDERATION, (parties["br"].export(),))
+    assert "is forged" in wrong(alone)
+    doubtful = wrong(export(parties), None) if size > 5 else ""
+    assert not doubtful or "or that entry is made up" in doubtful
+
+
+def test_a_genuine_signature_under_another_head_is_forged_too(parties: dict[str, Party]) -> None:
+    good = signed("cn", 5, bytes(32))
+    moved = replace(good, size=6)
+    parties["br"].append([sightings.entry_of(moved, NOW)])
+    assert "of entrepot/demo/br is forged" in wrong(export(parties))
+    other = replace(good, line=replace(good.line, key_id=b"none"))
+    parties["eu"].append([sightings.entry_of(other, NOW)])
+    assert "of entrepot/demo/eu is forged" in wrong(Export(FEDERATION, (parties["eu"].export(),)))
+
+
+def test_what_was_seen_of_a_log_that_left_is_held_against_nobody(
+    parties: dict[str, Party],
+) -> None:
+    gone = SigningKey(b"gone".ljust(32))
+    parties["br"].append([forged(3, gone, "gone")])
+    assert verify(export(parties), TRUST).is_authentic
+
+
+def test_a_genuine_sighting_convicts_the_log_that_signed_it(parties: dict[str, Party]) -> None:
+    """Whatever was seen and signed counts, also where its entries are nowhere to be found."""
+    parties["br"].append([forged(10**6, KEYS["cn"])])
+    assert wrong(export(parties)).startswith("the tail of entrepot/demo/cn was cut off")
 
 
 # -- a tail cut off --------------------------------------------------------------------------------
@@ -290,7 +338,7 @@ def test_a_tail_cut_off_with_an_older_head_is_found_by_who_saw_more(
         message = wrong(exchange(whole, older), trust)
         assert message.startswith("the tail of entrepot/demo/cn was cut off: the file ends at 7")
         assert "of entrepot/demo/" in message
-        assert message.endswith("saw 11")
+        assert message.endswith("saw 11" if trust else "to know")
 
 
 def test_entries_behind_the_signed_head_are_refused(parties: dict[str, Party]) -> None:
@@ -404,5 +452,4 @@ def _crossing() -> dict:
 
 
 def _seen(name: str, size: int) -> Entry:
-    body = {"origin": origin(name), "size": size, "root": f"{size:064x}"}
-    return Entry(EntryKind.CHECKPOINT_SEEN, NOW, "", body)
+    return sightings.entry_of(signed(name, size, bytes(31) + bytes([size])), NOW)

@@ -7,15 +7,17 @@ from federation.errors import (
     InconsistentLogError,
     MalformedMessageError,
     MalformedNoteError,
+    OlderHeadError,
     RolledBackError,
     TooFewStatementsError,
     TooFewWitnessesError,
     UnknownPartyError,
+    UnprovenHeadError,
     UntrustedNoteError,
 )
 from federation.ledger import notes, witness
 from federation.ledger.merkle import EMPTY_ROOT
-from federation.ledger.notes import Checkpoint
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from federation.ledger.seen import (
     MAX_SKEW,
     Confirmed,
@@ -32,6 +34,7 @@ from federation.ledger.withheld import GiveBack, sign_withheld, unopenable
 from federation.ledger.witness import WitnessRequest, examine
 from federation.membership import Member, Roster
 from policies.parties import Jurisdiction, PartyId, Role
+from secure_compute import canonical
 from secure_compute.primitives.signature import SigningKey
 from tests.ledgers import (
     KEYS,
@@ -44,6 +47,7 @@ from tests.ledgers import (
     ordinary,
     origin,
     settled,
+    signed,
 )
 
 
@@ -54,8 +58,9 @@ def party() -> Party:
     return party
 
 
-def head(party: Party) -> Checkpoint:
-    return notes.read(party.request().note).checkpoint
+def head(party: Party) -> SignedHead:
+    key = NamedKey(party.log.origin, party.key.verify_key)
+    return notes.open_note(party.request().note, key)
 
 
 # -- examine ---------------------------------------------------------------------------------------
@@ -79,8 +84,9 @@ def test_a_head_without_a_proof_from_the_last_seen_size_is_refused(party: Party)
     middle = head(party)
     party.append(ordinary("order-3"))
     for sizes in ([], [middle.size]):
-        with pytest.raises(InconsistentLogError, match=r"demo/cn .* without a proof from the 4"):
+        with pytest.raises(UnprovenHeadError, match=r"demo/cn .* without a proof from the 4") as e:
             examine(last, party.request(sizes), named_key("cn"))
+        assert e.value.since == 4
 
 
 def test_a_head_that_does_not_continue_is_refused(party: Party) -> None:
@@ -103,7 +109,7 @@ def test_a_proof_of_another_log_is_refused(party: Party) -> None:
 def test_a_shorter_head_is_refused(party: Party) -> None:
     before = party.request()
     party.append(ordinary("order-2"))
-    with pytest.raises(InconsistentLogError, match="shows 4 entries, but has shown 8 before"):
+    with pytest.raises(OlderHeadError, match="shows 4 entries, but has shown 8 before"):
         examine(head(party), before, named_key("cn"))
 
 
@@ -242,43 +248,45 @@ NONCE = "6e6f6e6365"
 
 
 def words(party: Party, at: int = NOW, **sizes: int) -> list[Seen]:
-    """Return what the named witnesses say that they saw last."""
+    """Return what the named witnesses say that they saw last of what `party` signed."""
     said = []
     for name, size in sizes.items():
         with reading(party.log.engine) as connection:
-            root = party.log.root(connection, size)
-        wire = sign_seen(origin("cn"), size, root, NONCE, at, PartyId(name), KEYS[name])
+            last = signed("cn", size, party.log.root(connection, size), party.key)
+        wire = sign_seen(origin("cn"), last, NONCE, at, PartyId(name), KEYS[name])
         said.append(open_seen(wire, ROSTER, NONCE))
     return said
 
 
-def confirmed(party: Party, seen: list[Seen], now: int = NOW, needed: int = 2) -> Confirmed:
+def confirmed(party: Party, seen: list[Seen], now: int = NOW, roster: Roster = ROSTER) -> Confirmed:
     with reading(party.log.engine) as connection:
         return confirm(
-            origin=origin("cn"),
+            roster=roster,
+            party=PartyId("cn"),
             size=party.log.size(connection),
             root_at=lambda size: party.log.root(connection, size),
-            organisation="Org cn",
             seen=seen,
             now=now,
-            needed=needed,
         )
 
 
 def test_a_ledger_that_goes_on_is_confirmed(party: Party) -> None:
     found = confirmed(party, words(party, eu=3, br=0, hub=4))
-    assert (found.size, found.at) == (4, NOW)
-    assert found.organisations == {"Org eu", "Org br", "Org hub"}
+    assert (found.size, found.at) == (3, NOW)
+    assert found.organisations == {"Org eu", "Org br"}
     with pytest.raises(TypeError):
         Confirmed(origin("cn"), 4, frozenset(), NOW)
 
 
-def test_a_ledger_that_was_put_back_is_found_by_one_witness(party: Party) -> None:
+@pytest.mark.parametrize("who", ["eu", "hub", "ana", "cn"])
+def test_a_ledger_that_was_put_back_is_found_by_whoever_has_its_note(
+    party: Party, who: str
+) -> None:
     copy = Party("cn", KEYS["cn"])
     copy.append(ordinary())
     party.append([*ordinary("order-2")])
-    said = words(party, eu=8, br=0, hub=0)
-    with pytest.raises(RolledBackError, match="has 4 entries, but eu has seen 8"):
+    said = [*words(party, br=0), *words(party, **{who: 8})]
+    with pytest.raises(RolledBackError, match=f"has 4 entries, but {who} has seen 8"):
         confirmed(copy, said)
 
 
@@ -290,41 +298,97 @@ def test_a_ledger_that_was_put_back_and_continued_is_found(party: Party) -> None
         confirmed(copy, words(party, eu=8, br=4))
 
 
-def test_too_few_other_organisations_confirm_nothing(party: Party) -> None:
-    with pytest.raises(TooFewWitnessesError, match="1 other organisations"):
-        confirmed(party, words(party, eu=4, cn=4))
+def test_a_head_that_the_log_never_signed_is_no_word(party: Party) -> None:
+    """Whoever invents a size says nothing: it stops nobody, and confirms nobody."""
+    for key, size in ((KEYS["eu"], 10**6), (KEYS["br"], 4), (SigningKey(bytes(32)), 1)):
+        last = signed("cn", size, b"x" * 32, key)
+        wire = sign_seen(origin("cn"), last, NONCE, NOW, PartyId("eu"), KEYS["eu"])
+        with pytest.raises(UntrustedNoteError, match="not signed by the key"):
+            open_seen(wire, ROSTER, NONCE)
+    other = signed("br", 4, bytes(32))
+    wire = sign_seen(origin("cn"), other, NONCE, NOW, PartyId("eu"), KEYS["eu"])
+    with pytest.raises(UntrustedNoteError, match=r"a checkpoint of .*br, not of .*cn"):
+        open_seen(wire, ROSTER, NONCE)
+
+
+def test_the_words_of_those_who_only_carry_or_ask_confirm_nothing(party: Party) -> None:
+    for said in (
+        words(party, hub=4, ana=4, cn=4),
+        words(party, eu=4, hub=4, ana=4),
+        words(party, eu=4, cn=4),
+        [],
+    ):
+        with pytest.raises(TooFewWitnessesError, match=r"[01] other organisations .* 2 are needed"):
+            confirmed(party, said)
     other = Seen(PartyId("br"), "Org br", origin("eu"), 0, EMPTY_ROOT, NOW)
     with pytest.raises(TooFewWitnessesError, match="1 other organisations"):
         confirmed(party, [*words(party, eu=4), other])
-    assert confirmed(party, words(party, eu=4), needed=1).organisations == {"Org eu"}
+
+
+def test_nobody_confirms_itself_where_it_is_alone(party: Party) -> None:
+    alone = roster_of(("cn", Role.WAREHOUSE, "Own"), ("hub", Role.AGGREGATOR, "Org hub"))
+    with pytest.raises(TooFewWitnessesError, match="1 are needed"):
+        confirmed(party, words(party, hub=4), roster=alone)
+
+
+def test_as_many_must_answer_as_the_quorum(party: Party) -> None:
+    names = [PartyId(f"w{n}") for n in range(5)]
+    roster = roster_of(
+        ("cn", Role.WAREHOUSE, "Own"), *((name, Role.MERCHANT, f"Org {name}") for name in names)
+    )
+    said = [Seen(name, f"Org {name}", origin("cn"), 0, EMPTY_ROOT, NOW) for name in names]
+    with pytest.raises(TooFewWitnessesError, match=r"3 other organisations .* 4 are needed"):
+        confirmed(party, said[:3], roster=roster)
+    assert len(confirmed(party, said[:4], roster=roster).organisations) == 4
 
 
 @pytest.mark.parametrize("shift", [MAX_SKEW + 1, 86_400, 5 * 365 * 86_400])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_clock_that_is_off_stops_everything(party: Party, shift: int, sign: int) -> None:
     said = words(party, eu=4, br=4)
-    with pytest.raises(ClockError, match="set the clock"):
+    with pytest.raises(ClockError, match="set this clock"):
         confirmed(party, said, now=NOW + sign * shift)
     assert confirmed(party, said, now=NOW + sign * MAX_SKEW).at == NOW
 
 
+@pytest.mark.parametrize("lie", [0, NOW - MAX_SKEW - 1, NOW + MAX_SKEW + 1, 1 << 62])
+def test_one_lying_clock_stops_and_moves_nothing(party: Party, lie: int) -> None:
+    said = [*words(party, br=4), *words(party, eu=4, at=lie)]
+    assert confirmed(party, said).at == min(NOW, lie)
+    aside = [*said, *words(party, hub=4, at=lie)]
+    assert confirmed(party, aside).at == min(NOW, lie)  # the aggregator's clock does not count
+
+
 def test_a_word_is_fresh_and_by_its_witness(party: Party) -> None:
-    wire = sign_seen(origin("cn"), 0, EMPTY_ROOT, NONCE, NOW, PartyId("eu"), KEYS["eu"])
-    assert open_seen(wire, ROSTER, NONCE).organisation == "Org eu"
+    wire = sign_seen(origin("cn"), None, NONCE, NOW, PartyId("eu"), KEYS["eu"])
+    said = open_seen(wire, ROSTER, NONCE)
+    assert (said.organisation, said.size, said.root) == ("Org eu", 0, EMPTY_ROOT)
     with pytest.raises(UntrustedNoteError, match="eu repeats"):
         open_seen(wire, ROSTER, "6e6f")
-    forged = sign_seen(origin("cn"), 0, EMPTY_ROOT, NONCE, NOW, PartyId("eu"), KEYS["br"])
+    forged = sign_seen(origin("cn"), None, NONCE, NOW, PartyId("eu"), KEYS["br"])
     with pytest.raises(UntrustedNoteError, match="eu did not sign"):
         open_seen(forged, ROSTER, NONCE)
-    stranger = sign_seen(origin("cn"), 0, EMPTY_ROOT, NONCE, NOW, PartyId("who"), KEYS["br"])
+    stranger = sign_seen(origin("cn"), None, NONCE, NOW, PartyId("who"), KEYS["br"])
     with pytest.raises(UnknownPartyError):
         open_seen(stranger, ROSTER, NONCE)
+    about = sign_seen(origin("who"), None, NONCE, NOW, PartyId("eu"), KEYS["eu"])
+    with pytest.raises(UnknownPartyError, match="entrepot/demo/who"):
+        open_seen(about, ROSTER, NONCE)
     for bad in (wire[:-1], b"", wire + b" "):
         with pytest.raises(MalformedMessageError):
             open_seen(bad, ROSTER, NONCE)
-    for size, root in ((-1, EMPTY_ROOT), (1, b"short")):
-        odd = sign_seen(origin("cn"), size, root, NONCE, NOW, PartyId("eu"), KEYS["eu"])
-        with pytest.raises(MalformedMessageError):
+    good = {"at": NOW, "nonce": NONCE, "note": "", "origin": origin("cn"), "witness": "eu"}
+    said_otherwise = [
+        {**good, "at": True},
+        {**good, "at": "1"},
+        {**good, "note": None},
+        {**good, "size": 1},
+        {**good, "note": "no note"},
+    ]
+    for value in said_otherwise:
+        body = canonical.encode(value)
+        odd = KEYS["eu"].sign(b"entrepot seen/1\n" + body) + body
+        with pytest.raises((MalformedMessageError, MalformedNoteError)):
             open_seen(odd, ROSTER, NONCE)
 
 
@@ -382,4 +446,28 @@ def test_what_was_seen_is_written_down_with_its_row(party: Party) -> None:
         assert eu.log.last_seen(connection, origin("cn")) is None
     assert eu.size() == 0
     eu.append([settled("o", "r")])
+    assert eu.size() == 1
+
+
+def test_two_heads_at_once_are_compared_with_one_another(party: Party) -> None:
+    """Reading, comparing and writing down is one step: no other transaction comes between."""
+    eu, forked = Party("eu", KEYS["eu"]), Party("cn", KEYS["cn"])
+    forked.append([*ordinary("order-9"), *ordinary("order-8")])
+    with writing(eu.log.engine) as connection:
+        assert eu.log.vouch(connection, party.request(), named_key("cn"), NOW) == head(party)
+        with pytest.raises(InconsistentLogError, match="do not continue the 4"):
+            eu.log.vouch(connection, forked.request([4]), named_key("cn"), NOW)
+        last = eu.log.last_seen(connection, origin("cn"))
+    assert last is not None
+    assert last.note == party.request().note
+    assert eu.size() == 1
+
+
+def test_a_late_head_is_told_from_a_false_one(party: Party) -> None:
+    eu, early = Party("eu", KEYS["eu"]), party.request()
+    party.append(ordinary("order-2"))
+    with writing(eu.log.engine) as connection:
+        eu.log.vouch(connection, party.request(), named_key("cn"), NOW)
+        with pytest.raises(OlderHeadError):
+            eu.log.vouch(connection, early, named_key("cn"), NOW)
     assert eu.size() == 1
