@@ -1,18 +1,24 @@
 """Asks several parties at once, and again where a ledger lacked a word of its witnesses.
 
 A node that is unsure says what it lacks: statements about its head, because its process has just
-started or its clock leapt, or a cosignature over a reservation. The word is fetched from the other
+started or its clock leapt, or cosignatures over a reservation. The word is fetched from the other
 nodes and the same question is put again with it.
+
+Every node with a ledger is a witness of all others, whoever is asked to spend. What it does as a
+witness is put into exchanges that take place anyway, and nobody waits long for it: ten seconds, and
+in the same job not again, as long as the others are enough.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from aggregator.errors import AggregatorError
 from aggregator.jobs import Jobs
 from aggregator.letters import Answer, Desk, Silence
+from aggregator.transport import Transport
 from aggregator.witnessing import Relay, statements
+from federation.ledger import seen
 from federation.messages import SPENDING, Kind
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.canonical import JSON
@@ -24,28 +30,27 @@ ATTEMPTS: Final = 3
 WITNESS_SECONDS: Final = 10.0
 
 _CARRIERS: Final = (SPENDING | {Kind.LEDGER_WITNESS}) - {Kind.OFFER}
-"""Letters in which heads and cosignatures ride; an offer comes before any of them."""
+"""Letters in which cosignatures ride; an offer comes before any of them."""
+
+_SHOWING: Final = _CARRIERS - {Kind.QUERY_OPEN}
+"""Letters in which heads ride, because whoever answers them says something of the heads."""
 
 _LEDGER: Final = frozenset({Kind.LEDGER_SEEN, Kind.LEDGER_WITNESS})
 
 
-class Transport(Protocol):
-    """Carries sealed letters out and brings sealed replies back."""
-
-    def __call__(
-        self, requests: Mapping[PartyId, bytes], timeout: float
-    ) -> Mapping[PartyId, bytes | str]:
-        """Return a reply per party, or the reason why there is none."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one party is asked."""
+    """What one party is asked; shows: heads ride in it, where its kind carries them."""
 
     kind: Kind
     blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     body: Mapping[str, JSON] = field(default_factory=dict)
+    shows: bool = True
+
+    @property
+    def is_ledgers(self) -> bool:
+        """Whether it is about ledgers alone; then nobody waits long for the answer."""
+        return self.kind in _LEDGER
 
     def helped(self, blobs: Mapping[str, bytes]) -> "Question":
         """Return the question with what the one who is asked lacked."""
@@ -68,6 +73,12 @@ class Asking:
         self._transport = transport
         self._relay = relay
         self._present = present
+        self._sure: set[PartyId] = set()
+        self._silent: set[PartyId] = set()
+
+    def begin(self) -> None:
+        """Another job: whoever was silent in the last one is waited for again."""
+        self._silent.clear()
 
     def ask(
         self, order: str, sequence: int, questions: Mapping[PartyId, Question], timeout: float
@@ -81,24 +92,66 @@ class Asking:
             answers |= {party: a for party, a in found.items() if party not in unsure}
             if not unsure:
                 break
-            if attempt == ATTEMPTS:
-                self._give_up(order, unsure)
+            if attempt == ATTEMPTS or (attempt > 1 and all(pending[p].is_ledgers for p in unsure)):
+                self._give_up(order, unsure, pending)
                 break
             helps = self._fetch(order, unsure)
             pending = {party: pending[party].helped(helps.get(party, {})) for party in unsure}
         return answers
 
-    def witness(self, order: str, parties: Sequence[PartyId]) -> dict[PartyId, Answer]:
-        """Show each of `parties` the heads it has not seen, and bring back what it says of them."""
-        questions = {party: self.witness_question(party) for party in parties}
-        return self._put(order, 0, questions, WITNESS_SECONDS)
+    def with_witnesses(self, questions: Mapping[PartyId, Question]) -> dict[PartyId, Question]:
+        """Return the questions, with one for everybody else to cosign the heads it has not seen."""
+        asked = {party: self.witness_question(party) for party in self.witnesses()}
+        return {**asked, **questions}
 
-    def witness_question(self, party: PartyId) -> Question:
+    def with_unconfirmed(self, questions: Mapping[PartyId, Question]) -> dict[PartyId, Question]:
+        """Return the questions, with one for every other witness that may still be unsure.
+
+        It says so in the same exchange, and what it lacks is fetched for all of them together.
+        """
+        unsure = set(self.witnesses()) - self._sure
+        asked = {party: self.witness_question(party, show=False) for party in sorted(unsure)}
+        return {**asked, **questions}
+
+    def witness(self, order: str, *, show: bool = True) -> None:
+        """Show every witness the heads that it has not cosigned, and what witnesses said of its.
+
+        Whoever has nothing to see is not asked. Without `show` there is nothing to cosign.
+        """
+        self._relay.renew()
+        asked = {
+            party: self.witness_question(party, show=show)
+            for party in self.witnesses()
+            if self._relay.lines(party) or (show and self._relay.heads(party))
+        }
+        self.ask(order, 0, asked, WITNESS_SECONDS)
+
+    def collect(self) -> None:
+        """Have the head of every log as it stands."""
+        asked = {party: self.witness_question(party, show=False) for party in self.witnesses()}
+        self.ask("", 0, asked, WITNESS_SECONDS)
+
+    def witness_question(self, party: PartyId, *, show: bool = True) -> Question:
         """Return a request to cosign what rides in it; its bytes are never those of another."""
         nonce, sizes = SystemEntropy().bytes(16).hex(), self._relay.wanted(party)
-        return Question(Kind.LEDGER_WITNESS, body={"nonce": nonce, "sizes": sizes})
+        return Question(Kind.LEDGER_WITNESS, {}, {"nonce": nonce, "sizes": sizes}, shows=show)
 
-    def nodes(self) -> list[PartyId]:
+    def witnesses(self) -> list[PartyId]:
+        """Return the nodes that are asked as witnesses.
+
+        Who is away, or was silent in this job, is left out as long as the others are enough for
+        every one of them.
+        """
+        nodes = self._nodes()
+        heard = [party for party in nodes if party not in self._silent]
+        return heard if all(self._suffice(heard, party) for party in heard) else nodes
+
+    def _suffice(self, heard: Collection[PartyId], party: PartyId) -> bool:
+        roster = self._desk.roster
+        there = {roster.find(other).organisation for other in heard}
+        return len(there & seen.witnesses(roster, party)) >= seen.quorum(roster, party)
+
+    def _nodes(self) -> list[PartyId]:
         """Return the parties that have a node, those that are there if that is known."""
         parties = [m.party for m in self._desk.roster.with_role(*DATA_ROLES, Role.KEYHOLDER)]
         try:
@@ -111,32 +164,51 @@ class Asking:
         self, order: str, sequence: int, questions: Mapping[PartyId, Question], timeout: float
     ) -> dict[PartyId, Answer]:
         """Put each question once."""
-        letters, sent = {}, {}
-        for party, question in questions.items():
-            riding = self._relay.parts(party) if question.kind in _CARRIERS else {}
-            sent[party] = {**question.blobs, **riding}
-            letters[party] = self._desk.write(
-                question.kind, party, order, sequence, question.body, sent[party]
-            )
+        if not questions:
+            return {}
+        self._relay.renew()
+        sent = {party: self._blobs(party, question) for party, question in questions.items()}
+        letters = {
+            party: self._desk.write(q.kind, party, order, sequence, q.body, sent[party])
+            for party, q in questions.items()
+        }
+        sooner = {p: min(timeout, WITNESS_SECONDS) for p, q in questions.items() if q.is_ledgers}
         answers: dict[PartyId, Answer] = {}
-        for party, reply in self._transport(letters, timeout).items():
-            kind = questions[party].kind
-            read = (
-                Silence(f"{party}: {reply}")
-                if isinstance(reply, str)
-                else self._desk.read(kind, order, sequence, party, reply)
-            )
-            if isinstance(read, Answer) and (
-                kind is Kind.OFFER or read.envelope.kind is not Kind.REFUSED
-            ):
+        for party, reply in self._transport(letters, timeout, sooner).items():
+            question = questions[party]
+            read = self._read(order, sequence, party, question, reply)
+            if isinstance(read, Answer):
                 answers[party] = read
                 self._relay.take(read.envelope)
                 if read.envelope.kind is not Kind.LEDGER_UNSURE:
                     self._relay.arrived(party, sent[party])
-            elif kind not in _LEDGER:
-                why = read.reason if isinstance(read, Silence) else str(read.envelope.body)
-                self._jobs.note(order, stage="silence", party=party, reason=why)
+            elif not question.is_ledgers:
+                self._jobs.note(order, stage="silence", party=party, reason=read.reason)
         return answers
+
+    def _blobs(self, party: PartyId, question: Question) -> dict[str, bytes]:
+        showing = question.shows and question.kind in _SHOWING
+        heads = self._relay.heads(party) if showing else {}
+        lines = self._relay.lines(party) if question.kind in _CARRIERS else {}
+        return {**question.blobs, **heads, **lines}
+
+    def _read(
+        self, order: str, sequence: int, party: PartyId, question: Question, reply: bytes | str
+    ) -> Answer | Silence:
+        """Read one reply, and remember of its sender what it says about its process."""
+        self._sure.discard(party)
+        if isinstance(reply, str):
+            self._silent.add(party)
+            return Silence(f"{party}: {reply}")
+        self._silent.discard(party)
+        read = self._desk.read(question.kind, order, sequence, party, reply)
+        if isinstance(read, Silence):
+            return read
+        if read.envelope.kind is Kind.REFUSED and question.kind is not Kind.OFFER:
+            return Silence(f"{party} refused: {read.envelope.body}")
+        if read.envelope.body.get("lacks") != "seen":
+            self._sure.add(party)
+        return read
 
     def _fetch(
         self, order: str, unsure: Mapping[PartyId, Answer]
@@ -148,7 +220,8 @@ class Asking:
             if answer.envelope.body.get("lacks") == "seen"
         }
         if nonces.keys() != unsure.keys():
-            self.witness(order, self.nodes())
+            asked = {party: self.witness_question(party) for party in self.witnesses()}
+            self._put(order, 0, asked, WITNESS_SECONDS)
         if not nonces:
             return {}
         replies = self._put(order, 0, self._inquiries(nonces), WITNESS_SECONDS).values()
@@ -157,18 +230,23 @@ class Asking:
 
     def _inquiries(self, nonces: Mapping[PartyId, str]) -> dict[PartyId, Question]:
         asked = {}
-        for witness in self.nodes():
+        for witness in self.witnesses():
             about: dict[str, JSON] = {p: n for p, n in nonces.items() if p != witness}
             if about:
                 asked[witness] = Question(Kind.LEDGER_SEEN, body={"about": about})
         return asked
 
-    def _give_up(self, order: str, unsure: Mapping[PartyId, Answer]) -> None:
+    def _give_up(
+        self, order: str, unsure: Mapping[PartyId, Answer], asked: Mapping[PartyId, Question]
+    ) -> None:
         for party, answer in unsure.items():
             lacks = answer.envelope.body.get("lacks")
             why = (
                 "too few witnesses vouch for its ledger"
                 if lacks == "seen"
-                else "no witness has put its name to its reservation"
+                else "too few witnesses have put their names to its reservation"
             )
-            self._jobs.note(order, stage="silence", party=party, reason=f"{party}: {why}")
+            if asked[party].is_ledgers:
+                self._silent.add(party)
+            else:
+                self._jobs.note(order, stage="silence", party=party, reason=f"{party}: {why}")

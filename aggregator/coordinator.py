@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from aggregator.asking import Asking, Question, Transport
+from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.letters import Answer, Desk
@@ -22,6 +22,7 @@ from aggregator.registry import save_model
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
 from aggregator.training import Training, absorb, begin, read_update, resume
+from aggregator.transport import Transport
 from aggregator.witnessing import Relay
 from federation.errors import FederationError
 from federation.messages import Kind
@@ -43,9 +44,6 @@ QUIET_SECONDS = 1.0
 
 STARTS = 3
 """How often a job is taken up without a committed step before it is given up."""
-
-PASSES = 3
-"""Heads come in with the first exchange, cosignatures with the second; the third delivers them."""
 
 
 class RefusedError(AbandonedError):
@@ -91,17 +89,27 @@ class Coordinator:
                 stop.wait(idle_seconds)
 
     def have_witnessed(self) -> None:
-        """Have the last entries of all ledgers cosigned; an order that comes in goes first."""
+        """Have the last entries of all ledgers cosigned; an order that comes in goes first.
+
+        Heads come in with the first exchange and cosignatures with the second; the third brings
+        them to the ledgers that they are about.
+        """
         ended = self._jobs.unwitnessed()
-        for _ in range(PASSES if ended else 0):
+        self._asking.begin()
+        for exchange in self._passes() if ended else ():
             if self._jobs.next() is not None:
                 return
-            self._asking.witness("", self._asking.nodes())
+            exchange()
         for job in ended:
             self._jobs.note(job, stage="witnessed")
 
+    def _passes(self) -> tuple[Callable[[], None], ...]:
+        asking = self._asking
+        return asking.collect, lambda: asking.witness(""), lambda: asking.witness("", show=False)
+
     def work(self, job: Job) -> None:
         """See one job through to its end, whatever that is."""
+        self._asking.begin()
         if self._jobs.start(job.id) > STARTS:
             self._give_up(job)
             return
@@ -150,7 +158,7 @@ class Coordinator:
             return resume(task.recipe, order.minimum, last)
         state = begin(task.recipe, task.seed, order.minimum, self._offer(job, order))
         self._jobs.commit_round(job.id, state.checkpoint())
-        self._asking.witness(job.id, [*state.parties, *self._keyholders()])
+        self._asking.witness(job.id)
         return state
 
     def _round(self, job: Job, state: Training) -> Training:
@@ -224,7 +232,7 @@ class Coordinator:
     def _asked(self, job: Job, order: WorkOrder) -> dict[str, Any]:
         (keyholder,) = self._desk.roster.with_role(Role.KEYHOLDER)
         willing = self._willing(job, order)
-        public = self._public_key(job, keyholder.party, willing)
+        public = self._public_key(job, keyholder.party)
         partial = Question(Kind.QUERY_PARTIAL, {"public_key": public})
         answers = self._asking.ask(job.id, 0, dict.fromkeys(willing, partial), ROUND_SECONDS)
         if len(answers) < order.minimum:
@@ -242,10 +250,10 @@ class Coordinator:
         self._record.released(job.id, order)
         return {"answer": released.result.to_json(), "parties": sorted(answers)}
 
-    def _public_key(self, job: Job, keyholder: PartyId, willing: Sequence[PartyId]) -> bytes:
-        """Return the keyholder's letter; in the same exchange the willing witness one another."""
-        questions = {party: self._asking.witness_question(party) for party in willing}
-        questions[keyholder] = Question(Kind.QUERY_KEYS, {"order": job.wire})
+    def _public_key(self, job: Job, keyholder: PartyId) -> bytes:
+        """Return the keyholder's letter; in the same exchange all nodes witness one another."""
+        keys = {keyholder: Question(Kind.QUERY_KEYS, {"order": job.wire})}
+        questions = self._asking.with_witnesses(keys)
         answers = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
         if keyholder not in answers:
             raise AbandonedError(f"the keyholder {keyholder} did not answer")
@@ -269,7 +277,8 @@ class Coordinator:
         holders = {member.party for member in self._desk.roster.with_role(*DATA_ROLES)}
         cohort = [party for party in order.cohort if party in holders]
         offer = Question(Kind.OFFER, {"order": job.wire})
-        replies = self._asking.ask(job.id, 0, dict.fromkeys(cohort, offer), OFFER_SECONDS)
+        questions = self._asking.with_unconfirmed(dict.fromkeys(cohort, offer))
+        replies = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
         refusals = {
             party: answer.envelope.body
             for party, answer in replies.items()
@@ -309,9 +318,6 @@ class Coordinator:
             f"{len(willing)} of at least {order.minimum} parties answered the offer"
         )
 
-    def _keyholders(self) -> list[PartyId]:
-        return [member.party for member in self._desk.roster.with_role(Role.KEYHOLDER)]
-
     def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
         """Tell the others of the cohort that nothing more will be asked."""
         try:
@@ -322,18 +328,3 @@ class Coordinator:
         if others:
             questions = dict.fromkeys(others, Question(Kind.CLOSE))
             self._asking.ask(job.id, 0, questions, CLOSE_SECONDS)
-
-
-def as_transport(
-    exchange: Callable[[Mapping[PartyId, bytes], float], Mapping[PartyId, object]],
-) -> Transport:
-    """Return a transport whose losses are plain sentences."""
-
-    def carry(requests: Mapping[PartyId, bytes], timeout: float) -> Mapping[PartyId, bytes | str]:
-        replies = exchange(requests, timeout)
-        return {
-            party: reply if isinstance(reply, bytes) else str(getattr(reply, "reason", reply))
-            for party, reply in replies.items()
-        }
-
-    return carry

@@ -73,6 +73,7 @@ class Exchange:
     payloads: what is still to be answered.
     letters:  what is under way.
     resend:   who is to be sent to (again), and not before when.
+    sooner:   who is given up before the deadline, and when.
     """
 
     payloads: dict[int, bytes]
@@ -82,6 +83,7 @@ class Exchange:
     letters: dict[str, int] = field(default_factory=dict)
     resend: dict[int, float] = field(default_factory=dict)
     tried: set[int] = field(default_factory=set)
+    sooner: Mapping[int, float] = field(default_factory=dict)
 
     def start_over(self) -> None:
         """Nothing is under way any more; every open request is to be sent as if never sent."""
@@ -127,9 +129,21 @@ class Exchange:
 
     def give_up(self) -> None:
         """Every open request is lost, for the reason that holds now."""
-        for node in self.payloads:
-            away = node in self.resend
-            self.replies[node] = Lost("unreachable" if away else "no reply in time")
+        for node in list(self.payloads):
+            self._lose(node)
+
+    def give_up_overdue(self, now: float) -> None:
+        """Every request that was to be waited for until `now` or less long is lost."""
+        for node, until in self.sooner.items():
+            if until <= now and node in self.payloads:
+                self._lose(node)
+
+    def _lose(self, node: int) -> None:
+        away = node in self.resend
+        self.replies[node] = Lost("unreachable" if away else "no reply in time")
+        del self.payloads[node]
+        self.resend.pop(node, None)
+        self.letters = {letter: to for letter, to in self.letters.items() if to != node}
 
 
 def run_exchange(
@@ -152,6 +166,7 @@ def run_exchange(
             before = clock()
             if not state.step(current, before) and clock() - before < _PAUSE:
                 time.sleep(_PAUSE)
+            state.give_up_overdue(clock())
         except RunLostError:
             lost = current
             state.start_over()

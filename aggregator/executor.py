@@ -15,12 +15,13 @@ import time
 from pathlib import Path
 
 from aggregator.control_api import ControlApi, ServerUnreachableError
-from aggregator.coordinator import Coordinator, as_transport
+from aggregator.coordinator import Coordinator
 from aggregator.errors import AggregatorError
 from aggregator.flower import FlowerExchange, FlowerSettings, run_server_app
 from aggregator.jobs import Jobs
 from aggregator.places import Places
 from aggregator.settings import AggregatorSettings, load_aggregator
+from aggregator.transport import as_transport
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from policies.parties import PartyId

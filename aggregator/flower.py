@@ -23,6 +23,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
 from federation.control.quiet import QUIET
 
@@ -71,6 +72,7 @@ class FlowerExchange:
         requests: Mapping[PartyId, bytes],
         timeout: float,
         message_type: str = "query.exchange",
+        sooner: Mapping[PartyId, float] = MappingProxyType({}),
     ) -> Mapping[PartyId, bytes | Lost]:
         """What each party replied within `timeout` seconds, or why nothing came.
 
@@ -78,14 +80,17 @@ class FlowerExchange:
             requests: the envelope for each party. The same bytes get the same reply, always.
             timeout: seconds, after which whoever has not replied is lost.
             message_type: `train` or `query.…`; the server's books show it.
+            sooner: seconds for the parties that are waited for less long.
         """
-        deadline = time.monotonic() + timeout
+        begun = time.monotonic()
+        deadline = begun + timeout
         nodes = self._find(requests, deadline)
         payloads = {nodes[party]: requests[party] for party in requests if party in nodes}
         if self._capture is not None:
             for payload in payloads.values():
                 self._capture.append(payload)
-        state = Exchange(payloads, message_type, deadline)
+        until = {nodes[p]: begun + seconds for p, seconds in sooner.items() if p in nodes}
+        state = Exchange(payloads, message_type, deadline, sooner=until)
         run_exchange(state, lambda lost: self._alive(lost, deadline), time.monotonic)
         return by_party(state.replies, nodes, requests)
 

@@ -84,6 +84,16 @@ class Record:
         body: dict[str, JSON] = {"past": past, "recipients": [str(p) for p in recipients]}
         self._once(EntryKind.DELIVERED, order_id, body)
 
+    def forked(self, owner: PartyId, witness: PartyId, note: str) -> None:
+        """A witness holds a signed head of the log of `owner` that its present one leaves out."""
+        log.error(
+            "%s signed two histories: it showed %s a head of %d entries that its ledger of today "
+            "does not continue; its operator must say why",
+            owner,
+            witness,
+            notes.read(note).checkpoint.size,
+        )
+
     def request(self, also: Iterable[int] = ()) -> bytes:
         """Return the head of this log with its proofs, for others to cosign.
 

@@ -6,6 +6,8 @@
     cosigned    what witnesses said of the        what the sender says of the heads in the letter
                 recipient's heads
     seen        statements about the recipient    statements about whom the letter asked for
+    forked      by witness, a head that the       by party, the head that a log signed and that the
+                recipient's log once signed       one in the letter does not continue: its note
 
 The aggregator only carries them. Whoever reads them checks every signature against the roster.
 """
@@ -23,7 +25,8 @@ HEADS: Final = "heads"
 HEAD: Final = "head"
 COSIGNED: Final = "cosigned"
 SEEN: Final = "seen"
-RIDING: Final = frozenset({HEADS, HEAD, COSIGNED, SEEN})
+FORKED: Final = "forked"
+RIDING: Final = frozenset({HEADS, HEAD, COSIGNED, SEEN, FORKED})
 """Names of blobs that belong to the ledgers, whatever the letter is about."""
 
 Cosigned = Mapping[str, Mapping[str, str]]

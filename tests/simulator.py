@@ -156,12 +156,14 @@ class Match:
 class Mail:
     """Carries letters in memory, and loses, delays, repeats or changes them when told to.
 
-    letters: every request that the coordinator sent, in order; said: every reply that left a node.
+    letters: every request that the coordinator sent, in order; said: every reply that left a node;
+    exchanges: for each exchange, how long each party was waited for at most.
     """
 
     deliver: Callable[[PartyId, bytes], bytes]
     letters: list[bytes] = field(default_factory=list)
     said: list[Frame] = field(default_factory=list)
+    exchanges: list[dict[PartyId, float]] = field(default_factory=list)
     _lost: list[Match] = field(default_factory=list)
     _late: list[Match] = field(default_factory=list)
     _changed: list[tuple[Match, Callable[[bytes], bytes]]] = field(default_factory=list)
@@ -199,9 +201,10 @@ class Mail:
         return [frame for frame in self.said if frame.kind == kind.value]
 
     def __call__(
-        self, requests: Mapping[PartyId, bytes], timeout: float
+        self, requests: Mapping[PartyId, bytes], timeout: float, sooner: Mapping[PartyId, float]
     ) -> dict[PartyId, bytes | str]:
-        assert timeout > 0
+        assert timeout > 0 and set(sooner) <= set(requests)
+        self.exchanges.append({party: sooner.get(party, timeout) for party in requests})
         self._strike("before", requests)
         replies = {party: self._carry(party, wire) for party, wire in requests.items()}
         self._strike("after", requests)
