@@ -15,6 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
 from clients import books_version1
+from clients.errors import BusyError, is_busy
 from federation.errors import ForeignLedgerError
 from federation.ledger.database import LAYOUT, layout
 from federation.ledger.store import Log, open_engine, tables
@@ -31,6 +32,7 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
 
     Raises:
         ForeignBooksError: there is something else, or books of another version.
+        BusyError: another program holds them.
     """
     path = Path(where) if isinstance(where, Path) or "://" not in where else None
     named = "the database" if path is None else path.name
@@ -41,6 +43,8 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
     except ForeignLedgerError as why:
         raise ForeignBooksError(f"{named} is no account book: {why}") from why
     except (sqlite3.DatabaseError, sa.exc.DatabaseError) as why:
+        if is_busy(why):
+            raise BusyError(named) from why
         raise ForeignBooksError(
             f"{named} is not readable as an account book; restore it, with the whole folder"
         ) from why

@@ -15,8 +15,9 @@ from clients import books_orders, books_windows, books_witness
 from clients.books_file import open_books
 from clients.books_proof import require_replay
 from clients.errors import SilentBooksError
+from federation.errors import FederationError
 from federation.ledger.entries import Entry, decode
-from federation.ledger.notes import Checkpoint
+from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from federation.ledger.store import Log, reading, writing
 from federation.ledger.trust import COLLUDING
 from federation.ledger.witness import WitnessRequest
@@ -123,36 +124,40 @@ class BookLog:
         with self._writing() as connection:
             books_witness.keep(connection, self._log, note, lines)
 
-    def is_witnessed(self, order_id: str) -> bool:
-        """Return whether another organisation has cosigned the order's reservation."""
-        return len(self._vouching(order_id)) >= 1
+    def is_witnessed(
+        self, order_id: str, among: Mapping[str, str] | None = None, quorum: int = 1
+    ) -> bool:
+        """Return whether `quorum` organisations have cosigned the order's reservation.
+
+        among: whose the logs are whose cosignatures count; None for every other organisation's.
+        """
+        if among is None:
+            return len(self._vouching(order_id)) >= quorum
+        names = self._witnesses(order_id)
+        return len({among[name] for name in names if name in among}) >= quorum
 
     def booked(self, order_id: str) -> bool:
         """Return whether c + 1 other organisations have cosigned the order's reservation."""
         return len(self._vouching(order_id)) > COLLUDING
 
-    def last_seen(self, origin: str) -> Checkpoint | None:
+    def last_seen(self, origin: str) -> SignedHead | None:
         """Return the greatest head of another log that this party has seen."""
         with self._reading() as connection:
             return self._log.last_seen(connection, origin)
 
-    def remember_seen(self, checkpoint: Checkpoint, at: float) -> None:
-        """Write down that another log's head was seen; its cosignature may leave afterwards.
+    def vouch(
+        self, shown: Mapping[str, tuple[WitnessRequest, NamedKey]], at: int
+    ) -> dict[str, SignedHead | FederationError]:
+        """Write down the heads that logs show, and return for each what may be cosigned now.
 
-        Raises:
-            InconsistentLogError: a later head was seen, or another of that size.
-        """
-        self.remember_all([checkpoint], at)
-
-    def remember_all(self, seen: Iterable[Checkpoint], at: float) -> None:
-        """Write down that heads of several logs were seen, in one transaction.
-
-        Raises:
-            InconsistentLogError: a later head was seen, or another of that size.
+        Each is compared with the one seen last in the one transaction that writes it down; where
+        it cannot be cosigned, the error says why, and the others are none the worse.
         """
         with self._writing() as connection:
-            for checkpoint in seen:
-                books_witness.remember(connection, self._log, checkpoint, int(at))
+            return {
+                name: books_witness.vouch(connection, self._log, request, key, at)
+                for name, (request, key) in shown.items()
+            }
 
     def reconcile(self) -> None:
         """Return if the books say what the log says, entry by entry, and its heads cover it.
@@ -184,12 +189,15 @@ class BookLog:
     def _at(self) -> int:
         return max(0, int(self._now()))
 
-    def _vouching(self, order_id: str) -> frozenset[str]:
+    def _witnesses(self, order_id: str) -> frozenset[str]:
         with self._reading() as connection:
             number = books_orders.number_of(connection, order_id)
             if number is None:
                 return frozenset()
-            names = books_witness.witnesses_since(connection, number)
+            return books_witness.witnesses_since(connection, number)
+
+    def _vouching(self, order_id: str) -> frozenset[str]:
+        names = self._witnesses(order_id)
         return books_witness.organisations(names, self._organisations, self._log.origin)
 
 

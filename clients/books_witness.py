@@ -10,10 +10,10 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from federation.errors import InconsistentLogError
+from federation.errors import FederationError, InconsistentLogError
 from federation.ledger import notes
 from federation.ledger.database import cosignatures, heads
-from federation.ledger.notes import Checkpoint
+from federation.ledger.notes import NamedKey, SignedHead
 from federation.ledger.store import Log
 from federation.ledger.witness import MAX_PROOFS, WitnessRequest
 
@@ -58,19 +58,14 @@ def witnesses_since(connection: Connection, number: int) -> frozenset[str]:
     return frozenset(connection.scalars(_SINCE, {"number": number}))
 
 
-def remember(connection: Connection, log: Log, seen: Checkpoint, at: int) -> None:
-    """This log says that it has seen another log's head.
-
-    Raises:
-        InconsistentLogError: it has seen a later one, or another of that size.
-    """
-    last = log.last_seen(connection, seen.origin)
-    if last is not None and (seen.size < last.size or (seen.size == last.size and seen != last)):
-        raise InconsistentLogError(
-            f"{seen.origin} shows a head at {seen.size} entries, after another one at "
-            f"{last.size} was seen; ask its operator"
-        )
-    log.remember_seen(connection, seen, at)
+def vouch(
+    connection: Connection, log: Log, shown: WitnessRequest, key: NamedKey, at: int
+) -> SignedHead | FederationError:
+    """This log says that it has seen another log's head; or why it cannot say so."""
+    try:
+        return log.vouch(connection, shown, key, at)
+    except FederationError as why:
+        return why
 
 
 def organisations(names: Iterable[str], of: Mapping[str, str], own: str) -> frozenset[str]:

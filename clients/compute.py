@@ -8,6 +8,7 @@ parent, however the parent ends.
 import logging
 import multiprocessing
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
@@ -30,8 +31,12 @@ class Compute:
         self._order = ""
         self._patience = patience
 
-    def warm(self, job: TrainJob) -> None:
-        """Start the child and let it load what `job` will need, without waiting."""
+    def warm(self, job: Callable[[], TrainJob]) -> None:
+        """Start the child and let it load what `job()` will need, without waiting.
+
+        The rows are first looked at in a thread of its own: what it finds is told to this node's
+        log alone, and fails the first round again.
+        """
         threading.Thread(target=self._warm, args=(job,), daemon=True).start()
 
     def update(self, job: TrainJob, round_: int, weights: bytes) -> bytes:
@@ -55,10 +60,10 @@ class Compute:
             finally:
                 self._lock.release()
 
-    def _warm(self, job: TrainJob) -> None:
+    def _warm(self, job: Callable[[], TrainJob]) -> None:
         try:
-            self._ask((job, 0, None))
-        except ComputeError as why:
+            self._ask((job(), 0, None))
+        except Exception as why:  # noqa: BLE001  nobody waits for it; the first round tells
             log.warning("warming up failed: %s", why)
 
     def _ask(self, request: tuple[TrainJob, int, bytes | None]) -> bytes:

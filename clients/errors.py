@@ -36,6 +36,24 @@ class GivenBackError(ClientError):
 class SilentBooksError(ClientError):
     """The database of the books does not answer; nothing was changed."""
 
+    exit_code = 20
+
+
+class BusyError(ClientError):
+    """Another program holds a file of this node; nothing is wrong with the file."""
+
+    exit_code = 20
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"another program holds {name}; end it, or wait for it, and start the node again"
+        )
+
+
+def is_busy(why: BaseException) -> bool:
+    """Return whether a database said that somebody else holds it."""
+    return "locked" in str(why) or "busy" in str(why)
+
 
 class BrokenBooksError(ClientError):
     """The books do not say what the log beside them says; nothing is spent from them."""

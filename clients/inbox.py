@@ -14,6 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from clients.errors import BusyError, is_busy
+
+_WAIT = 30.0
+"""Seconds to wait for another program that holds the file."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS claimed (
     message_id TEXT PRIMARY KEY, head BLOB NOT NULL, claimed_at REAL NOT NULL
@@ -58,14 +62,25 @@ def request_key(payload: bytes) -> str:
 
 
 class Inbox:
-    """The durable inbox and outbox of one node, one SQLite file; threads may share it."""
+    """The durable inbox and outbox of one node, one SQLite file; threads may share it.
+
+    Raises:
+        BusyError: another program holds the file.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.executescript(_SCHEMA)
+        self._connection = sqlite3.connect(
+            path, timeout=_WAIT, check_same_thread=False, isolation_level=None
+        )
+        try:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.OperationalError as why:
+            if is_busy(why):
+                raise BusyError(path.name) from why
+            raise
         path.chmod(0o600)
 
     def claim(self, parcel: Parcel, now: float) -> None:

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from clients.errors import NodeSettingsError
+from clients.errors import BusyError, NodeSettingsError, is_busy
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
@@ -27,6 +27,7 @@ class Outbox:
 
     Raises:
         NodeSettingsError: the file is no outbox.
+        BusyError: another program holds it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +37,8 @@ class Outbox:
                 db.executescript(SCHEMA)
             path.chmod(0o600)
         except sqlite3.DatabaseError as why:
+            if is_busy(why):
+                raise BusyError(path.name) from why
             raise NodeSettingsError(
                 f"{path.name} is not readable as an outbox; restore it, with the books beside it"
             ) from why

@@ -17,7 +17,6 @@ import random
 import signal
 import threading
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from clients.errors import ClientError
 from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel, request_key
 from clients.patience import RunEndedError, ServerRefusedError, StoppedError
+from clients.turns import Turns
 from federation.control.captures import Capture
 from federation.envelopes import parse
 from federation.errors import FederationError
@@ -89,8 +89,7 @@ class Once:
         self._handler = handler
         self._passing = passing
         self._inbox = inbox
-        self._lock = threading.Lock()
-        self._under_way: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._turns = Turns()
 
     def __call__(self, payload: bytes) -> bytes:
         """The answer to the request, the same for ever.
@@ -99,9 +98,7 @@ class Once:
             ForgottenAnswerError: it was given too long ago to be still here.
         """
         request = request_key(payload)
-        with self._lock:
-            turn = self._under_way[request]
-        with turn:
+        with self._turns.of(request):
             given = self._inbox.answer(request)
             if given is None:
                 made = self._handler(payload)

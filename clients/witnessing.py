@@ -1,15 +1,15 @@
-"""This node's ledger among the others: who vouches for its head, and for whose head it vouches.
+"""This node's ledger among the others: who vouches for its head.
 
 A copy of the folder put back later would give back what was spent since. So a process that has
-just started spends nothing before other organisations have said what they last saw of its log, and
-nothing leaves before one of them has put its name to the reservation. The aggregator carries all
-of it and can forge none of it: statements answer a nonce of this very process, and every signature
-is checked here against the roster.
+just started spends nothing before a quorum of other organisations has said what it last saw of its
+log, and nothing leaves before as many have put their names to the reservation: any two quorums have
+an honest organisation in common. The aggregator carries all of it and can forge none of it:
+statements answer a nonce of this very process, and every signature is checked here against the
+roster. What this node says of the logs of others is in `vouching`.
 """
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from clients.books import Books
@@ -17,25 +17,19 @@ from clients.clock import Clock
 from clients.errors import ClientError
 from clients.settings import NodeSettings
 from federation.envelopes import Envelope
-from federation.errors import FederationError, TooFewWitnessesError, UnknownPartyError
-from federation.ledger import notes, witness
-from federation.ledger.merkle import EMPTY_ROOT
-from federation.ledger.notes import Checkpoint, NamedKey, origin_of
-from federation.ledger.trust import Trust
-from federation.ledger.witness import Seen, WitnessRequest
-from federation.membership import Roster
-from federation.riding import (
-    COSIGNED,
-    HEAD,
-    HEADS,
-    SEEN,
-    pack,
-    pack_cosigned,
-    unpack,
-    unpack_cosigned,
+from federation.errors import (
+    ClockError,
+    FederationError,
+    RolledBackError,
+    TooFewWitnessesError,
 )
-from policies.parties import PartyId
-from secure_compute.canonical import JSON
+from federation.ledger import notes, witness
+from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger.trust import COLLUDING, Trust, vouched_time
+from federation.ledger.witness import Seen
+from federation.membership import Roster
+from federation.riding import COSIGNED, FORKED, HEAD, SEEN, unpack, unpack_cosigned
+from policies.parties import DATA_ROLES, Role
 from secure_compute.entropy import Entropy
 
 log = logging.getLogger(__name__)
@@ -43,11 +37,13 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS: Final = 600.0
 """How long a node that is asked to spend goes on looking for witnesses before it gives up."""
 
+IDLE_SECONDS: Final = 300.0
+"""After how long without a question a node that lacked witnesses begins to wait anew."""
 
-STEP_SECONDS: Final = 30
+STEP_SECONDS: Final = 300
 """By how much the witnessed time advances before it is written down again."""
 
-MAX_WANTED: Final = 16
+MAX_WANTED: Final = 48
 """From how many sizes that witnesses asked about a head brings proofs."""
 
 
@@ -66,20 +62,8 @@ class AloneError(ClientError):
     """No witnesses could be reached for longer than a node may wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vouched:
-    """What a witness says of the heads in a letter.
-
-    blobs:   the one with its cosignatures, if there are any.
-    missing: by party, the size from which a head should have brought a proof and did not.
-    """
-
-    blobs: Mapping[str, bytes]
-    missing: Mapping[str, int]
-
-
 class Witnessing:
-    """What one process knows of its witnesses, and what it says as a witness of others."""
+    """What one process knows of its witnesses."""
 
     def __init__(
         self, settings: NodeSettings, roster: Roster, books: Books, clock: Clock, entropy: Entropy
@@ -95,9 +79,18 @@ class Witnessing:
         self._origin = origin_of(roster.federation, settings.party)
         self._nonce = entropy.bytes(16).hex()
         self._confirmed = False
-        self._wanted: set[int] = set()
-        self._alone_since: float | None = None
-        self._written = 0
+        self._wanted: tuple[int, ...] = ()
+        self._asked: float | None = None
+        self._alone_since = 0.0
+        self._far: set[str] = set()
+        self._written = books.highest_time()
+        self._quorum = max(1, witness.quorum(roster, settings.party))
+        among = witness.witnesses(roster, settings.party)
+        self._counted = {
+            origin_of(roster.federation, member.party): member.organisation
+            for member in roster.with_role(*DATA_ROLES, Role.KEYHOLDER)
+            if member.organisation in among
+        }
 
     # -- this node's own log ---------------------------------------------------------------------
 
@@ -117,9 +110,13 @@ class Witnessing:
     def show_from(self, sizes: Iterable[int]) -> None:
         """Let the heads of this process prove that they continue these sizes too.
 
-        They are those that a witness saw last and whose cosignature never came back.
+        They are those that a witness saw last and whose cosignature never came back; what this log
+        never had is nothing that a witness saw.
         """
-        self._wanted = set(sorted({*self._wanted, *sizes})[-MAX_WANTED:])
+        size = self._books.head().size
+        known = sorted({each for each in sizes if each < size})
+        if known:
+            self._wanted = tuple(known[-MAX_WANTED:])
 
     def read(self, letter: Envelope) -> None:
         """Take what rides in a letter about this node's own log.
@@ -131,6 +128,8 @@ class Witnessing:
         """
         if COSIGNED in letter.blobs:
             self._keep(unpack_cosigned(letter.blobs[COSIGNED]))
+        if FORKED in letter.blobs:
+            self._require_continued(unpack(letter.blobs[FORKED]))
         if SEEN in letter.blobs and not self._is_sure():
             self._confirm(unpack(letter.blobs[SEEN]))
 
@@ -139,21 +138,23 @@ class Witnessing:
 
         Raises:
             UnsureError: they have not yet; or the clock leapt since.
+            AloneError: they have not for ten minutes, in which they were asked.
             ClockError: the clock is behind a time that was witnessed.
         """
         if not self._is_sure():
             if self._confirmed:  # an answer to the old nonce says nothing about the time now
                 self._confirmed, self._nonce = False, self._entropy.bytes(16).hex()
+            self._wait("too few witnesses speak")
             raise UnsureError("seen")
         self._clock.require_forward()
 
     def require_witnessed(self, order: str) -> None:
-        """Accept an order whose reservation another organisation has put its name to.
+        """Accept an order whose reservation a quorum of organisations has put its names to.
 
         Raises:
-            UnsureError: none has.
+            UnsureError: too few have.
         """
-        if not self._books.is_witnessed(order):
+        if not self._books.is_witnessed(order, self._counted, self._quorum):
             raise UnsureError("witness")
 
     def _is_sure(self) -> bool:
@@ -164,21 +165,45 @@ class Witnessing:
         seen = list(self._genuine(words))
         try:
             found = witness.confirm(
-                origin=self._origin,
+                roster=self._roster,
+                party=self._party,
                 size=self._books.head().size,
                 root_at=self._books.root_at,
-                organisation=self._organisation,
                 seen=seen,
                 now=int(self._clock.reading()),
             )
         except TooFewWitnessesError as why:
-            self._wait(why)
+            self._wait(str(why))
             return
+        except ClockError:
+            self._asked = None  # they did speak
+            raise
         self._clock.require_forward()
         self._advance(found.at)
         self._clock.agree()
-        self._confirmed, self._alone_since = True, None
+        self._confirmed, self._asked = True, None
+        self._far.clear()
         log.info("%d organisations vouch for this ledger", len(found.organisations))
+
+    def _require_continued(self, heads: Mapping[str, bytes]) -> None:
+        """Accept a log that continues every head it ever signed, whoever shows one.
+
+        Raises:
+            RolledBackError: it does not.
+        """
+        key = NamedKey(self._origin, self._key.verify_key)
+        for name, text in heads.items():
+            try:
+                head = notes.open_note(text.decode(), key)
+            except (FederationError, UnicodeDecodeError) as why:
+                log.warning("what %s shows is no head of this ledger: %s", name, why)
+                continue
+            if head.size > self._books.head().size or self._books.root_at(head.size) != head.root:
+                raise RolledBackError(
+                    f"this ledger signed another head of {head.size} entries, which {name} has: it "
+                    f"was put back and continued otherwise; restore the newest copy, nothing is "
+                    f"spent from this"
+                )
 
     def _genuine(self, words: Mapping[str, bytes]) -> Iterator[Seen]:
         for name, word in words.items():
@@ -187,14 +212,17 @@ class Witnessing:
             except FederationError as why:
                 log.warning("what %s saw last does not count: %s", name, why)
 
-    def _wait(self, why: TooFewWitnessesError) -> None:
+    def _wait(self, why: str) -> None:
+        """Count the time since this process was first asked for what it lacks witnesses for."""
         now = self._clock.elapsed()
-        self._alone_since = now if self._alone_since is None else self._alone_since
+        if self._asked is None or now - self._asked > IDLE_SECONDS:
+            self._alone_since = now
+        self._asked = now
         if now - self._alone_since > GRACE_SECONDS:
             raise AloneError(
                 f"{why}; for {GRACE_SECONDS / 60:.0f} minutes nobody vouched for this node's "
                 f"ledger: see that the others run, then start it again"
-            ) from why
+            )
 
     def _keep(self, cosigned: Mapping[str, Mapping[str, str]]) -> None:
         """Keep the cosignatures of this log that are genuine; what is none is dropped."""
@@ -207,85 +235,35 @@ class Witnessing:
             except FederationError as why:
                 log.warning("cosignatures of what is no head of this ledger: %s", why)
             else:
-                self._compare(times.values())
+                self._compare(times)
 
     def _opened(self, note: str, lines: Mapping[str, str]) -> dict[str, int]:
         """Return when each of the witnesses of other organisations has cosigned the head."""
         times: dict[str, int] = {}
         for name, line in lines.items():
             try:
-                if self._trust.find(name).organisation != self._organisation:
-                    times |= witness.cosigners(note, [line], self._trust)
+                by = self._trust.find(name)
+                if by.organisation != self._organisation:
+                    times[name] = witness.open_cosignature(note, line, name, by.key.key)
             except FederationError as why:
                 log.warning("a cosignature by %s is none: %s", name, why)
-        return {name: at for name, at in times.items() if name in lines}
+        return times
 
-    def _compare(self, times: Collection[int]) -> None:
-        """A cosignature's time that is not this clock's: the witnesses are asked once more."""
-        if not all(map(self._clock.is_near, times)):
+    def _compare(self, times: Mapping[str, int]) -> None:
+        """Times of more than c organisations that are not this clock's: they are asked once more.
+
+        Up to c may lie, and stop nobody by that.
+        """
+        said = {self._counted[name]: at for name, at in times.items() if name in self._counted}
+        near = {who: at for who, at in said.items() if self._clock.is_near(at)}
+        self._far = (self._far | said.keys()) - near.keys()
+        if len(self._far) > COLLUDING:
             self._clock.forget()
-        elif times and self._is_sure():
-            self._advance(max(times))
+        elif near and self._is_sure():
+            self._advance(vouched_time(near.values()))
 
     def _advance(self, at: int) -> None:
         if at >= self._written + STEP_SECONDS:
             self._books.witnessed_time(at)
             self._written = at
         self._clock.never_before(at)
-
-    # -- the logs of others ----------------------------------------------------------------------
-
-    def vouch(self, letter: Envelope) -> Vouched:
-        """Return what this node says of the heads in a letter.
-
-        Each head is compared with the last one seen, and all of them are written down durably
-        before the first cosignature is made.
-        """
-        shown = unpack(letter.blobs[HEADS]) if HEADS in letter.blobs else {}
-        examined: dict[str, Checkpoint] = {}
-        missing: dict[str, int] = {}
-        for owner, head in shown.items():
-            try:
-                request = WitnessRequest.from_bytes(head)
-                last = self._books.last_seen(self._origin_of(owner))
-                if last is not None and last.size and last.size not in request.proofs:
-                    missing[owner] = last.size
-                examined[request.note] = self._examined(PartyId(owner), last, request)
-                missing.pop(owner, None)
-            except FederationError as why:
-                log.warning("the head of %s is not cosigned: %s", owner, why)
-        return Vouched(self._cosigned(examined), missing)
-
-    def _origin_of(self, owner: str) -> str:
-        return origin_of(self._roster.federation, self._roster.find(PartyId(owner)).party)
-
-    def _examined(
-        self, owner: PartyId, last: Checkpoint | None, request: WitnessRequest
-    ) -> Checkpoint:
-        member = self._roster.find(owner)
-        if member.organisation == self._organisation:
-            raise UnknownPartyError(f"{owner} is of this organisation, whose word does not count")
-        return witness.examine(last, request, NamedKey(self._origin_of(owner), member.identity))
-
-    def _cosigned(self, examined: Mapping[str, Checkpoint]) -> dict[str, bytes]:
-        if not examined:
-            return {}
-        at = int(self._clock.now())
-        self._books.remember_all(examined.values(), at)
-        lines = {
-            note: {self._origin: witness.cosign(note, self._origin, self._key, at)}
-            for note in examined
-        }
-        return {COSIGNED: pack_cosigned(lines)}
-
-    def say_seen(self, about: Mapping[str, JSON]) -> dict[str, bytes]:
-        """Return the blob with what this node saw last of each log in `about`, by its nonce."""
-        words = {}
-        for owner, nonce in about.items():
-            origin = self._origin_of(owner)
-            last = self._books.last_seen(origin) or Checkpoint(origin, 0, EMPTY_ROOT)
-            at = int(self._clock.now())
-            words[owner] = witness.sign_seen(
-                origin, last.size, last.root, str(nonce), at, self._party, self._key
-            )
-        return {SEEN: pack(words)}

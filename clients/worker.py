@@ -17,6 +17,7 @@ from pathlib import Path
 
 from clients.books import Books
 from clients.clock import Clock
+from clients.commitments import Commitments
 from clients.compute import Compute
 from clients.errors import ClientError, NodeSettingsError
 from clients.exports import Left
@@ -30,6 +31,7 @@ from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
 from clients.tables import conform_table
+from clients.vouching import Vouching
 from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
@@ -91,7 +93,8 @@ def build(
     clock.never_before(books.highest_time())
     recorder = Recorder(settings, roster, books, law.digest, clock.now)
     recorder.began(contracts)
-    ingestion = Ingestion(settings.folder, contracts.values(), entropy)
+    commitments = Commitments(books, clock.now)
+    ingestion = Ingestion(settings.folder, contracts.values(), entropy, commitments)
     open_windows(contracts.values(), books)
     for name in contracts:
         books.require_kinds(scopes_of(name, contracts.values(), books.windows()))
@@ -104,8 +107,9 @@ def build(
         books,
         outbox,
         Compute(),
-        Keyholding(settings),
+        Keyholding(settings, commitments),
         Witnessing(settings, roster, books, clock, entropy),
+        Vouching(settings, roster, books, clock),
         recorder,
         ingestion,
         entropy,
@@ -129,7 +133,7 @@ def run(folder: Path) -> int:
     try:
         settings = load_settings(folder)
         node = build(settings, halt=stop.set)
-        node.close_expired(starting=True)
+        node.begin()
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)
@@ -137,17 +141,22 @@ def run(folder: Path) -> int:
     transport = ServeSettings(
         settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
     )
-    try:
-        serve(transport, node.answer, stop)
-    except SecureComputeError as why:
-        print(f"entrepot node: {why}", flush=True)  # noqa: T201
-        return USAGE
-    except ClientError as why:
-        print(f"entrepot node: {why}", flush=True)  # noqa: T201
-        return getattr(why, "exit_code", UNREACHABLE)
-    if node.ended is not None:
+    code = _served(transport, node, stop)
+    if node.ended is not None:  # whatever else went wrong, it does not come back by itself
         print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
         return UNTRUSTWORTHY
+    return code
+
+
+def _served(transport: ServeSettings, node: Node, stop: threading.Event) -> int:
+    """Answer requests until told to stop; return the exit code of whatever ended that."""
+    try:
+        serve(transport, node.answer, stop)
+    except (ClientError, SecureComputeError) as why:
+        if node.ended is None:
+            print(f"entrepot node: {why}", flush=True)  # noqa: T201
+        usual = UNREACHABLE if isinstance(why, ClientError) else USAGE
+        return getattr(why, "exit_code", usual)
     return 0
 
 

@@ -59,6 +59,8 @@ CN, EU, UK, US = (PartyId(f"warehouse-{place}") for place in ("cn", "eu", "uk", 
 WAREHOUSES: Final = (CN, EU, UK, US)
 KEYHOLDER: Final = PartyId("keyholder-ch")
 SHOP, OTHER_SHOP = PartyId("merchant-br"), PartyId("merchant-uk")
+OTHERS: Final = (KEYHOLDER, SHOP, OTHER_SHOP, *(PartyId(f"payments-{p}") for p in ("eu", "cn")))
+"""As many as the warehouse of a founded demonstration needs to vouch for it."""
 SQL: Final = "SELECT category, SUM(amount), COUNT(*) FROM orders GROUP BY category"
 
 Moment = Literal["before", "after"]
@@ -317,7 +319,7 @@ class Simulation:
                 letter = self._question(Kind.LEDGER_SEEN, member.party, {"about": about})
                 reply = self.read(self.started(member.party).answer(letter))
                 words[member.party] = unpack(reply.blobs["seen"])[party]
-            elif member.party in {KEYHOLDER, SHOP, OTHER_SHOP}:
+            else:
                 words[member.party] = self.word(member.party, party, about[party])
         node.answer(self.letter(Kind.LEDGER_WITNESS, party, "", seen=pack(words)))
 
@@ -331,10 +333,10 @@ class Simulation:
         return witnesses.sign_seen(origin, last, nonce, int(self.now()), witness, self.key(witness))
 
     def cosign(self, party: PartyId, head: bytes, by: tuple[PartyId, ...] = ()) -> bytes:
-        """The blob in which witnesses, the keyholder and a merchant if none are named, cosign."""
+        """The blob in which witnesses cosign; all others than the warehouses if none are named."""
         note = WitnessRequest.from_bytes(head).note
         lines = {}
-        for witness in by or (KEYHOLDER, SHOP):
+        for witness in by or OTHERS:
             origin = origin_of(self.roster.federation, witness)
             lines[origin] = witnesses.cosign(note, origin, self.key(witness), int(self.now()))
         return pack_cosigned({note: lines})

@@ -1,0 +1,71 @@
+"""Every release is made at most once: its reply is kept, then charged, then sent.
+
+What left is given again with the same bytes. What was kept and never charged has not left: the law
+and the accounts are asked again before it does.
+"""
+
+from collections.abc import Callable
+
+from clients.books import Books
+from clients.errors import RefusedWorkError
+from clients.judgement import Judge
+from clients.letters import Letters, Reply
+from clients.outbox import Outbox
+from clients.turns import Turns
+from clients.witnessing import Witnessing
+from federation.envelopes import Envelope
+from federation.orders import SignedOrder, WorkOrder
+from secure_compute.canonical import digest
+
+
+class Releasing:
+    """The releases of one node."""
+
+    def __init__(
+        self, judge: Judge, books: Books, outbox: Outbox, witnessing: Witnessing, letters: Letters
+    ) -> None:
+        self._judge = judge
+        self._books = books
+        self._outbox = outbox
+        self._witnessing = witnessing
+        self._letters = letters
+        self._turns = Turns()
+
+    def once(
+        self, letter: Envelope, signed: SignedOrder, given: str, make: Callable[[], Reply]
+    ) -> Reply:
+        """Return the reply to a letter that asks for a release; it is charged.
+
+        given: the digest of what the release is made from; with the letter's order, kind and
+               sequence it names the release.
+
+        Raises:
+            UnsureError: witnesses have not spoken yet.
+            RefusedWorkError: it left before and its bytes are gone; the law refuses it now; or too
+                many rounds came to nothing.
+        """
+        key = digest([letter.order, letter.kind.value, letter.sequence, given])
+        with self._turns.of(letter.order):
+            kept, settled = self._outbox.reply(key), self._books.is_settled(letter.order, key)
+            if kept is None or not settled:
+                self._witnessing.require_sure()
+                self._witnessing.require_witnessed(letter.order)
+            if kept is None:
+                self._require_of_use(letter, signed.order, key, settled=settled)
+                wire = self._letters.seal(letter, self._letters.with_ledgers(letter, make))
+                kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
+            elif not settled:
+                self._judge.again(signed)
+            self._books.settle(letter.order, key)
+        return self._letters.as_kept(letter, kept)
+
+    def _require_of_use(
+        self, letter: Envelope, order: WorkOrder, key: str, *, settled: bool
+    ) -> None:
+        """Accept a release that did not leave before, for a round that may still be made."""
+        if settled:
+            raise RefusedWorkError(
+                "this release left before and its bytes are gone; fresh noise has its own price"
+            )
+        if self._outbox.abandoned(key, letter.order, letter.sequence) > order.abandoned:
+            raise RefusedWorkError("more rounds came to nothing than the order lets go to waste")
