@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from federation.errors import FederationError, UntrustedNoteError
-from federation.ledger import notes, witness
+from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.notes import NamedKey, origin_of
 from federation.ledger.store import Log, open_engine, reading, writing
@@ -46,6 +46,7 @@ class Record:
         self._lock = threading.Lock()
         self._read = 0
         self._known: set[str] = set()
+        self._sighted: set[str] = set()
 
     def proposed(self, order_id: str, order: WorkOrder) -> None:
         """An order came onto the table; it is written down once."""
@@ -84,14 +85,28 @@ class Record:
         body: dict[str, JSON] = {"past": past, "recipients": [str(p) for p in recipients]}
         self._once(EntryKind.DELIVERED, order_id, body)
 
-    def forked(self, owner: PartyId, witness: PartyId, note: str) -> None:
-        """A witness holds a signed head of the log of `owner` that its present one leaves out."""
+    def forked(self, owner: NamedKey, witness: PartyId, note: str) -> None:
+        """A witness holds a signed head that, it says, the log of `owner` does not continue today.
+
+        It is written down once per log, with its signature; who is right shows when logs are
+        verified together.
+
+        Raises:
+            UntrustedNoteError: that log never signed it.
+        """
+        head = notes.open_note(note, owner)
+        entry = sightings.entry_of(head, int(self._now()))
+        with self._lock, writing(self._log.engine) as connection:
+            self._catch_up(self._log.entries(connection, self._read))
+            if head.origin in self._sighted:
+                return
+            self._log.append(connection, [entry])
         log.error(
-            "%s signed two histories: it showed %s a head of %d entries that its ledger of today "
-            "does not continue; its operator must say why",
-            owner,
+            "%s says that the ledger of %s does not continue the head of %d entries that it "
+            "signed before; the operators of both must say why",
             witness,
-            notes.read(note).checkpoint.size,
+            head.origin,
+            head.size,
         )
 
     def request(self, also: Iterable[int] = ()) -> bytes:
@@ -146,7 +161,10 @@ class Record:
 
     def _catch_up(self, new: Sequence[Encoded]) -> None:
         """Take note of what was appended since, by whichever process; each entry is read once."""
-        self._known.update(_said(decode(entry)) for entry in new)
+        for entry in map(decode, new):
+            self._known.add(_said(entry))
+            if entry.kind is EntryKind.CHECKPOINT_SEEN:
+                self._sighted.add(str(entry.body["origin"]))
         self._read += len(new)
 
 

@@ -130,10 +130,11 @@ class Relay:
         forked = unpack(reply.blobs[FORKED]) if FORKED in reply.blobs else {}
         for name, note in forked.items():
             owner = PartyId(name)
-            if owner in self._keys and owner != reply.sender:
-                notes.open_note(note.decode(), self._keys[owner])
+            if owner == self._record.party:
+                log.error("%s says that this aggregator's own ledger was put back", reply.sender)
+            elif owner in self._keys and owner != reply.sender:
+                self._record.forked(self._keys[owner], reply.sender, note.decode())
                 self._forks.setdefault(owner, {})[reply.sender] = note
-                self._record.forked(owner, reply.sender, note.decode())
 
     def renew(self) -> None:
         """The head of the aggregator's own log is the one that is shown from now on."""
