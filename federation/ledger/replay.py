@@ -2,8 +2,13 @@
 
 A node's books must equal this at every start, and an auditor who has only the entries computes the
 same. On the way every entry is judged: nothing is settled that was not reserved, nothing twice,
-nothing beyond what was reserved, nothing after the end of its order, and no reservation beyond the
-smallest limit that was stated for its account.
+nothing beyond what was reserved, nothing after the end of its order, no reservation beyond the
+smallest of the limits that the datasets of its account stated last, and nothing given back without
+as many statements as it takes at the least.
+
+What cannot be judged from entries alone is counted: a reservation that states a higher limit than
+its dataset stated before (`raised`), where a `limit_set` would have said so; and releases given
+back (`given_back`), since the statements themselves stand in no log.
 """
 
 from collections import Counter
@@ -13,13 +18,19 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+import numpy as np
+
 from federation.errors import LedgerMismatchError
 from federation.ledger.entries import Entry, EntryKind
+from federation.ledger.trust import COLLUDING
 from policies.budget import accountant
 from policies.budget.events import Repeated, loads, own_delta
 from policies.budget.moments import Vector
+from policies.errors import PolicyError
 
 _ROUNDING: Final = 0.0001  # ε is rounded up to 4 digits, and sums of floats know no order
+
+_FEWEST: Final = COLLUDING + 1  # n - t + 1 + c statements, and t is at most n
 
 _parsed: Final = lru_cache(maxsize=4096)(loads)
 
@@ -32,6 +43,14 @@ def _divergence(text: str) -> Vector:
 @lru_cache(maxsize=4096)
 def _fails(text: str) -> bool:
     return own_delta([_parsed(text)]) > 0
+
+
+def _price(held: Mapping[str, int], delta: float) -> tuple[float, Decimal]:
+    """Return ε of what is held at `delta`, and the sum of its own δ's."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum((n * _divergence(text) for text, n in held.items()), accountant.divergence([]))
+        own = own_delta([Repeated(_parsed(text), n) for text, n in held.items() if _fails(text)])
+        return accountant.epsilon_of(total, delta), own
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +77,8 @@ class Accounts:
 
     def __init__(self) -> None:
         self.size = 0
+        self.raised: list[int] = []
+        self.given_back = 0
         self._orders: dict[str, _Order] = {}
         self._spent: dict[str, Counter[str]] = {}
         self._pending: dict[str, Counter[str]] = {}
@@ -119,8 +140,9 @@ class Accounts:
             raise self.wrong(entry, "reserves an order that was reserved before")
         if len(charges) != len(listed) or not all(n for _, n in charges.values()):
             raise self.wrong(entry, "charges an account twice, or for no release")
-        for charge in listed:
-            self._state(entry, charge)
+        raises = [self._state(entry, charge) for charge in listed]
+        if any(raises):
+            self.raised.append(self.size)
         for account, (event, releases) in charges.items():
             self._pending.setdefault(account, Counter())[event] += releases
             self._spent.setdefault(account, Counter())
@@ -139,8 +161,12 @@ class Accounts:
 
     def _given_back(self, entry: Entry) -> None:
         order, release = self._known(entry), str(entry.body["release"])
+        statements: Any = entry.body["statements"]
         if release not in order.made:
             raise self.wrong(entry, "gives back a release that is not spent")
+        if len(set(statements)) < _FEWEST:
+            raise self.wrong(entry, f"gives back a release on fewer than {_FEWEST} statements")
+        self.given_back += 1
         order.made.discard(release)
         order.returned.add(release)
         self._move(order, -1, 0 if order.is_closed else 1)
@@ -157,22 +183,25 @@ class Accounts:
             raise self.wrong(entry, "opens a window out of order")
         labels.append(str(entry.body["window"]))
 
-    def _state(self, entry: Entry, limit: Mapping[str, Any]) -> None:
+    def _state(self, entry: Entry, limit: Mapping[str, Any]) -> bool:
+        """Return whether the limit is higher in any purse than the one stated before."""
         epsilon, delta, failures = (Decimal(limit[p]) for p in ("epsilon", "delta", "failures"))
-        if not 0 < delta < 1:
+        if not 0 < float(delta) < 1:
             raise self.wrong(entry, "states a delta that is no probability")
         stated = self._limits.setdefault(limit["account"], {})
-        stated[limit["dataset"]] = epsilon, delta, failures
+        before = stated.get(limit["dataset"])
+        stated[limit["dataset"]] = now = epsilon, delta, failures
+        return before is not None and any(new > old for new, old in zip(now, before, strict=True))
 
     def _within(self, entry: Entry, account: str) -> None:
         epsilon, delta, failures = map(min, zip(*self._limits[account].values(), strict=True))
         counts = Counter(self._spent[account])
         counts.update(self._pending[account])
-        held = +counts
-        total = sum((n * _divergence(text) for text, n in held.items()), accountant.divergence([]))
-        own = own_delta([Repeated(_parsed(text), n) for text, n in held.items() if _fails(text)])
-        price = accountant.epsilon_of(total, float(delta))
-        if price > float(epsilon) + _ROUNDING or own > failures:
+        try:
+            price, own = _price(+counts, float(delta))
+        except (PolicyError, ArithmeticError, ValueError) as why:
+            raise self.wrong(entry, "charges what has no price") from why
+        if not (price <= float(epsilon) + _ROUNDING and own <= failures):
             raise self.wrong(entry, f"overdraws the account of {account.replace(chr(31), ', ')}")
 
     def _move(self, order: _Order, spent: int, pending: int) -> None:

@@ -27,7 +27,7 @@ from federation.ledger.notes import Checkpoint, Note
 from federation.ledger.replay import Accounts
 from federation.ledger.seen import MAX_SKEW
 from federation.ledger.sightings import Sighting, Sightings, genuine
-from federation.ledger.trust import Trust
+from federation.ledger.trust import Trust, vouched_time
 
 _LAST: Final = 253402300799  # the last second of the year 9999
 _DOUBT: Final = ", or that entry is made up: give the keys that were printed at join to know"
@@ -40,6 +40,8 @@ class Verdict:
 
     is_authentic: whether it is known who wrote the entries, not only that they fit together.
     unwitnessed:  entries that are signed, and that not enough others have seen yet.
+    unproven:     releases given back on statements that are in no ledger.
+    raised:       reservations that state a higher limit than before, by log and number of entry.
     accounts:     what each log adds up to, by origin.
     """
 
@@ -48,6 +50,8 @@ class Verdict:
     logs: int
     entries: int
     unwitnessed: int
+    unproven: int
+    raised: tuple[str, ...]
     accounts: Mapping[str, Accounts] = field(repr=False)
 
     def __str__(self) -> str:
@@ -248,22 +252,47 @@ def _verdict(
     times: Mapping[str, Mapping[str, int]],
 ) -> Verdict:
     accounts = {log.head.origin: log.told.accounts for log in logs}
+    unproven = sum(told.given_back for told in accounts.values())
+    raised = tuple(f"entry {n} of {by}" for by, told in accounts.items() for n in told.raised)
+    rest = _aside(len(logs), unproven, raised)
     entries = sum(log.head.size for log in logs)
     waiting = sum(log.head.size - log.witnessed.checkpoint.size for log in logs)
     counted = f"{entries:,} entries of {export.federation}"
     if trust is None:
         line = (
             f"consistent, not authentic: {len(logs)} ledgers with {counted} fit together; give the "
-            f"keys that were printed at join to know who wrote them"
+            f"keys that were printed at join to know who wrote them{rest}"
         )
-        return Verdict(False, line, len(logs), entries, waiting, accounts)
-    oldest = min(max(by.values()) for by in times.values())
+        return Verdict(False, line, len(logs), entries, waiting, unproven, raised, accounts)
+    oldest = min(_seen_by(origin, by, trust) for origin, by in times.items())
     line = (
         f"proven: {len(logs)} of {len(trust.parties)} ledgers with {counted} are whole and signed, "
         f"{trust.needed} or more other organisations saw each, no account was overdrawn; "
-        f"{waiting} entries await their witnesses; as of {_date(oldest)}"
+        f"{waiting} entries await their witnesses; as of {_date(oldest)}{rest}"
     )
-    return Verdict(True, line, len(logs), entries, waiting, accounts)
+    return Verdict(True, line, len(logs), entries, waiting, unproven, raised, accounts)
+
+
+def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:
+    """Return a time at which an honest organisation saw the log: up to c of them may lie."""
+    own, latest = trust.find(origin).organisation, dict[str, int]()
+    for by, at in times.items():
+        organisation = trust.find(by).organisation
+        if organisation != own:
+            latest[organisation] = max(at, latest.get(organisation, 0))
+    return vouched_time(latest.values(), trust.colluding)
+
+
+def _aside(logs: int, unproven: int, raised: Sequence[str]) -> str:
+    """Return what the entries alone cannot show, behind a semicolon each."""
+    said = ""
+    if logs == 1:
+        said += "; alone: nothing here shows whether it goes on"
+    if unproven:
+        said += f"; given back on statements that are not in this file: {unproven} releases"
+    if raised:
+        said += f"; limits raised by a reservation itself: {len(raised)}, first in {raised[0]}"
+    return said
 
 
 def _date(at: int) -> str:

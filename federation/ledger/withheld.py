@@ -2,12 +2,15 @@
 
 A masked answer leaves the node and is charged; if the round is abandoned, no node knows on its own
 whether others helped to open it. Each party may sign "I did not and will not answer for this
-release". With n parties, of which t together can open, and c that may lie, n - t + 1 + c such words
-leave at most t - 1 honest or lying answers, so the round stays closed for ever.
+release". Let t of n parties together be able to open, and up to c organisations lie, each with all
+its parties. If n - t + 1 words are left without those of whichever c organisations gave the most,
+then at most t - 1 parties can have answered, and the round stays closed for ever. Where every
+organisation is one party these are n - t + 1 + c words.
 
 A party that has signed keeps its word like an answer: it refuses that release from then on.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -94,18 +97,23 @@ def unopenable(
         release: the key under which the answer was charged.
         cohort: the n parties that hold a share.
         threshold: t, how many of them open together.
-        colluding: c, how many of them may lie.
+        colluding: c, how many organisations may lie.
 
     Raises:
         MalformedMessageError, UnknownPartyError, UntrustedNoteError: a statement is not genuine.
-        TooFewStatementsError: fewer than n - t + 1 + c parties of the cohort say so.
+        TooFewStatementsError: without the c organisations that said it most often, fewer than
+            n - t + 1 parties of the cohort say so.
     """
-    said = {open_withheld(wire, roster, order, release) for wire in statements}
-    needed = len(cohort) - threshold + 1 + colluding
-    if not 1 <= threshold <= len(cohort) or len(said & set(cohort)) < needed:
+    cohort = sorted(set(cohort))
+    said = {open_withheld(wire, roster, order, release) for wire in statements} & set(cohort)
+    words = Counter(roster.find(party).organisation for party in said)
+    honest = len(said) - sum(count for _, count in words.most_common(colluding))
+    needed = len(cohort) - threshold + 1
+    if not 1 <= threshold <= len(cohort) or honest < needed:
         raise TooFewStatementsError(
-            f"{len(said & set(cohort))} parties say that they withheld their answer, {needed} are "
-            f"needed before a release of order {order[:12]} is given back"
+            f"{len(said)} parties say that they withheld their answer, {honest} of them even if "
+            f"{colluding} organisations lie; {needed} are needed before a release of order "
+            f"{order[:12]} is given back"
         )
     digests = sorted(canonical.digest_bytes(wire) for wire in statements)
     return GiveBack._mint(order, release, tuple(digests))  # noqa: SLF001  their home

@@ -36,6 +36,7 @@ from policies.errors import MalformedEventError, UnattainableError
 
 _SLACK: Final = Decimal("1.000000001")  # far above the rounding errors of the floats summed
 _DIGITS: Final = Decimal("0.0001")
+_GREATEST: Final = 1e15  # above it a float no longer holds 4 digits behind the point
 _MAX_MULTIPLIER: Final = 10**7  # in thousandths
 
 _ALPHA: Final = np.array(ORDERS, dtype=np.float64)
@@ -75,7 +76,8 @@ def converted(total: Vector, delta: float) -> float:
         raise ValueError("delta must lie strictly between 0 and 1")
     if total.min() < -math.log1p(-(delta**2)):
         return 0.0
-    return max(0.0, float((total + _SHRINK - math.log(delta) * _PER_NAT).min()))
+    least = float((total + _SHRINK - math.log(delta) * _PER_NAT).min())
+    return math.inf if math.isnan(least) else max(0.0, least)
 
 
 def calibrate(sampling_rate: float, releases: int, epsilon: float, delta: float) -> float:
@@ -174,7 +176,10 @@ def _accounting() -> Any:
 
 
 def rounded_up(value: float) -> float:
-    """Return `value`, and a little more than the floats may have lost, rounded up to 4 digits."""
-    if math.isinf(value) or math.isnan(value):
+    """Return `value`, and a little more than the floats may have lost, rounded up to 4 digits.
+
+    It is infinite where floats hold no such digits, and where there is no number.
+    """
+    if not value < _GREATEST:
         return math.inf
     return float((Decimal(value) * _SLACK).quantize(_DIGITS, rounding=ROUND_CEILING))

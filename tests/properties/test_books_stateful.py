@@ -132,7 +132,7 @@ class Keeping(RuleBasedStateMachine):
     def give_back(self, name: str, key: str) -> None:
         order = self.orders[name]
         try:
-            self.books.give_back(name, key, GiveBack._mint(name, key, ("0" * 64,)))
+            self.books.give_back(name, key, GiveBack._mint(name, key, ("0" * 64, "1" * 64)))
         except GivenBackError:
             assert not order.masked.get(key, False)
         else:

@@ -283,7 +283,7 @@ def test_a_lifetime_spans_windows_and_counts_an_order_once(books: Books) -> None
 
 
 def withheld(release: str = "k") -> GiveBack:
-    return GiveBack._mint("a", release, ("0" * 64,))
+    return GiveBack._mint("a", release, ("0" * 64, "1" * 64))
 
 
 def test_a_release_that_nobody_can_open_is_given_back(books: Books) -> None:

@@ -16,8 +16,9 @@ from tests.ledgers import EVENT, NOW, closed, limit, ordinary, reserved, settled
 ACCOUNT = limit()["account"]
 
 
-def given_back(order: str, release: str) -> Entry:
-    return Entry(EntryKind.GIVEN_BACK, NOW, order, {"release": release, "statements": []})
+def given_back(order: str, release: str, statements: str = "ab") -> Entry:
+    body = {"release": release, "statements": [sign * 64 for sign in statements]}
+    return Entry(EntryKind.GIVEN_BACK, NOW, order, body)
 
 
 def opened(window: str, sequence: int) -> Entry:
@@ -68,6 +69,8 @@ WRONG = {
         given_back("o", "a"),
         given_back("o", "a"),
     ],
+    "on fewer than 2 statements": [reserved("o"), settled("o", "a"), given_back("o", "a", "")],
+    "fewer than 2": [reserved("o"), settled("o", "a"), given_back("o", "a", "aa")],
     "for no release": [reserved("o", 0)],
     "charges an account twice": [
         Entry(
@@ -81,7 +84,19 @@ WRONG = {
     "out of order": [opened("2025", 2)],
     "opens a window": [opened("2025", 1), opened("2025", 2)],
     "no probability": [reserved("o", delta="0")],
+    "that is no probability": [reserved("o", delta="0." + "9" * 30)],
     "states a delta": [Entry(EntryKind.LIMIT_SET, NOW, "", limit(delta="1"))],
+    "overdraws the account": [
+        reserved("o", (1 << 63) - 1, event=dumps(Gaussian("0.0000001")), epsilon="9" * 20)
+    ],
+    "charges what has no price": [
+        reserved(
+            "o",
+            (1 << 63) - 1,
+            event=dumps(Approximate(Gaussian(10), "0.000000001")),
+            epsilon="9" * 20,
+        )
+    ],
     "overdraws the account of customers, customer, 2026-H1": [reserved("o", 2, epsilon="0.1")],
 }
 
@@ -120,6 +135,22 @@ def test_the_second_purse_is_checked_too() -> None:
     replay([reserved("o", 2, **purse), closed("o"), reserved("p", 1, failures="0.000000002")])
     with pytest.raises(LedgerMismatchError, match="overdraws"):
         replay([reserved("o", 3, event=event, failures="0.000000002")])
+
+
+def test_a_reservation_that_raises_its_own_limit_is_named() -> None:
+    stated = Entry(EntryKind.LIMIT_SET, NOW, "", limit("10"))
+    assert replay([reserved("o"), stated, reserved("p", epsilon="10")]).raised == []
+    assert replay([reserved("o"), reserved("p", epsilon="7"), stated]).raised == []
+    assert replay([reserved("o"), reserved("p", epsilon="9"), reserved("q")]).raised == [1]
+    assert replay([reserved("o"), reserved("p", failures="0.1")]).raised == [1]
+    assert replay([reserved("o"), reserved("p", delta="0.00001")]).raised == [1]
+    assert replay([reserved("o"), reserved("p", epsilon="9", dataset="views")]).raised == []
+
+
+def test_what_was_given_back_is_counted() -> None:
+    entries = [reserved("o"), settled("o", "a"), given_back("o", "a")]
+    assert replay(entries).given_back == 1
+    assert replay(entries[:2]).given_back == 0
 
 
 # -- against a model that only lists what happened -------------------------------------------------

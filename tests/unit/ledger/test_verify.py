@@ -30,6 +30,7 @@ from tests.ledgers import (
     named_key,
     ordinary,
     origin,
+    reserved,
     settled,
     signed,
     witness_all,
@@ -81,6 +82,32 @@ def test_without_keys_it_is_consistent_and_not_authentic(parties: dict[str, Part
 def test_one_ledger_alone_is_proven_too(parties: dict[str, Party]) -> None:
     verdict = verify(Export(FEDERATION, (parties["cn"].export(),)), TRUST)
     assert "1 of 4 ledgers with 7 entries" in verdict.line
+    assert verdict.line.endswith("; alone: nothing here shows whether it goes on")
+    assert "alone" not in verify(export(parties), TRUST).line
+
+
+@pytest.mark.parametrize("lie", [0, 253402300799, (1 << 62)])
+def test_no_single_witness_says_as_of_when(parties: dict[str, Party], lie: int) -> None:
+    parties["cn"].append(ordinary("late"))
+    parties["br"].at = lie
+    for name in ("eu", "hub", "br"):
+        parties[name].witness(parties["cn"])
+    log = parties["cn"].export()
+    assert "as of 2026-09-21 14:13 UTC" in verify(Export(FEDERATION, (log,)), TRUST).line
+
+
+def test_what_entries_cannot_show_stands_in_the_verdict(parties: dict[str, Party]) -> None:
+    plain = verify(export(parties), TRUST)
+    assert (plain.unproven, plain.raised) == (0, ())
+    back = {"release": "r0", "statements": ["a" * 64, "b" * 64]}
+    parties["cn"].append([Entry(EntryKind.GIVEN_BACK, NOW, "order-of-cn", back)])
+    parties["eu"].append([reserved("more", epsilon="9")])
+    for trust in (TRUST, None):
+        verdict = verify(export(parties), trust)
+        assert verdict.unproven == 1
+        assert verdict.raised == ("entry 7 of entrepot/demo/eu",)
+        assert "given back on statements that are not in this file: 1 releases" in verdict.line
+        assert "raised by a reservation itself: 1, first in entry 7 of" in verdict.line
 
 
 def test_entries_that_await_their_witnesses_are_counted(parties: dict[str, Party]) -> None:

@@ -1,5 +1,7 @@
 """A witness looks before it signs, and its words count only when they are its own and fresh."""
 
+from dataclasses import replace
+
 import pytest
 
 from federation.errors import (
@@ -413,15 +415,35 @@ def test_enough_statements_make_evidence() -> None:
 
 @pytest.mark.parametrize("said", [["cn", "eu"], ["cn", "eu", "eu"], ["cn", "eu", "ana"]])
 def test_too_few_statements_give_nothing_back(said: list[str]) -> None:
-    with pytest.raises(TooFewStatementsError, match=r"2 parties say .*, 3 are needed"):
+    with pytest.raises(TooFewStatementsError, match=r"2 parties say .*, 1 of them .* 2 are needed"):
         evidence(*said)
 
 
 def test_a_lower_threshold_needs_more_statements() -> None:
-    with pytest.raises(TooFewStatementsError, match="4 are needed"):
+    with pytest.raises(TooFewStatementsError, match="3 are needed"):
         evidence("cn", "eu", "br", threshold=2)
     with pytest.raises(TooFewStatementsError):
         evidence(*COHORT, threshold=5)
+
+
+def test_an_organisation_lies_with_all_its_parties() -> None:
+    """Three words of one organisation are one liar's; t = 4 of five parties needs two others."""
+    names = ("cn", "eu", "br", "hub", "ana")
+    houses = ("One", "One", "One", "Two", "Three")
+    members = tuple(
+        replace(m, organisation=house) for m, house in zip(ROSTER.members, houses, strict=True)
+    )
+    how = {"order": "o-1", "release": "r0", "cohort": [*map(PartyId, names)], "threshold": 4}
+
+    def back(*said: str) -> GiveBack:
+        words = [sign_withheld("o-1", "r0", PartyId(name), KEYS[name]) for name in said]
+        return unopenable(words, replace(ROSTER, members=members), **how)
+
+    for said in (("cn", "eu", "br"), ("cn", "eu", "br", "hub")):
+        with pytest.raises(TooFewStatementsError):
+            back(*said)
+    assert len(back(*names).statements) == 5
+    assert len(back("cn", "hub", "ana").statements) == 3
 
 
 def test_a_statement_about_another_release_or_by_another_is_refused() -> None:
