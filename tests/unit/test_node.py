@@ -2,9 +2,11 @@
 
 import dataclasses
 import logging
+import shutil
 
 import pytest
 
+from clients import books_entries
 from clients.errors import RefusedWorkError
 from clients.keyring import Keyring
 from clients.node import SCRUBBED
@@ -22,7 +24,7 @@ from federation.messages import REPLIES, Kind
 from federation.orders import sign_order
 from policies.parties import PartyId
 from secure_compute.errors import BadSignatureError
-from tests.simulator import CN, EU, KEYHOLDER, UK, WAREHOUSES, killed, recipe
+from tests.simulator import CN, EU, KEYHOLDER, UK, WAREHOUSES, Killed, killed, recipe
 
 EVENT = recipe().event()
 
@@ -201,9 +203,9 @@ def test_the_same_letter_gives_the_same_bytes_and_one_charge(simulation, accepte
     first = simulation.node(CN).answer(letter)
     assert simulation.read(first).kind is Kind.TRAIN_UPDATE
     assert simulation.node(CN).answer(letter) == first
-    assert simulation.restart(CN).answer(letter) == first
     account = simulation.account(CN)
     assert account is not None and account.releases == 1
+    assert simulation.restart(CN).answer(letter) == first
 
 
 def test_a_replay_after_the_end_costs_nothing(simulation, accepted):
@@ -237,8 +239,7 @@ def test_an_aggregator_that_abandons_every_round_is_stopped_at_the_cap(simulatio
     kinds = [reply.kind for reply in replies]
     assert kinds == [Kind.TRAIN_UPDATE] * 3 + [Kind.FAILED] * 3
     assert simulation.account(CN).releases == 3
-    # What was of use goes on, and the cap holds in the rounds to come and after a restart.
-    simulation.restart(CN)
+    # What was of use goes on, and the cap holds in the rounds to come.
     for letter in (simulation.round(CN, order, 1), simulation.round(CN, order, 2)):
         assert simulation.read(simulation.node(CN).answer(letter)).kind is Kind.TRAIN_UPDATE
     simulation.assert_charged(CN, EVENT, 5)
@@ -265,10 +266,7 @@ def test_what_was_reserved_is_the_cap_where_the_outbox_forgot_the_rounds(simulat
     assert simulation.offer(CN, order).kind is Kind.ACCEPTED
     kinds = []
     for scale in range(6):
-        for path in simulation.folder(CN).glob("outbox.sqlite*"):
-            path.unlink()
-        simulation.restart(CN)
-        assert simulation.offer(CN, order).kind is Kind.ACCEPTED
+        forget_releases(simulation)
         letter = simulation.round(CN, order, scale=scale)
         kinds.append(simulation.read(simulation.node(CN).answer(letter)).kind)
     assert kinds == [Kind.TRAIN_UPDATE] * 4 + [Kind.FAILED] * 2
@@ -277,31 +275,86 @@ def test_what_was_reserved_is_the_cap_where_the_outbox_forgot_the_rounds(simulat
 def test_fresh_noise_is_not_free_when_the_bytes_of_a_release_are_gone(simulation, accepted):
     letter = simulation.round(CN, accepted)
     simulation.node(CN).answer(letter)
-    for path in simulation.folder(CN).glob("outbox.sqlite*"):
-        path.unlink()
-    simulation.restart(CN)
-    assert simulation.offer(CN, accepted).kind is Kind.ACCEPTED
+    forget_releases(simulation)
     assert_failed(simulation.read(simulation.node(CN).answer(letter)))
     assert simulation.account(CN).releases == 1
 
 
-def test_what_nobody_closed_is_given_back_once_it_expired(simulation, accepted):
-    simulation.node(CN).answer(simulation.round(CN, accepted))
-    assert simulation.account(CN).epsilon_pending > 0
-    simulation.restart(CN).close_expired(starting=True)
-    assert simulation.account(CN).epsilon_pending > 0  # it may still go on
+def forget_releases(simulation):
+    """The outbox knows nothing of what was made; an older one was put back under the process."""
+    with simulation.node(CN)._outbox._open() as db:
+        db.execute("DELETE FROM replies")
+        db.execute("DELETE FROM rounds")
+
+
+def test_an_order_that_was_open_at_a_start_is_over_and_paid_whole(simulation, accepted):
+    letter = simulation.round(CN, accepted)
+    first = simulation.node(CN).answer(letter)
+    simulation.kill(CN)
+    whole = accepted.releases + accepted.abandoned
+    simulation.started(CN)
+    simulation.assert_charged(CN, EVENT, whole)
+    with simulation.nothing_happens(CN):
+        assert simulation.node(CN).answer(letter) == first  # what left is said again
+        for number in range(3):
+            again = simulation.round(CN, accepted, number, scale=7)
+            assert_failed(simulation.read(simulation.node(CN).answer(again)))
+        assert simulation.offer(CN, accepted).kind is Kind.REFUSED
+        assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
     simulation.later += accepted.expires - accepted.created + 60
-    simulation.restart(CN).close_expired(starting=True)
-    simulation.assert_charged(CN, EVENT, 1)
+    simulation.restart(CN)
+    simulation.offer(CN, accepted)  # whatever expired would be given back now
+    simulation.assert_charged(CN, EVENT, whole)
 
 
-def test_what_a_crash_cut_off_before_it_was_accepted_is_given_back(simulation):
+def test_a_copy_between_acceptance_and_release_gives_nothing_back(simulation, accepted, tmp_path):
+    """No witness saw what left after the copy was made, so none can tell it from the original."""
+    copy = shutil.copytree(simulation.folder(CN), tmp_path / "copy")
+    for number in range(3):
+        update = simulation.node(CN).answer(simulation.round(CN, accepted, number, number))
+        assert simulation.read(update).kind is Kind.TRAIN_UPDATE
+    simulation.kill(CN)
+    shutil.rmtree(simulation.folder(CN))
+    shutil.copytree(copy, simulation.home.node(CN))
+    assert simulation.restart(CN)._witnessing._is_sure()
+    simulation.assert_charged(CN, EVENT, accepted.releases + accepted.abandoned)
+    assert_failed(simulation.read(simulation.node(CN).answer(simulation.round(CN, accepted, 0, 9))))
+    assert simulation.workshops[CN].rounds == []
+    assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
+    simulation.assert_charged(CN, EVENT, accepted.releases + accepted.abandoned)
+
+
+def test_what_a_crash_cut_off_before_it_was_accepted_counts_as_spent(simulation):
     order = simulation.training()
     simulation.crash(CN, "outbox", "accept", "before")
     assert killed(lambda: simulation.offer(CN, order))
     assert simulation.account(CN).epsilon_pending > 0
-    simulation.restart(CN).close_expired(starting=True)
-    assert simulation.account(CN).epsilon_pending == 0
+    simulation.restart(CN)
+    simulation.assert_charged(CN, EVENT, order.releases + order.abandoned)
+
+
+def test_the_end_of_an_open_order_is_written_whole_or_not_at_all(simulation, accepted):
+    simulation.kill(CN)
+    held = simulation.account(CN)
+    books = simulation.books(CN)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books_entries, "enter_closed", raise_killed)
+        assert killed(lambda: books.doubt(accepted.id))
+    assert simulation.account(CN) == held
+    assert books.doubt(accepted.id) == accepted.releases + accepted.abandoned
+    assert books.doubt(accepted.id) == 0
+    books.reconcile()
+
+
+def raise_killed(*_):
+    raise Killed
+
+
+def test_two_processes_never_give_back_what_the_other_may_have_released(simulation, accepted):
+    """Whoever did not set an order aside does not know what left for it."""
+    simulation.node(CN)._endings._own.clear()
+    assert simulation.ask(Kind.CLOSE, CN, accepted.id).kind is Kind.CLOSED
+    simulation.assert_charged(CN, EVENT, accepted.releases + accepted.abandoned)
 
 
 def test_a_closed_order_releases_nothing_more(simulation, accepted):
@@ -322,10 +375,8 @@ def test_a_release_whose_bytes_are_lost_is_not_drawn_anew(simulation, accepted):
     """An outbox put back from yesterday knows nothing of it; the books do."""
     letter = simulation.round(CN, accepted)
     first = simulation.node(CN).answer(letter)
-    for path in simulation.folder(CN).glob("outbox.sqlite*"):
-        path.unlink()
-    simulation.restart(CN)
-    assert simulation.offer(CN, accepted).kind is Kind.ACCEPTED
+    simulation.workshops[CN].rounds.clear()
+    forget_releases(simulation)
     again = simulation.node(CN).answer(letter)
     assert_failed(simulation.read(again))
     assert again != first
@@ -369,19 +420,22 @@ def test_noise_is_not_seeded_by_the_order(simulation):
 # -- kills ----------------------------------------------------------------------------------------
 
 KILLS = [
-    ("compute", "update", "after", False),
-    ("outbox", "keep", "before", False),
-    ("outbox", "keep", "after", True),
-    ("books", "settle", "before", True),
-    ("books", "settle", "after", True),
-    ("books", "close", "before", True),
-    ("books", "close", "after", True),
+    ("compute", "update", "after", False, False),
+    ("outbox", "keep", "before", False, False),
+    ("outbox", "keep", "after", True, False),
+    ("books", "settle", "before", True, False),
+    ("books", "settle", "after", True, True),
+    ("books", "close", "before", True, True),
+    ("books", "close", "after", True, True),
 ]
 
 
-@pytest.mark.parametrize(("part", "step", "moment", "kept"), KILLS)
-def test_a_kill_never_costs_twice_nor_sends_other_bytes(simulation, part, step, moment, kept):
-    order = simulation.training(rounds=1)
+@pytest.mark.parametrize(("part", "step", "moment", "kept", "settled"), KILLS)
+def test_a_kill_never_costs_less_nor_sends_other_bytes(
+    simulation, part, step, moment, kept, settled
+):
+    """What was kept and charged is said again; of anything else nobody knows, so it is paid."""
+    order = simulation.training(rounds=1, abandoned=1)
     assert simulation.offer(CN, order).kind is Kind.ACCEPTED
     letter = simulation.round(CN, order)
     simulation.crash(CN, part, step, moment)
@@ -389,13 +443,34 @@ def test_a_kill_never_costs_twice_nor_sends_other_bytes(simulation, part, step, 
     waiting = stored(simulation)
     assert len(waiting) == (1 if kept else 0)
 
+    over = part == "books" and step == "close" and moment == "after"
     reply = simulation.restart(CN).answer(letter)
-    assert simulation.read(reply).kind is Kind.TRAIN_UPDATE
-    if kept:
+    if settled:
         assert waiting == [reply]
-        assert simulation.workshops[CN].rounds == []
-    assert stored(simulation) == [reply]
-    simulation.assert_charged(CN, EVENT, 1)
+    else:
+        assert_failed(simulation.read(reply))
+    assert simulation.workshops[CN].rounds == []
+    assert stored(simulation) == waiting
+    simulation.assert_charged(CN, EVENT, 1 if over else 2)
+
+
+def test_a_reply_that_was_kept_and_never_charged_waits_for_the_law(simulation, accepted):
+    """The same process: the disk was full between the two. The operator forbids it meanwhile."""
+    node, letter = simulation.node(CN), simulation.round(CN, accepted)
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(node._books, "settle", full)
+        assert_failed(simulation.read(node.answer(letter)))
+    (kept,) = stored(simulation)
+    simulation.later += accepted.expires - accepted.created + 60
+    assert_failed(simulation.read(node.answer(letter)))
+    assert simulation.account(CN).releases == 0
+    simulation.later = 0
+    assert node.answer(letter) == kept
+    assert simulation.account(CN).releases == 1
 
 
 @pytest.mark.parametrize(("part", "step"), [("books", "settle"), ("outbox", "keep")])
@@ -480,6 +555,21 @@ def test_the_same_query_has_the_same_key_letter(simulation):
     first = simulation.node(KEYHOLDER).answer(letter)
     assert simulation.read(first).kind is Kind.QUERY_PUBLIC_KEY
     assert simulation.restart(KEYHOLDER).answer(letter) == first
+
+
+def test_a_query_that_was_open_at_a_start_is_opened_by_nobody(simulation):
+    """A copy put back cannot know which list was opened since it was made."""
+    order = simulation.query(cohort=WAREHOUSES)
+    wire = sign(simulation.home, order)
+    simulation.put(order)
+    simulation.mail.kill(Kind.QUERY_OPEN, "before")
+    assert killed(simulation.work)
+    simulation.restart(KEYHOLDER)
+    simulation.work()
+    job = simulation.job(order)
+    assert job.status == "abandoned"
+    offered = simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire)
+    assert offered.kind is Kind.QUERY_PUBLIC_KEY  # as it was kept
 
 
 def test_a_key_of_somebody_else_is_not_encrypted_under(simulation):
