@@ -9,11 +9,36 @@ from hypothesis import strategies as st
 
 from federation.errors import BadProofError, FederationError, LedgerMismatchError
 from federation.ledger import merkle, notes
-from federation.ledger.export import Export
+from federation.ledger.entries import Entry, EntryKind, encode
+from federation.ledger.export import Export, LogExport
 from federation.ledger.trust import Trust
 from federation.ledger.verify import verify
-from federation.ledger.witness import WitnessRequest, examine
-from tests.ledgers import KEYS, TRUST, Party, export, founded, named_key, ordinary
+from federation.ledger.witness import WitnessRequest, cosign, examine
+from policies.budget.events import (
+    Approximate,
+    Composed,
+    DiscreteGaussian,
+    DiscreteLaplace,
+    Gaussian,
+    Grouped,
+    Mixture,
+    Repeated,
+    SampledGaussian,
+    Skellam,
+    dumps,
+)
+from tests.ledgers import (
+    FEDERATION,
+    KEYS,
+    TRUST,
+    Party,
+    export,
+    founded,
+    named_key,
+    ordinary,
+    origin,
+    signed,
+)
 
 LEAVES = st.lists(st.binary(max_size=8), min_size=1, max_size=70)
 
@@ -97,6 +122,92 @@ def test_no_byte_of_an_export_can_be_changed(place: int, change: int) -> None:
     data[place % len(data)] ^= change
     with pytest.raises(LedgerMismatchError):
         verify(Export.from_bytes(bytes(data)), TRUST)
+
+
+# -- whole lies, well signed -----------------------------------------------------------------------
+
+TOKEN = st.sampled_from(["o", "p", "r0", "entrepot/demo/cn", "entrepot/demo/eu", "a" * 200])
+LABEL = st.sampled_from(["customers", "2026", "\u5ba2\u6237", " ", "x" * 100])
+HEX = st.sampled_from(["0" * 64, "ab" * 32])
+COUNT = st.sampled_from([0, 1, 2, 1000, 2**53, 2**62, 2**63 - 1])
+PRICE = st.sampled_from(
+    ["0", "0.5", "1", "8", "0." + "0" * 59 + "1", "0." + "9" * 60, "9" * 20, "9" * 20 + ".9"]
+)
+NUMBER = st.sampled_from(["0.0000001", "0." + "0" * 30 + "1", "0.5", "1", "10", "9" * 30])
+PART = st.sampled_from(["0.0000001", "0.01", "0.9999999999", "1"])
+WHOLE = st.sampled_from([1, 2, 1000, 10**6])
+NOISE = st.one_of(
+    st.builds(Gaussian, NUMBER),
+    st.builds(SampledGaussian, PART, NUMBER),
+    st.builds(DiscreteGaussian, NUMBER, NUMBER),
+    st.builds(DiscreteLaplace, WHOLE, NUMBER),
+    st.builds(Skellam, PART, NUMBER, NUMBER, NUMBER),
+    st.builds(lambda noise: Mixture(noise, ["0.25", "0", "0.75"]), NUMBER),
+)
+EVENT = st.recursive(
+    NOISE,
+    lambda inner: st.one_of(
+        st.builds(Repeated, inner, WHOLE),
+        st.builds(Grouped, inner, WHOLE),
+        st.builds(Approximate, inner, PART),
+        st.builds(lambda *all_of: Composed(all_of), inner, inner),
+    ),
+    max_leaves=3,
+).map(dumps)
+LIMIT = {
+    "account": st.sampled_from(["a\x1fb\x1fc", "customers\x1fcustomer\x1f2026"]),
+    "dataset": LABEL,
+    "subjects": LABEL,
+    "unit": TOKEN,
+    "window": LABEL,
+    "epsilon": PRICE,
+    "delta": PRICE,
+    "failures": PRICE,
+}
+CHARGES = st.lists(
+    st.fixed_dictionaries({**LIMIT, "event": EVENT, "releases": COUNT}), min_size=1, max_size=2
+)
+BODIES = {
+    EntryKind.RESERVED: {"charges": CHARGES},
+    EntryKind.SETTLED: {"release": TOKEN},
+    EntryKind.CLOSED: {},
+    EntryKind.GIVEN_BACK: {"release": TOKEN, "statements": st.lists(HEX, max_size=3)},
+    EntryKind.LIMIT_SET: LIMIT,
+    EntryKind.WINDOW_OPENED: {"subjects": LABEL, "window": LABEL, "sequence": COUNT},
+    EntryKind.CHECKPOINT_SEEN: {
+        "origin": TOKEN,
+        "size": COUNT,
+        "root": HEX,
+        "key": st.sampled_from(["00000000", named_key("cn").id.hex(), named_key("eu").id.hex()]),
+        "signature": st.sampled_from(["0" * 128, "f" * 128]),
+    },
+}
+ENTRY = st.sampled_from(sorted(BODIES)).flatmap(
+    lambda kind: st.builds(
+        Entry,
+        st.just(kind),
+        COUNT,
+        st.sampled_from(["", "o", "p"]),
+        st.fixed_dictionaries(dict(BODIES[kind])),
+    )
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(ENTRY, min_size=1, max_size=6), st.integers(0, 2**64 - 1))
+def test_whatever_a_log_says_and_signs_is_judged(entries: list[Entry], at: int) -> None:
+    """No entry, however absurd, ends the verifier in any other way than a verdict."""
+    encoded = [encode(entry) for entry in entries]
+    note = signed("cn", len(encoded), merkle.roots(encoded)[len(encoded)]).note
+    lines = "".join(cosign(note, origin(n), KEYS[n], at) for n in ("eu", "br"))
+    whole = Export(FEDERATION, (LogExport.of(origin("cn"), encoded, note, note + lines),))
+    for trust in (TRUST, None):
+        try:
+            verdict = verify(Export.from_bytes(whole.to_bytes()), trust)
+        except LedgerMismatchError as why:
+            assert "entrepot/demo/cn" in str(why)
+        else:
+            assert verdict.entries == len(entries)
 
 
 @settings(max_examples=200, deadline=None)
