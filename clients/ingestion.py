@@ -8,9 +8,14 @@ Clocks are not asked at all. Only what is booked can be read: `Readable` says wh
 state of the file a reservation pays for.
 
 Keys are kept per group of subjects, so a second table over the same subjects is the same rows. Keys
-made of other columns cannot be compared with those known; rows under them, and rows found when this
-file was lost, may have been there all along, so they belong to every window opened so far and are
-read by nobody who does not pay in all of these.
+made of other columns cannot be compared with those known; rows under them, rows of a contract that
+names no key, and rows that come once this file was lost or put back from a copy, may have been
+there all along, so they belong to every window opened so far and are read by nobody who does not
+pay in all of these.
+
+Before new rows are read, the node's log says in which state this file now is, and witnesses see the
+log. A copy of this file alone is not in that state, and is as good as lost. After a crash the file
+may be ahead of the log; the rows of that last step were never read.
 
 The keys are hashed under a secret of this folder and leave it in no form: not in the ledger, not in
 a message. What is not here: prices. They are made of the labels in the books, without rows.
@@ -32,6 +37,8 @@ from clients.errors import ComputeError, NodeSettingsError
 from clients.ingestion_file import (
     batches,
     book,
+    commitments,
+    doubt,
     is_looked_at,
     make_tables,
     require_windows,
@@ -57,6 +64,18 @@ class WindowBook(Protocol):
 
     def open_window(self, subjects: str, label: str) -> Any:
         """Open the next window of `subjects`."""
+        ...
+
+
+class IngestionLog(Protocol):
+    """What the node's log says of the state of `ingestion.sqlite`."""
+
+    def ingested(self, subjects: str) -> str:
+        """Return the last commitment to the rows of `subjects`; "" when there was none."""
+        ...
+
+    def ingest(self, subjects: str, commitment: str) -> None:
+        """Write a commitment down, durably."""
         ...
 
 
@@ -106,16 +125,26 @@ class Ingestion:
     """The first windows of the rows under one node's folder; safe for several processes.
 
     contracts: all contracts of the node: who shares subjects or a table shares the rows.
+    told:      what the node's log says of this file.
     """
 
-    def __init__(self, folder: Path, contracts: Iterable[DataContract], entropy: Entropy) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        contracts: Iterable[DataContract],
+        entropy: Entropy,
+        told: IngestionLog,
+    ) -> None:
         self._path = folder / "ingestion.sqlite"
         self._secret_path = folder / "keys" / "ingestion.key"
         self._contracts = tuple(contracts)
         self._entropy = entropy
+        self._told = told
 
     def look(self, contract: DataContract, table: Path, windows: Windows) -> Stamp:
         """Book every row of `table` that was never seen; return the state of the file it had.
+
+        The log names the new state of the books of rows before this returns.
 
         Raises:
             ComputeError: the file cannot be read, or changed meanwhile.
@@ -128,13 +157,26 @@ class Ingestion:
             groups = self._groups(contract)
             for one in groups:
                 require_windows(db, one, len(windows.get(one, ())))
+                if self._told.ingested(one) not in commitments(db, one, secret):
+                    doubt(db, one, len(windows[one]))
             unseen = [one for one in groups if not is_looked_at(db, str(stamp), one, kind)]
             keys = row_keys(contract, table, secret) if unseen else b""
             if _stamp(table) != stamp:
                 _changed(table)
             for one in unseen:
-                book(db, str(stamp), one, kind, keys, len(windows[one]))
+                now, named = len(windows[one]), bool(contract.key)
+                book(db, str(stamp), one, kind, keys, now, named=named)
+        self._tell(groups)
         return stamp
+
+    def _tell(self, groups: Iterable[str]) -> None:
+        """The log says in which state the file is; the file is on disk before that is said."""
+        with self._writing() as db:
+            secret = self._secret(db)
+            for one in groups:
+                state = commitments(db, one, secret)[-1]
+                if state != self._told.ingested(one):
+                    self._told.ingest(one, state)
 
     def readable(
         self,

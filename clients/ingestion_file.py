@@ -1,14 +1,19 @@
 """`ingestion.sqlite`: under which windows the rows of this node were booked. Rows are only added.
 
+The node's log names the state that this file was in when rows were last read. A file that was in
+that state, and may have come further since, is trusted. Any other, an old copy or an empty one, is
+marked as doubtful for ever: what it does not know may have been read in every window so far.
+
     made      the name of the secret that the keys were hashed under
     kinds     how keys were made, by subjects, in the order they were first seen
-    batches   keys that were new at one look, and the windows they belong to
+    batches   keys that were new at one look, and the windows they belong to; of no kind: a doubt
     looks     states of files whose rows are all booked
 
 Every function works within the transaction of its caller.
 """
 
 import hashlib
+import json
 import os
 import sqlite3
 from pathlib import Path
@@ -31,6 +36,7 @@ CREATE TABLE looks (
     stamp TEXT NOT NULL, subjects TEXT NOT NULL, kind TEXT NOT NULL,
     PRIMARY KEY (stamp, subjects, kind));
 """
+_DOUBT: Final = ""
 _KEPT: Final = """
 CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}
 BEGIN SELECT RAISE(ABORT, 'a booked row keeps its window'); END;
@@ -112,20 +118,60 @@ def is_looked_at(db: sqlite3.Connection, stamp: str, subjects: str, kind: str) -
     return found.fetchone() is not None
 
 
+def commitments(db: sqlite3.Connection, subjects: str, secret: bytes) -> list[str]:
+    """Return what the log may say of `subjects`: a commitment to each state, the present one last.
+
+    Each is 64 hexadecimal digits over all batches until then, keyed by the file's secret; that to
+    no batch is "".
+    """
+    found, state = [""], b""
+    rows = db.execute(
+        "SELECT kind, first, last, keys FROM batches WHERE subjects = ? ORDER BY number",
+        (subjects,),
+    )
+    for kind, first, last, keys in rows:
+        head = json.dumps([subjects, kind, first, last, len(keys)]).encode()
+        state = hashlib.blake2b(state + head + keys, key=secret, digest_size=32).digest()
+        found.append(state.hex())
+    return found
+
+
+def doubt(db: sqlite3.Connection, subjects: str, now: int) -> None:
+    """From now on keys of `subjects` that are not known may have been there all along."""
+    _add(db, subjects, _DOUBT, 1, now, b"")
+
+
 def book(
-    db: sqlite3.Connection, stamp: str, subjects: str, kind: str, keys: bytes, now: int
+    db: sqlite3.Connection,
+    stamp: str,
+    subjects: str,
+    kind: str,
+    keys: bytes,
+    now: int,
+    *,
+    named: bool,
 ) -> None:
-    """The keys of a state of a file are booked, those not known yet under the window `now`."""
+    """The keys of a state of a file are booked, those not known yet under the window `now`.
+
+    named: whether the contract names a row by key columns of its own. If all of a row's values are
+    its key, a corrected row looks like a new one, and may have been there all along.
+    """
     place, born = _kind(db, subjects, kind, now)
     known = b"".join(batch.keys for batch in batches(db, subjects, kind))
     new = not_among(keys, known)
     if new:
-        may_be_old = place > 0 or now == born
-        row = (subjects, kind, 1 if may_be_old else now, now, new)
-        db.execute(
-            "INSERT INTO batches (subjects, kind, first, last, keys) VALUES (?, ?, ?, ?, ?)", row
-        )
+        is_new = named and place == 0 and born == 1 and not batches(db, subjects, _DOUBT)
+        _add(db, subjects, kind, now if is_new else 1, now, new)
     db.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?)", (stamp, subjects, kind))
+
+
+def _add(
+    db: sqlite3.Connection, subjects: str, kind: str, first: int, last: int, keys: bytes
+) -> None:
+    db.execute(
+        "INSERT INTO batches (subjects, kind, first, last, keys) VALUES (?, ?, ?, ?, ?)",
+        (subjects, kind, first, last, keys),
+    )
 
 
 def _kind(db: sqlite3.Connection, subjects: str, kind: str, now: int) -> tuple[int, int]:

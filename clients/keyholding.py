@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from clients.errors import RefusedWorkError
-from clients.keyring import Keyring
+from clients.keyring import Keyring, Told
 from clients.querying import verifier
 from clients.settings import NodeSettings
 from federation import plans
@@ -21,8 +21,9 @@ from secure_compute.hequery.messages import Commitment, Opened, Sealed
 class Keyholding:
     """Holds the keys of queries for one node; what it did is on disk before it is said."""
 
-    def __init__(self, settings: NodeSettings) -> None:
+    def __init__(self, settings: NodeSettings, told: Told) -> None:
         self._settings = settings
+        self._told = told
         self._roster = settings.roster()
 
     @cached_property
@@ -45,7 +46,8 @@ class Keyholding:
 
         Raises:
             MalformedMessageError: a letter is of another kind or lacks a part.
-            PeerProtocolError: too few organisations, or another sum was opened for this query.
+            PeerProtocolError: too few organisations.
+            RefusedWorkError: another sum was opened for this query, or the node's log says so.
         """
         task = QueryTask.from_json(order.parameters)
         approval = Approval(
@@ -57,7 +59,9 @@ class Keyholding:
             width=plans.width(task.plan),
         )
         parts = [self._part(wire) for wire in letters.values()]
-        return self._keyring.open_once(approval, parts, verifier(self._roster), self._organisation)
+        return self._keyring.open_once(
+            approval, parts, verifier(self._roster), self._organisation, self._told
+        )
 
     def _part(self, wire: bytes) -> Sealed:
         letter = open_envelope(wire, self._roster, self._settings.aggregator).envelope

@@ -1,14 +1,17 @@
 """The keyholder's keys on disk: a fresh one per query, which opens one list of ciphertexts, once.
 
-    make ──(admit)── mark "opening list H" ── open ── store the answer ── erase the key
+    make ──(admit)── mark "opening list H" ── log H ── open ── store the answer ── erase the key
 
 Each arrow is durable before the next begins (SQLite, full synchronisation), so a process may be
 killed between any two. After the mark, the same list gives the same answer for ever and another
 list is refused for ever: two sums that differ by one party would show that party's part. A list
 whose opening fails stays marked; the query is over and its order must be written anew.
 
-What is not here: clocks, the law, signatures. A copy of the folder put back later would open a
-second list; that is found by witnesses, not by the folder.
+The node's log names the list before it is opened. A copy of the keyring alone, put back later, does
+not know a list that the log names, and opens nothing for that query. A copy of keyring and log
+together is found by witnesses.
+
+What is not here: clocks, the law, signatures.
 """
 
 import json
@@ -20,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import secure_compute
 from clients.errors import RefusedWorkError, UnknownOrderError
@@ -55,6 +58,18 @@ class Offer:
     statement: bytes
     signature: bytes
     public: bytes = field(repr=False)
+
+
+class Told(Protocol):
+    """What the node's log says, durably, of the lists that were opened."""
+
+    def opened(self, order: str) -> str:
+        """Return the listing named for `order`; "" for none."""
+        ...
+
+    def open(self, order: str, listing: str) -> None:
+        """Name the listing that is about to be opened for `order`."""
+        ...
 
 
 class Keyring:
@@ -101,6 +116,7 @@ class Keyring:
         sealed: Sequence[Sealed],
         verify: Verify,
         organisation: Callable[[str], str],
+        told: Told,
     ) -> Opened:
         """Return the sum of `sealed`, or the stored answer if this very list was opened before.
 
@@ -109,13 +125,17 @@ class Keyring:
         Raises:
             UnknownOrderError: no key was made for the query.
             BadSignatureError, PeerProtocolError: the list may not be opened; nothing is marked.
-            RefusedWorkError: another list was opened, or was about to be.
+            RefusedWorkError: another list was opened, or was about to be, by what is kept here or
+                by what the node's log says.
         """
         query = approval.query
         if approval.key != self.key_of(query):
             raise RefusedWorkError("the query is to be opened with another key than was made here")
         admitted = admit(approval, sealed, verify, organisation)
+        self._require_known(query, told.opened(query))
         self._mark(admitted)
+        if not told.opened(query):
+            told.open(query, admitted.listing)
         known = self._answer(query)
         if known is None:
             self._store(admitted, _open_in_child(self._secret(query), admitted))
@@ -134,6 +154,18 @@ class Keyring:
         _write_secret(self._file(query), secret.to_bytes())
         connection.execute("INSERT INTO keys VALUES (?, ?)", (query, public))
         return public
+
+    def _require_known(self, query: str, named: str) -> None:
+        """Return if the listing that the log names for `query`, or none, is the one marked here."""
+        with closing(self._connect()) as connection:
+            row = connection.execute(
+                "SELECT listing FROM openings WHERE query = ?", (query,)
+            ).fetchone()
+        if named and row != (named,):
+            raise RefusedWorkError(
+                "the log names a list that was opened for this query and keyring.sqlite does not "
+                "know it; the keyring is an old copy, so write the order anew"
+            )
 
     def _mark(self, admitted: Admitted) -> None:
         """Write down, before anything is opened, which list this query will ever open."""

@@ -126,6 +126,10 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
         **{name: plain(body[name]) for name in ("contract", "version")},
     },
     "window_opened": _named("subjects", "window", "sequence"),
+    "ingested": lambda body, _: {
+        "subjects": plain(body["subjects"]),
+        "commitment": _hash(body["commitment"]),
+    },
     "limit_set": lambda body, _: {
         "account": account_of(body),
         **{name: plain(body[name]) for name in ("epsilon", "delta", "failures")},
@@ -137,6 +141,7 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
     "settled": lambda body, _: {"release": _hash(body["release"])},
     "closed": _named(),
     "given_back": lambda body, _: {"count": len(body["statements"])},
+    "opened": lambda body, _: {"listing": _hash(body["listing"])},
     "released": lambda body, language: {
         "recipients": _some(body["recipients"], language),
         "rule": plain(body["rule"]),

@@ -94,6 +94,20 @@ class Windows:
         self.opened.setdefault(subjects, []).append(label)
 
 
+class Told:
+    """What the node's log says of the file, in memory."""
+
+    def __init__(self):
+        self.entries = []
+
+    def ingested(self, subjects):
+        return dict(self.entries).get(subjects, "")
+
+    def ingest(self, subjects, commitment):
+        assert len(commitment) == 64
+        self.entries.append((subjects, commitment))
+
+
 def rows(*orders, day=datetime.date(2025, 5, 1), amount=1.0):
     return [
         {"order_id": n, "customer_id": 1000 + n, "amount": float(amount), "day": day}
@@ -107,6 +121,7 @@ class Folder:
     def __init__(self, path):
         self.path = path
         self.books = Windows()
+        self.told = Told()
         self.contracts = [contract()]
 
     def write(self, found, name="orders.parquet"):
@@ -115,7 +130,7 @@ class Folder:
 
     @property
     def ingestion(self):
-        return Ingestion(self.path, self.contracts, SeededEntropy(7))
+        return Ingestion(self.path, self.contracts, SeededEntropy(7), self.told)
 
     def start(self, *contracts):
         """The node starts: labels are opened, then every table is looked at."""
@@ -200,13 +215,15 @@ def test_other_contents_under_the_same_key_are_the_same_row(folder):
     assert folder.orders("2025") == [1, 2]
 
 
-def test_without_a_key_a_row_is_all_of_its_columns(folder):
+def test_without_a_key_a_row_that_changed_is_never_new(folder):
+    """One corrected cell makes another row of it; its old contents were paid for in 2025."""
     folder.write(rows(1, 2))
     folder.start(contract(key=""))
     folder.write(rows(1, amount=77) + rows(2))
     folder.start(contract("2026", key=""))
     assert folder.orders("2025") == [2]
-    assert folder.orders("2026") == [1]
+    assert folder.orders("2026") == []
+    assert folder.orders("2025", "2026") == [1, 2]
 
 
 def test_a_row_that_was_deleted_comes_back_to_its_window(folder):
@@ -263,9 +280,131 @@ def test_a_lost_file_puts_what_is_there_into_every_window(folder):
     (folder.path / "ingestion.sqlite").unlink()
     assert folder.orders("2026") == folder.orders("2025") == []
     assert folder.orders("2025", "2026") == [1, 2]
+    # also later: a row that was not in the table that day may have been read before
     folder.write(rows(1, 2, 3))
     folder.start(contract("2027"))
-    assert folder.orders("2027") == [3]
+    assert folder.orders("2027") == []
+    assert folder.orders("2025", "2026") == [1, 2]
+    assert folder.orders("2025", "2026", "2027") == [1, 2, 3]
+
+
+def keep_copy(folder):
+    """A copy of the file as it stands; the key that its rows are hashed under stays where it is."""
+    path = folder.path / "ingestion.sqlite"
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.read_bytes()
+
+
+def put_back(folder, copy):
+    for path in folder.path.glob("ingestion.sqlite*"):
+        path.unlink()
+    (folder.path / "ingestion.sqlite").write_bytes(copy)
+
+
+def test_an_old_copy_of_the_file_makes_no_row_new(folder):
+    folder.write(rows(*range(3)))
+    folder.start()
+    copy = keep_copy(folder)
+    folder.write(rows(*range(9)))
+    folder.start()  # six more come in, and are read and paid for in 2025
+    folder.start(contract("2026"))
+    put_back(folder, copy)
+    assert folder.orders("2026") == []
+    assert folder.orders("2025") == [0, 1, 2]
+    assert folder.orders("2025", "2026") == [*range(9)]
+
+
+def test_an_old_copy_stays_in_doubt(folder):
+    """A row that was taken out while the copy was put back, and a table that was not looked at."""
+    folder.write(rows(1))
+    folder.start()
+    copy = keep_copy(folder)
+    folder.write(rows(1, 2, 3))
+    folder.start()
+    put_back(folder, copy)
+    folder.write(rows(1))
+    folder.start()
+    folder.start(contract("2026"))
+    folder.write(rows(1, 2, 4))
+    folder.write(rows(1, 3), "view.parquet")
+    folder.start(contract("2026"), contract("2026", name="view", table="view.parquet"))
+    assert folder.orders("2026") == folder.orders("2026", name="view") == []
+    assert folder.orders("2025", "2026") == [1, 2, 4]
+    assert folder.orders("2025", "2026", name="view") == [1, 3]
+
+
+def test_the_copy_from_before_a_doubt_is_in_doubt_again(folder):
+    folder.write(rows(1))
+    folder.start()
+    copy = keep_copy(folder)
+    folder.write(rows(1, 2))
+    folder.start()
+    for _ in range(2):
+        put_back(folder, copy)
+        folder.start(contract("2026"))
+        assert folder.orders("2026") == []
+
+
+def test_a_lost_file_is_in_doubt_also_while_one_window_is_open(folder):
+    folder.write(rows(1, 2))
+    folder.start()
+    (folder.path / "ingestion.sqlite").unlink()
+    folder.write(rows(1))
+    folder.start()
+    folder.start(contract("2026"))
+    folder.write(rows(1, 2))
+    assert folder.orders("2026") == []
+
+
+def test_the_log_is_told_of_new_rows_alone_and_before_they_are_read(folder):
+    folder.write(rows(1))
+    folder.start()
+    assert len(folder.told.entries) == 1
+    folder.start()
+    folder.write(rows(1))
+    folder.start()
+    assert len(folder.told.entries) == 1
+    folder.write(rows(1, 2))
+    folder.readable("2025")
+    assert len(folder.told.entries) == 2
+    assert len(set(folder.told.entries)) == 2
+
+
+def test_rows_whose_booking_the_log_was_not_told_of_are_not_read_and_stay_booked(
+    folder, monkeypatch
+):
+    folder.write(rows(1))
+    folder.start()
+    folder.write(rows(1, 2))
+    folder.start(contract("2026"))
+    folder.write(rows(1, 2, 3))
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder.told, "ingest", crash)
+    with pytest.raises(KeyboardInterrupt):
+        folder.readable("2026")
+    monkeypatch.undo()
+    folder.start(contract("2027"))
+    assert folder.orders("2026") == [2, 3]
+    assert folder.orders("2027") == []
+
+
+def test_a_commitment_says_nothing_without_the_secret(tmp_path):
+    said = []
+    for seed in (1, 2):
+        path = tmp_path / str(seed)
+        path.mkdir()
+        folder = Folder(path)
+        folder.write(rows(1))
+        told = folder.told
+        open_windows(folder.contracts, folder.books)
+        one = Ingestion(path, folder.contracts, SeededEntropy(seed), told)
+        one.look(contract(), path / "orders.parquet", folder.books.windows())
+        said += told.entries
+    assert len({commitment for _, commitment in said}) == 2
 
 
 def test_every_unit_that_pays_has_windows_of_its_own(folder):
@@ -414,7 +553,7 @@ def test_a_crash_before_the_booking_leaves_the_rows_unbooked_and_unread(folder, 
     folder.start()
     folder.write(rows(1, 2))
 
-    def crash(*_):
+    def crash(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ingestion, "book", crash)
@@ -432,8 +571,8 @@ def test_a_crash_between_two_groups_books_neither(folder, monkeypatch):
     folder.write(rows(0, 1))
     real = ingestion.book
 
-    def once(*given):
-        real(*given)
+    def once(*given, **more):
+        real(*given, **more)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ingestion, "book", once)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import signal
 import stat
 import subprocess
@@ -61,8 +62,21 @@ def parts(public, parties=PARTIES):
     return [part(party, [place, -100], public) for place, party in enumerate(parties)]
 
 
-def open_once(ring, sealed, query="q"):
-    return ring.open_once(approval(ring, query), sealed, verify, str)
+class Told(dict):
+    """What the node's log says of the lists that were opened, in memory."""
+
+    def opened(self, order):
+        return self.get(order, "")
+
+    def open(self, order, listing):
+        assert order not in self
+        self[order] = listing
+
+
+def open_once(ring, sealed, query="q", told=None):
+    return ring.open_once(
+        approval(ring, query), sealed, verify, str, Told() if told is None else told
+    )
 
 
 def secrets(folder):
@@ -96,6 +110,66 @@ def test_another_list_is_refused_for_ever(ring, tmp_path):
             open_once(again, sealed[1:])
 
 
+def put_back(folder, copy):
+    shutil.rmtree(folder / "keys.d")
+    for path in folder.glob("keys.sqlite*"):
+        path.unlink()
+    shutil.copytree(copy, folder, dirs_exist_ok=True)
+
+
+def keep_copy(tmp_path):
+    copy = tmp_path.parent / "copy"
+    shutil.copytree(tmp_path, copy)
+    return copy
+
+
+def test_an_old_copy_of_the_keyring_opens_nothing_that_the_log_names(ring, tmp_path):
+    sealed, told = parts(make(ring)), Told()
+    copy = keep_copy(tmp_path)
+    open_once(ring, sealed, told=told)
+    put_back(tmp_path, copy)
+    again = Keyring(tmp_path / "keys.sqlite")
+    for some in (sealed[:3], sealed[1:], sealed):
+        with pytest.raises(RefusedWorkError, match="old copy"):
+            open_once(again, some, told=told)
+    assert told == {"q": told["q"]}
+
+
+def test_the_log_names_the_list_before_it_is_opened(ring, monkeypatch):
+    sealed, told = parts(make(ring)), Told()
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(keyring, "_open_in_child", crash)
+    with pytest.raises(KeyboardInterrupt):
+        open_once(ring, sealed[:3], told=told)
+    monkeypatch.undo()
+    assert len(told["q"]) == 64
+    with pytest.raises(RefusedWorkError, match="another list"):
+        open_once(ring, sealed, told=told)
+    assert open_once(ring, sealed[:3], told=told).listing == told["q"]
+
+
+def test_nothing_is_opened_that_the_log_cannot_be_told_of(ring, monkeypatch):
+    sealed = parts(make(ring))
+
+    class Full(Told):
+        def open(self, order, listing):
+            raise OSError("the disk is full")
+
+    opened = []
+    monkeypatch.setattr(keyring, "_open_in_child", lambda *_: opened.append(1))
+    with pytest.raises(OSError, match="full"):
+        open_once(ring, sealed, told=Full())
+    monkeypatch.undo()
+    assert not opened
+    told = Told()
+    with pytest.raises(RefusedWorkError, match="another list"):
+        open_once(ring, sealed[:3], told=told)
+    assert open_once(ring, sealed, told=told).values == (6, -400)
+
+
 def test_what_is_not_admitted_marks_nothing(ring):
     sealed = parts(make(ring))
     for bad in (sealed[:1], sealed[:2], [sealed[0]] * 3, []):
@@ -105,7 +179,7 @@ def test_what_is_not_admitted_marks_nothing(ring):
     with pytest.raises(PeerProtocolError):
         open_once(ring, [swapped, *sealed[1:]])
     with pytest.raises(PeerProtocolError):
-        ring.open_once(approval(ring), sealed, verify, lambda _: "one organisation")
+        ring.open_once(approval(ring), sealed, verify, lambda _: "one organisation", Told())
     assert open_once(ring, sealed).values == (6, -400)
 
 
@@ -119,7 +193,7 @@ def test_each_query_has_its_own_key(ring):
     with pytest.raises(UnknownOrderError):
         open_once(ring, mixed, "q3")
     with pytest.raises(RefusedWorkError, match="another key"):
-        ring.open_once(approval(ring, "q2", key=ring.key_of("q1")), mixed, verify, str)
+        ring.open_once(approval(ring, "q2", key=ring.key_of("q1")), mixed, verify, str, Told())
 
 
 def test_a_restart_before_opening_keeps_the_key(ring, tmp_path):
@@ -137,7 +211,12 @@ def test_a_kill_between_mark_and_opening_allows_that_list_alone(ring, tmp_path):
         sealed = pickle.loads(sys.stdin.buffer.read())
         ring = keyring.Keyring(Path(sys.argv[1]))
         approval = pickle.loads(bytes.fromhex(sys.argv[2]))
-        ring.open_once(approval, sealed, lambda *_: None, str)
+        class Told:
+            def opened(self, order):
+                return ""
+            def open(self, order, listing):
+                pass
+        ring.open_once(approval, sealed, lambda *_: None, str, Told())
     """
     killed = subprocess.run(
         [

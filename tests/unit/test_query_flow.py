@@ -61,6 +61,16 @@ def partial(path, noise, reserved=None):
     )
 
 
+class Told:
+    """A log that names no list yet."""
+
+    def opened(self, order):
+        return ""
+
+    def open(self, order, listing):
+        pass
+
+
 def test_a_question_is_answered_within_its_error(tmp_path):
     noise = pricing.calibrate_query(PLAN, "2", "1e-6")
     ring = Keyring(tmp_path / "keyring.sqlite")
@@ -100,7 +110,7 @@ def test_a_question_is_answered_within_its_error(tmp_path):
         width=plans.width(PLAN),
     )
     assert len(combiner.add(sealed, public)) < 1 << 20
-    opened = ring.open_once(approval, sealed, verify, str)
+    opened = ring.open_once(approval, sealed, verify, str, Told())
     shown = answer(PLAN, noise, 3, opened.values)
     truth = query_truth.bounded_rows(PLAN, CONTRACT, exact)
     assert query_truth.kept_share(PLAN, CONTRACT, exact) == 1

@@ -1,6 +1,7 @@
 """Windows through a whole node: what it reads is what it pays for, whatever the labels say."""
 
 import dataclasses
+import sqlite3
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from clients import analytics
 from experiments.errors import UsageError
 from experiments.ordering import Terms, query_order, training_order
 from experiments.querying import read_terms
-from federation.ledger.entries import EntryKind
+from federation.ledger.entries import EntryKind, encode
 from federation.messages import Kind
 from federation.tasks import TrainingTask
 from tests.simulator import CN, EU, KEYHOLDER, UK, killed, recipe
@@ -89,6 +90,24 @@ def test_a_spent_account_stays_spent_under_a_new_label(simulation):
     assert accounts(simulation) == {"2025": 1, "2026": 1}
 
 
+def test_an_old_copy_of_the_file_of_rows_opens_no_fresh_account(simulation, read):
+    assert ask(simulation).status == "done"
+    file = simulation.folder(CN) / "ingestion.sqlite"
+    with sqlite3.connect(file) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    copy = file.read_bytes()
+    add_rows(simulation, 5)
+    assert ask(simulation).status == "done"
+    simulation.restart(CN)
+    for path in file.parent.glob("ingestion.sqlite*"):
+        path.unlink()
+    file.write_bytes(copy)
+    relabel(simulation, "2026")
+    read.clear()
+    assert ask(simulation, "2026").status == "done"
+    assert {partial.values[0] for partial in read} == {0}
+
+
 @pytest.mark.parametrize("year", [1970, 2020, 2031])
 def test_back_dated_rows_are_new_rows(simulation, read, year):
     ask(simulation)
@@ -133,10 +152,16 @@ def test_nothing_of_a_key_leaves_the_folder_or_stands_in_the_ledger(simulation):
     before = len(simulation.books(CN).entries())
     simulation.restart(CN)
     usual = len(simulation.books(CN).entries()) - before
-    add_rows(simulation, 3, parties=(CN,))
-    simulation.restart(CN)
-    # New rows came in, and no entry says so.
-    assert len(simulation.books(CN).entries()) == before + 2 * usual
+    sizes = []
+    for count in (3, 100):
+        add_rows(simulation, count, parties=(CN,))
+        simulation.restart(CN)
+        entries = simulation.books(CN).entries()
+        sizes += [len(encode(e)) for e in entries if e.kind is EntryKind.INGESTED]
+    # An entry per group of subjects says that rows came in, and not which or how many.
+    groups = len(simulation.books(CN).windows())
+    assert len(entries) == before + 3 * usual + 2 * groups
+    assert sizes[-groups:] == sizes[:groups]
     secret = (simulation.folder(CN) / "keys" / "ingestion.key").read_bytes()
     assert len(secret) == 32
     ask(simulation)
