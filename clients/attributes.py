@@ -19,14 +19,15 @@ from federation import plans
 from federation.membership import Roster
 from federation.orders import WorkOrder
 from federation.tasks import KEYS_ONLY, QueryTask, TrainingTask
-from policies.budget import accountant
-from policies.budget.events import Event, Repeated, spell
+from policies.budget.events import Event, from_json, spell
+from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
 from policies.engine import Request
 from policies.exports import groups_of
 from policies.law.filling import EPOCH
+from policies.law.packs import Place
 from policies.parties import Grade, Jurisdiction, PartyId, Role
-from policies.transfers import Artefact, Cleared, Packs, clear_for, leaves, place
+from policies.transfers import Artefact, Cleared, Packs, clear_for, leaves, place, rule_for
 
 DAY: Final = 86400
 
@@ -70,6 +71,11 @@ def informed(order: WorkOrder) -> set[PartyId]:
     return {*order.recipients, order.proposer, *trained}
 
 
+def outlay_of(order: WorkOrder, event: Event, delta: Decimal) -> Outlay:
+    """Return what an order whose every release does `event` states and may spend."""
+    return Outlay(event, order.releases, order.abandoned, delta)
+
+
 @dataclass(frozen=True, slots=True)
 class Attributes:
     """Computes the attributes at one node at one moment.
@@ -86,8 +92,10 @@ class Attributes:
     left: Tally
     known: Packs | None = None
 
-    def of(self, order: WorkOrder, event: Event) -> Request:
+    def of(self, order: WorkOrder, event: Event, past: WorkOrder | None = None) -> Request:
         """Return what the law is asked about an order whose every release does `event`.
+
+        past: the order whose release is given out instead of a new one: that is what is priced.
 
         Raises:
             MisstatedOrderError: the order says another epsilon than it costs.
@@ -108,8 +116,8 @@ class Attributes:
             dataset=contract.name,
             unit=contract.unit.kind,
             units=frozenset({contract.unit.kind, *(unit.kind for unit in contract.also)}),
-            epsilon=self._epsilon(order, contract, event),
-            delta=order.delta,
+            epsilon=self._epsilon(order, contract, event, past),
+            delta=(past or order).delta,
             grouped=uses.grouped,
             filtered=uses.filtered,
             aggregated=uses.aggregated,
@@ -152,15 +160,43 @@ class Attributes:
         )
         return tuple(clear_for(made, to, on, self.known) for to in sorted(recipients))
 
+    def rules(self, order: WorkOrder) -> tuple[str, ...]:
+        """Return the ids of the rules under which the order's results go to all who have a part.
+
+        Those who will know them, the aggregator, and whoever holds the opening key; sorted. None
+        at a node that offers no such rows.
+
+        Raises:
+            NoMechanismError: nothing on record covers somebody.
+        """
+        contract = self.contracts.get(order.contract)
+        if contract is None:
+            return ()
+        here, personal = self.settings.jurisdiction, bool(groups_of(contract))
+        on, keyholder = EPOCH + timedelta(self.now // DAY), self._keyholder(order)
+        ends: set[tuple[Place, Jurisdiction]] = {("aggregator", self._aggregator())}
+        ends |= {("results", self.roster.find(party).jurisdiction) for party in informed(order)}
+        ends |= set() if keyholder is None else {("key", keyholder)}
+        found = (
+            rule_for(here, there, personal, place=end, on=on, known=self.known)
+            for end, there in ends
+        )
+        return tuple(sorted({rule.id for rule in found}))
+
     def _aggregator(self) -> Jurisdiction:
         return self.roster.find(self.settings.aggregator).jurisdiction
 
-    def _epsilon(self, order: WorkOrder, contract: DataContract, event: Event) -> str:
-        whole = Repeated(event, order.releases)
-        epsilon = repr(accountant.epsilon([whole], float(contract.limit.delta)))
+    def _epsilon(
+        self, order: WorkOrder, contract: DataContract, event: Event, past: WorkOrder | None
+    ) -> str:
+        """Return the most that may be spent, having compared what the order states."""
+        outlay = outlay_of(order, event, contract.limit.delta)
+        epsilon = repr(outlay.stated)
         if order.epsilon != spell(Decimal(epsilon)):
             raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
-        return epsilon
+        if past is not None:
+            outlay = outlay_of(past, from_json(past.event), Decimal(past.delta))
+        return repr(outlay.most)
 
     def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
         if order.kind == "train":

@@ -10,6 +10,7 @@ from policies.contracts import DataContract
 from policies.exports import Count, Outbound, count, declared, person_groups
 from policies.law.packs import Export, Pack, packs
 from policies.parties import Jurisdiction, territory
+from policies.transfers import is_at_home
 
 FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value})
 """The kinds of letters of a node in which something computed from rows stands."""
@@ -18,9 +19,11 @@ FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value
 class Tally:
     """What left, entry by entry: fold in new entries as they come.
 
-    An order that is open counts as if everything it may release had left. A release counts as
-    having crossed unless the ledger says that it stayed: a crash between the two entries must not
-    hide a crossing.
+    An order that is open counts as if everything it may release had left. Whether what it releases
+    goes abroad is what was judged when it was accepted, about recipients, aggregator and key; an
+    order of which the ledger says nothing went abroad, because a crash between two entries must not
+    hide a crossing, and nothing that comes later brings an order home. What is given out once more
+    counts again, for those who were counted then.
     """
 
     def __init__(self) -> None:
@@ -42,11 +45,19 @@ class Tally:
                     self._left.setdefault(entry.order, set()).add(entry.at)
                 case EntryKind.CLOSED:
                     self._open.discard(entry.order)
-                case EntryKind.CROSSED if entry.body["kind"] in FIGURES:
-                    there = _crosses(entry.body)
-                    self._abroad[entry.order] = self._abroad.get(entry.order, False) or there
+                case EntryKind.APPROVED:
+                    self._judge(entry.order, not _stays(entry.body["reasons"]))
+                case EntryKind.CROSSED if entry.body["kind"] in FIGURES and _crosses(entry.body):
+                    self._judge(entry.order, True)
+                case EntryKind.DELIVERED:
+                    past = self._groups.get(str(entry.body["past"]), frozenset())
+                    self._groups[entry.order] = self._groups.get(entry.order, frozenset()) | past
+                    self._left.setdefault(entry.order, set()).add(entry.at)
                 case _:
                     pass
+
+    def _judge(self, order: str, abroad: bool) -> None:
+        self._abroad[order] = self._abroad.get(order, False) or abroad
 
     def outbound(self, besides: str = "") -> tuple[Outbound, ...]:
         """Return what left or may leave, without the order `besides`."""
@@ -102,6 +113,11 @@ def _people(charges: Any) -> frozenset[str]:
     for charge in charges:
         by_table.setdefault(charge["dataset"], []).append((charge["subjects"], charge["unit"]))
     return frozenset().union(*map(person_groups, by_table.values()))
+
+
+def _stays(rules: Any) -> bool:
+    """Return whether rules are named and all of them are about one territory."""
+    return bool(rules) and all(map(is_at_home, rules))
 
 
 def _crosses(body: Mapping[str, Any]) -> bool:

@@ -5,14 +5,15 @@ policy, its books and the clock.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
-from clients.attributes import Attributes
+from clients.attributes import Attributes, outlay_of
 from clients.books import Books, Reservation
 from clients.errors import MisstatedOrderError, RefusedWorkError
 from clients.exports import Left, Tally
-from clients.reasons import misstated, poor, stays
+from clients.reasons import made_already, misstated, poor, stays
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation import plans
@@ -25,6 +26,7 @@ from federation.sql import parse
 from federation.tasks import QueryTask, TrainingTask, require_unit
 from policies.budget.account import Charge, charges
 from policies.budget.events import Event, from_json, to_json
+from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request, decide
 from policies.errors import (
@@ -33,7 +35,7 @@ from policies.errors import (
     NoMechanismError,
     PolicyError,
 )
-from policies.nearest import nearest
+from policies.nearest import PRICE, nearest, restated
 from policies.parties import DATA_ROLES, Role
 from policies.transfers import Cleared, Packs
 from secure_compute.canonical import JSON
@@ -116,29 +118,41 @@ class Judge:
         if isinstance(found, Refusal):
             return found
         if isinstance(found, Deny):
-            return self._denied(found, self._unpayable(order))
+            return self._denied(found, self._unpayable(order), _outlay(order))
         try:
             reservation = self.books.reserve(self._paid(order), order.id, abandoned=order.abandoned)
         except InsufficientBudgetError as why:
             reasons = tuple(map(poor, why.every))
-            return Refusal("budget", reasons, _affordable(found.request, self.law, reasons))
+            passes = _affordable(found.request, self.law, reasons, _outlay(order))
+            return Refusal("budget", reasons, passes)
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (misstated(why),))
         cleared = self._attributes().cleared(order)
         return Agreed(found, reservation, self._contract(order), cleared)
 
-    def permit(self, signed: SignedOrder) -> Permit | Refusal:
-        """Ask the law about an order that holds together; nothing is set aside."""
-        found = self._judged(signed.order)
-        return self._denied(found, ()) if isinstance(found, Deny) else found
+    def permit(self, signed: SignedOrder, past: WorkOrder) -> Permit | Refusal:
+        """Ask the law whether the release of `past` may be given out for another order.
 
-    def _judged(self, order: WorkOrder) -> Permit | Deny | Refusal:
+        Nothing is set aside, and no setting makes a release cheaper that was made already.
+        """
+        found = self._judged(signed.order, past)
+        if not isinstance(found, Deny):
+            return found
+        passes = nearest(found.request, self.law)
+        priced = any(setting.startswith(f"{PRICE}=") for setting in passes)
+        return Refusal("policy", tuple(map(made_already, found.reasons)), () if priced else passes)
+
+    def rules(self, order: WorkOrder) -> tuple[str, ...]:
+        """Return the rules under which results of a permitted order go where they go."""
+        return self._attributes().rules(order)
+
+    def _judged(self, order: WorkOrder, past: WorkOrder | None = None) -> Permit | Deny | Refusal:
         try:
             self._require_cohort(order)
             self._require_dates(order)
             self._contract(order)
             attributes = self._attributes()
-            decision = decide(attributes.of(order, self._event(order)), self.law)
+            decision = decide(attributes.of(order, self._event(order), past), self.law)
             if isinstance(decision, Permit):
                 attributes.cleared(order)
             return decision
@@ -147,10 +161,11 @@ class Judge:
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (misstated(why),))
 
-    def _denied(self, deny: Deny, besides: tuple[Reason, ...]) -> Refusal:
+    def _denied(self, deny: Deny, besides: tuple[Reason, ...], outlay: Outlay) -> Refusal:
         """Return the refusal that the law's reasons and the accounts' make together."""
-        passes = _affordable(deny.request, self.law, besides)
-        return Refusal("policy", (*deny.reasons, *besides), passes)
+        passes = _affordable(deny.request, self.law, besides, outlay)
+        told = [restated(reason, outlay) for reason in deny.reasons]
+        return Refusal("policy", (*told, *besides), passes)
 
     def _paid(self, order: WorkOrder) -> tuple[Charge, ...]:
         """Return what the order costs each account that it touches."""
@@ -165,7 +180,7 @@ class Judge:
         """Return what stands against an order besides the law; nothing is set aside."""
         try:
             wanted = self._paid(order)
-            self.books.quote([replace(e, releases=e.releases + order.abandoned) for e in wanted])
+            self.books.quote([each.with_spare(order.abandoned) for each in wanted])
         except InsufficientBudgetError as why:
             return tuple(map(poor, why.every))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
@@ -284,13 +299,19 @@ def _require_payable(order: WorkOrder) -> None:
         )
 
 
-def _affordable(request: Request, law: Law, besides: tuple[Reason, ...]) -> tuple[str, ...]:
+def _affordable(
+    request: Request, law: Law, besides: tuple[Reason, ...], outlay: Outlay
+) -> tuple[str, ...]:
     """Return the nearest settings that law and accounts accept; none where nothing helps."""
     if not besides:
-        return nearest(request, law)
+        return nearest(request, law, (), outlay)
     # The first account's setting is one that every account can pay.
     first = besides[0].override
-    return nearest(request, law, [first]) if first else ()
+    return nearest(request, law, [first], outlay) if first else ()
+
+
+def _outlay(order: WorkOrder) -> Outlay:
+    return outlay_of(order, from_json(order.event), Decimal(order.delta))
 
 
 def refused_by_clock(why: ClockError) -> Refusal:

@@ -1,7 +1,10 @@
 """Reasons that are no rule's: an account that cannot pay, an order that contradicts itself."""
 
+from dataclasses import replace
+
 from policies.engine import Reason
 from policies.errors import InsufficientBudgetError, PolicyError
+from policies.nearest import PRICE
 
 
 def poor(why: InsufficientBudgetError) -> Reason:
@@ -28,6 +31,18 @@ def _way_out(why: InsufficientBudgetError) -> tuple[str, str]:
     if why.purse == "failures" or why.releases:
         return why.advice, "请减少发布次数,或改用不带失败概率的发布方式;增加噪声无济于事"
     return "wait for the next accounting window", "请等待下一个核算周期"
+
+
+def made_already(reason: Reason) -> Reason:
+    """Return the reason against giving out a release once more: its price cannot be lowered."""
+    if not (reason.override or "").startswith(f"{PRICE}="):
+        return reason
+    return replace(
+        reason,
+        fix_en=f"ask for a fresh release: {reason.fix_en}",
+        fix_zh=f"请申请一次新的发布:{reason.fix_zh}",
+        override=None,
+    )
 
 
 def stays(why: PolicyError) -> Reason:

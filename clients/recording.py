@@ -20,6 +20,7 @@ from federation.messages import Kind
 from federation.orders import WorkOrder
 from policies.contracts import DataContract
 from policies.errors import NoMechanismError
+from policies.exports import groups_of
 from policies.transfers import rule_for
 from secure_compute.canonical import JSON
 
@@ -47,9 +48,11 @@ class Recorder:
         self._policy = policy
         self._now = now
         self._known = load_packs(settings.folder / "policy")
+        self._nobodys: set[str] = set()  # contracts that name no person
 
     def began(self, contracts: Mapping[str, DataContract]) -> None:
         """The node has started: whatever changed since the last start stands in the ledger."""
+        self._nobodys = {name for name, one in contracts.items() if not groups_of(one)}
         known = self._books.entries()
         changes = [
             *self._joined(known),
@@ -59,16 +62,28 @@ class Recorder:
         if changes:
             self._books.note(*changes)
 
-    def approved(self, order: str) -> None:
-        """The law permits an order, and nothing of it is set aside yet."""
-        body: dict[str, JSON] = {"policy": self._policy, "reasons": []}
-        self._books.note(self._entry(EntryKind.APPROVED, order, body))
+    def approved(self, order: str, rules: Sequence[str] = ()) -> None:
+        """The law permits an order; nothing of it has left yet.
 
-    def delivered(self, order_id: str, repeated: MayRepeat, order: WorkOrder) -> None:
-        """A release that was made here may be given out again, to the recipients of `order`."""
+        rules: under which its results go to whoever has a part in them.
+        """
+        self._books.note(self._approved(order, rules))
+
+    def delivered(
+        self, order_id: str, repeated: MayRepeat, order: WorkOrder, rules: Sequence[str] = ()
+    ) -> None:
+        """A release that was made here may be given out again, to the recipients of `order`.
+
+        rules: under which it goes to them.
+        """
         recipients = list(dict.fromkeys([order.proposer, *order.recipients]))
         body: dict[str, JSON] = {"past": repeated.past, "recipients": [*recipients]}
-        self._books.note(self._entry(EntryKind.DELIVERED, order_id, body))
+        given = self._entry(EntryKind.DELIVERED, order_id, body)
+        self._books.note(self._approved(order_id, rules), given)
+
+    def _approved(self, order: str, rules: Sequence[str]) -> Entry:
+        body: dict[str, JSON] = {"policy": self._policy, "reasons": [*rules]}
+        return self._entry(EntryKind.APPROVED, order, body)
 
     def refused(self, order: str, refusal: Refusal) -> None:
         """An order was refused, for every one of these reasons."""
@@ -104,7 +119,7 @@ class Recorder:
 
     def _rule(self, reply: Envelope, order: WorkOrder | None) -> str:
         there = self._roster.find(reply.recipient).jurisdiction
-        personal = order is not None and order.unit != "commercial"
+        personal = order is not None and order.contract not in self._nobodys
         today = datetime.fromtimestamp(self._now(), UTC).date()
         try:
             here = self._settings.jurisdiction

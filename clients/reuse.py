@@ -2,7 +2,8 @@
 
 Decided from the node's own books and outbox, its contracts and its law; nothing here has a handle
 to rows, and nothing is charged: what is given out again is what left already. The law is asked
-anew, because the recipients and the purpose may be others than they were.
+anew, because the recipients and the purpose may be others than they were; it is asked about the
+price of what was made, which may be more than what the new order would have cost.
 """
 
 import logging
@@ -45,17 +46,16 @@ class Repeating:
         if why := self._unconfirmed(signed.order, past):
             log.info("order %s repeats %s: %s", signed.order.id[:12], past[:12], why)
             return Refusal("order", (UNCONFIRMED,))
-        permit = self.judge.permit(signed)
+        permit = self.judge.permit(signed, self._made(past))
         if isinstance(permit, Refusal):
             return permit
         return MayRepeat._mint(past, permit)  # noqa: SLF001  the home of this evidence
 
     def _unconfirmed(self, order: WorkOrder, past: str) -> str:
         """Return why `past` cannot be shown to be made here for the same question, or ""."""
-        wire = self.outbox.accepted(past)
-        if wire is None:
+        if self.outbox.accepted(past) is None:
             return "it was never accepted here"
-        made = open_order(wire, self.judge.roster).order
+        made = self._made(past)
         if not is_same_question(made, order):
             return "it was another question"
         if QueryTask.from_json(order.parameters).source == "fresh":
@@ -63,6 +63,9 @@ class Repeating:
         if not any(self.judge.books.is_settled(past, key) for key in self.outbox.releases(past)):
             return "nothing was released for it"
         return "" if self._reads_the_same(made, past, order) else "it read other windows"
+
+    def _made(self, past: str) -> WorkOrder:
+        return open_order(self.outbox.accepted(past) or b"", self.judge.roster).order
 
     def _reads_the_same(self, made: WorkOrder, past: str, order: WorkOrder) -> bool:
         """Compare the windows that were read then with those that would be read now."""

@@ -29,6 +29,7 @@ class Request:
     """Who wants to compute what, where and why: attributes that the node computed itself.
 
     units:   every unit of the contract that the run pays in, `unit` first.
+    epsilon: of everything that may leave, releases of rounds that come to nothing among them.
     epsilon, delta: decimal texts, exact; the engine rounds them up.
     grouped, filtered, aggregated: grades of the columns that are used so, in the clear.
     masked:  grades of the columns that serve as keys only, under a mask; joined: of those by which

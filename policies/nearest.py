@@ -5,6 +5,8 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
+from policies.budget.events import spell
+from policies.budget.outlay import Outlay
 from policies.engine import Law, Reason, Request, objections
 
 PRICE: Final = "privacy.epsilon"
@@ -21,20 +23,24 @@ _CHANGES: Final[Mapping[str, Change]] = {
 }
 
 
-def nearest(request: Request, law: Law, affordable: Sequence[str] = ()) -> tuple[str, ...]:
+def nearest(
+    request: Request, law: Law, affordable: Sequence[str] = (), outlay: Outlay | None = None
+) -> tuple[str, ...]:
     """Return the settings under which `law` permits `request`, sorted; none where nothing helps.
 
     affordable: settings that the accounts ask for, such as `privacy.epsilon=0.4`.
+    outlay: what the order states and may spend; None where these are the same. The law is asked
+        about the latter, and an order is written by the former.
 
     A setting is taken only from what refuses, and the changed request is put to the law again: what
     is returned was tried.
     """
     chosen = _merged({}, affordable)
     for _ in range(_TRIES):
-        reasons = objections([apply(request, chosen)], law)[0]
+        reasons = objections([apply(request, _spent(chosen, outlay))], law)[0]
         if not reasons:
             return tuple(sorted(f"{name}={value}" for name, value in chosen.items()))
-        wanted = _wanted(reasons)
+        wanted = _wanted([restated(reason, outlay) for reason in reasons])
         changed = _merged(chosen, wanted)
         if len(wanted) < len(reasons) or changed == chosen:
             return ()
@@ -42,11 +48,36 @@ def nearest(request: Request, law: Law, affordable: Sequence[str] = ()) -> tuple
     return ()
 
 
+def restated(reason: Reason, outlay: Outlay | None) -> Reason:
+    """Return the reason with the ε that an order states in place of the most that it may spend."""
+    name, _, most = (reason.override or "").partition("=")
+    if name != PRICE or outlay is None or not outlay.spare:
+        return reason
+    stated = outlay.stating(float(most))
+    if not stated:
+        return replace(reason, override=None)
+    return replace(
+        reason,
+        fix_en=f"lower {PRICE} to {stated:.2f}; with {outlay.spare} rounds that may come to "
+        f"nothing that is at most {most}",
+        fix_zh=f"请将 {PRICE} 降至 {stated:.2f};连同可能作废的 {outlay.spare} 轮,最多为 {most}",
+        override=f"{PRICE}={stated:.2f}",
+    )
+
+
 def apply(request: Request, settings: Mapping[str, str]) -> Request:
     """Return the request with these settings."""
     for name, value in settings.items():
         request = _CHANGES[name](request, value)
     return request
+
+
+def _spent(chosen: Mapping[str, str], outlay: Outlay | None) -> Mapping[str, str]:
+    """Return the settings with what may be spent in place of what an order would state."""
+    if outlay is None or PRICE not in chosen:
+        return chosen
+    most = outlay.most_at(float(chosen[PRICE]))
+    return chosen if most is None else {**chosen, PRICE: spell(Decimal(repr(most)))}
 
 
 def _wanted(reasons: Sequence[Reason]) -> list[str]:

@@ -24,6 +24,9 @@ WITHOUT_ROWS: Final[frozenset[ArtefactKind]] = frozenset({"agreement", "key", "r
 """Kinds of artefact that say nothing about any row."""
 
 
+_HOME: Final = "-HOME"
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
     """The rule under which something crosses from one territory to another.
@@ -100,7 +103,7 @@ def rule_for(
     pack = _pack(origin, known)
     home, there, as_of = territory(origin), territory(destination), pack.as_of.isoformat()
     if home == there:
-        return Transfer(f"{home}-HOME", "inside one territory", "domestic", as_of)
+        return Transfer(f"{home}{_HOME}", "inside one territory", "domestic", as_of)
     if not personal:
         return Transfer(f"{home}-FREE", "no personal information", "not_personal", as_of)
     found = pack.covering(there, place, on)
@@ -111,6 +114,11 @@ def rule_for(
         )
     first = found[0]
     return Transfer(first.id, f"{first.law} {first.article}", first.kind, as_of)
+
+
+def is_at_home(rule: str) -> bool:
+    """Return whether the rule of that id lets something stay inside one territory."""
+    return rule.endswith(_HOME)
 
 
 def clear_for(

@@ -528,7 +528,7 @@ def test_both_purses_are_named_and_what_is_suggested_passes() -> None:
 
 def test_fewer_releases_are_suggested_only_if_every_purse_of_every_account_pays_them() -> None:
     event = Approximate(Gaussian("4"), "1e-10")
-    poor, unsure = scope("1.5", "0.5"), scope("3", "8e-10", subjects="shops", unit="commercial")
+    poor, unsure = scope("1.5", "0.5"), replace(scope("3", "8e-10"), subjects="shops")
     for spare in (0, 2):
         wanted = [Charge(each, event, 12).with_spare(spare) for each in (poor, unsure)]
         with pytest.raises(InsufficientBudgetError) as caught:

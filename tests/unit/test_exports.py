@@ -242,14 +242,54 @@ def test_a_release_counts_in_the_year_in_which_it_left() -> None:
     assert left(*entries) == {("a", next_year)}
 
 
-def test_what_the_ledger_says_stayed_does_not_count_and_silence_does() -> None:
+def approved(order: str, *rules: str) -> Entry:
+    return Entry(EntryKind.APPROVED, NOON, order, {"policy": "0" * 64, "reasons": [*rules]})
+
+
+def released(order: str) -> Entry:
+    body = {"recipients": ["analyst"], "rule": "CN-HOME"}
+    return Entry(EntryKind.RELEASED, NOON, order, body)
+
+
+def delivered(order: str, past: str, when: int = NOON) -> Entry:
+    return Entry(EntryKind.DELIVERED, when, order, {"past": past, "recipients": ["analyst"]})
+
+
+def test_what_was_judged_to_stay_does_not_count_and_silence_does() -> None:
     done = (reserved("x", A), settled("x"), closed("x"))
-    assert left(*done, crossed("x", "CN")) == set()
-    assert left(*done, crossed("x", "EU")) == {("a", NOON)}
-    assert left(*done, crossed("x", "CN"), crossed("x", "EU")) == {("a", NOON)}
-    assert left(*done, crossed("x", "EU"), crossed("x", "CN")) == {("a", NOON)}
-    assert left(*done, crossed("x", "CN", kind="order.accepted")) == {("a", NOON)}
-    assert left(*done, crossed("x", "US-CA", origin="US")) == set()
+    assert left(*done, approved("x", "CN-HOME")) == set()
+    assert left(*done, approved("x", "CN-HOME", "CN-T01")) == {("a", NOON)}
+    assert left(*done, approved("x", "CN-T01")) == {("a", NOON)}
+    assert left(*done, approved("x")) == {("a", NOON)}
+    assert left(*done, approved("y", "CN-HOME")) == {("a", NOON)}
+
+
+def test_a_letter_to_an_aggregator_at_home_brings_nothing_home() -> None:
+    """The recipient is abroad, whatever the way of the sum under encryption."""
+    done = (reserved("x", A), settled("x"), released("x"), closed("x"))
+    assert left(*done, crossed("x", "CN")) == {("a", NOON)}
+    assert left(*done, approved("x", "CN-HOME", "CN-T01"), crossed("x", "CN")) == {("a", NOON)}
+
+
+def test_what_went_abroad_once_is_never_brought_home() -> None:
+    done = (reserved("x", A), settled("x"), closed("x"))
+    for first, second in (("CN-T01", "CN-HOME"), ("CN-HOME", "CN-T01")):
+        assert left(*done, approved("x", first), approved("x", second)) == {("a", NOON)}
+    home = approved("x", "CN-HOME")
+    assert left(*done, home, crossed("x", "EU")) == {("a", NOON)}
+    assert left(*done, home, crossed("x", "EU"), crossed("x", "CN")) == {("a", NOON)}
+    assert left(*done, home, crossed("x", "EU", kind="order.accepted")) == set()
+    assert left(*done, home, crossed("x", "US-CA", origin="US")) == set()
+
+
+def test_what_is_given_out_once_more_counts_for_those_it_is_about() -> None:
+    done = (reserved("x", A), settled("x"), closed("x"), approved("x", "CN-HOME"))
+    later = at("2027-03-01")
+    given = delivered("y", "x", later)
+    assert left(*done, approved("y", "CN-HOME", "CN-T01"), given) == {("a", later)}
+    assert left(*done, given) == {("a", later)}
+    assert left(*done, approved("y", "CN-HOME"), given) == set()
+    assert left(delivered("y", "nobody", later)) == set()
 
 
 def test_firms_and_units_of_one_table_are_not_counted_as_people() -> None:

@@ -102,7 +102,7 @@ def test_every_reason_comes_at_once(simulation):
 
 
 def test_epsilon_above_the_nodes_cap_is_refused_whatever_the_order_claims(simulation):
-    order = simulation.training(noise_multiplier=Decimal("1.5"))
+    order = simulation.training(noise_multiplier=Decimal("1.5"), abandoned=0)
     assert float(order.epsilon) > 8
     honest, lying = refused(simulation, order), refused(simulation, changed(order, epsilon="1"))
     assert list(honest) == ["NODE-001", "BUDGET-001"]  # the account's reason comes along
@@ -110,6 +110,27 @@ def test_epsilon_above_the_nodes_cap_is_refused_whatever_the_order_claims(simula
     assert honest["NODE-001"] == "privacy.epsilon=8.0"
     found = refused(simulation, simulation.query("0.6", cohort=WAREHOUSES))
     assert found == {"NODE-002": "privacy.epsilon=0.5"}
+
+
+@pytest.mark.parametrize("abandoned", [3, 60])
+def test_the_cap_bounds_rounds_that_come_to_nothing_too_and_its_fix_passes(tmp_path, abandoned):
+    """What an order states is below the cap; what its rounds may spend is not."""
+    limits = {**LIMITS, "demand": {"epsilon": "1000", "delta": "1e-6"}}
+    simulation = Simulation(tmp_path / "federation", limits=limits)
+    order = simulation.training(noise_multiplier=Decimal("2.3"), abandoned=abandoned)
+    assert float(order.epsilon) < 8
+    found = refused(simulation, order)
+    assert list(found) == ["NODE-001"]
+    reply = simulation.offer(CN, order)
+    assert reply.body["nearest"] == [found["NODE-001"]]
+    assert found["NODE-001"] in reply.body["fixes"][0]["en"].replace(" to ", "=")
+    stated = float(found["NODE-001"].partition("=")[2])
+    for asked, kind in ((stated, Kind.ACCEPTED), (stated + 0.15, Kind.REFUSED)):
+        noise = accountant.calibrate(1.0, 9, asked, DELTA)
+        fixed = simulation.training(
+            noise_multiplier=Decimal(str(noise)).normalize(), abandoned=abandoned
+        )
+        assert simulation.offer(CN, fixed).kind is kind
 
 
 def test_two_organisations_are_too_few_however_many_parties_they_have(tmp_path):
@@ -188,7 +209,8 @@ def test_an_account_that_cannot_pay_refuses_and_its_fix_passes(simulation, aband
     """The fix passes with the rounds that may be abandoned, whose price no order states."""
     first = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=0)
     assert simulation.offer(CN, first).kind is Kind.ACCEPTED
-    wanted = simulation.training(noise_multiplier=Decimal("2.7"), abandoned=abandoned)
+    noise = Decimal("3.8" if abandoned else "2.7")
+    wanted = simulation.training(noise_multiplier=noise, abandoned=abandoned)
     found = refused(simulation, wanted)
     assert list(found) == ["BUDGET-001"]
     name, _, epsilon = found["BUDGET-001"].partition("=")
