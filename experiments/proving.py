@@ -1,13 +1,15 @@
 """Exports ledgers, or one entry, so that whoever has the keys can verify them without us.
 
-An export shows of every log its head over all entries, and the latest head that enough other
-organisations cosigned. The logs of a federation at work are not read at one moment, and they only
-grow: they are read again until none speaks of entries of another that the file does not hold.
+An export shows of every log the last head that its party signed, the entries below it, and the
+latest head that enough other organisations cosigned. Nothing is signed here: who only reads must
+not continue a copy that was put back. The logs of a federation at work are not read at one moment,
+and they only grow: they are read again until none speaks of entries of another that the file does
+not hold.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from experiments.auditing import Kept, keepers
 from experiments.errors import UsageError
@@ -15,11 +17,9 @@ from experiments.home import Home
 from federation.ledger import notes
 from federation.ledger.entries import EntryKind, decode
 from federation.ledger.export import Export, LogExport
-from federation.ledger.notes import Checkpoint, Note
 from federation.ledger.receipt import Receipt
-from federation.ledger.store import Log, reading, writing
+from federation.ledger.store import Log, reading
 from federation.ledger.trust import Trust, booked
-from secure_compute.primitives.signature import SigningKey
 
 READINGS: Final = 20
 """How often logs that grow are read before the last reading has to do."""
@@ -32,10 +32,23 @@ def trust_of(home: Home) -> Trust:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """An export, and the parties whose ledgers too few others have seen yet to stand in it."""
+    """An export, and what does not stand in it.
+
+    left_out: the parties whose ledgers too few others have seen yet.
+    unsigned: how many entries their parties have not signed yet, by party.
+    """
 
     export: Export
     left_out: tuple[str, ...]
+    unsigned: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One ledger up to the last head that its party signed, and how many entries follow."""
+
+    log: LogExport
+    unsigned: int
 
 
 def export(home: Home, node: str | None = None) -> Exported:
@@ -46,29 +59,32 @@ def export(home: Home, node: str | None = None) -> Exported:
     """
     trust = trust_of(home)
     chosen = [kept for kept in keepers(home, node) if kept.path.exists()]
-    logs = _settled(home, {notes.origin_of(home.name, kept.party): kept for kept in chosen}, trust)
+    parts = _settled(home, {notes.origin_of(home.name, kept.party): kept for kept in chosen}, trust)
+    logs = [part.log for part in parts]
     seen = [log for log in logs if node is not None or _is_booked(log, trust)]
     if not seen:
         raise UsageError(
             "no ledger has an entry that enough other organisations have seen yet; run something, "
             "and let the federation run on for a moment"
         )
-    left_out = [log.origin.rpartition("/")[2] for log in logs if log not in seen]
-    return Exported(Export(home.name, tuple(seen)), tuple(left_out))
+    left_out = [_party(log) for log in logs if log not in seen]
+    unsigned = {_party(p.log): p.unsigned for p in parts if p.log in seen and p.unsigned}
+    return Exported(Export(home.name, tuple(seen)), tuple(left_out), unsigned)
 
 
-def _settled(home: Home, chosen: Mapping[str, Kept], trust: Trust) -> list[LogExport]:
+def _party(log: LogExport) -> str:
+    return log.origin.rpartition("/")[2]
+
+
+def _settled(home: Home, chosen: Mapping[str, Kept], trust: Trust) -> list[_Part]:
     """Return the logs that have entries, read until none is behind what another has seen of it."""
-    logs = [log for kept in chosen.values() if (log := _export(home, kept, trust)).entries]
+    parts = {origin: _export(home, kept, trust) for origin, kept in chosen.items()}
     for _ in range(READINGS):
-        behind = _behind(logs)
+        behind = _behind([part.log for part in parts.values() if part])
         if not behind:
             break
-        logs = [
-            _export(home, chosen[log.origin], trust) if log.origin in behind else log
-            for log in logs
-        ]
-    return logs
+        parts |= {origin: _export(home, chosen[origin], trust) for origin in sorted(behind)}
+    return [part for part in parts.values() if part]
 
 
 def witnesses_of(log: LogExport) -> tuple[str, ...]:
@@ -93,27 +109,25 @@ def receipt(home: Home, node: str, number: int) -> Receipt:
         size = log.size(connection)
         if number >= size:
             raise UsageError(f"{node} has the entries 0 to {size - 1}; there is no {number}")
-        seen = _booked_size(connection, log, trust)
-        if seen <= number:
+        head = log.booked_note(connection, trust)
+        seen = 0 if head is None else notes.read(head).checkpoint.size
+        if head is None or seen <= number:
             raise UsageError(
                 f"too few others have seen entry {number} of {node} yet; let the federation run on"
             )
         (entry,) = log.entries(connection, number, number + 1)
         proof = log.inclusion(connection, number, seen)
-        head = _note(connection, log, seen, SigningKey(kept.key.read_bytes()))
     return Receipt(home.name, log.origin, number, entry, proof, head)
 
 
-def _export(home: Home, kept: Kept, trust: Trust) -> LogExport:
-    log, key = _opened(home, kept), SigningKey(kept.key.read_bytes())
-    with writing(log.engine) as connection:
-        head = log.checkpoint(connection)
-    size = notes.read(head).checkpoint.size
+def _export(home: Home, kept: Kept, trust: Trust) -> _Part | None:
+    """Return what one ledger has signed; None if it has signed nothing yet."""
+    log = _opened(home, kept)
     with reading(log.engine) as connection:
-        entries = log.entries(connection, 0, size)
-        seen = min(size, _booked_size(connection, log, trust))
-        witnessed = _note(connection, log, seen, key) if seen else head
-    return LogExport.of(log.origin, entries, head, witnessed)
+        found = log.exported(connection, trust)
+        if found is None or not found.entries:
+            return None
+        return _Part(found, log.size(connection) - len(found.entries))
 
 
 def _opened(home: Home, kept: Kept) -> Log:
@@ -121,22 +135,6 @@ def _opened(home: Home, kept: Kept) -> Log:
     if log is None:
         raise UsageError(f"{kept.party} has written nothing yet; run something first")
     return log
-
-
-def _booked_size(connection: Any, log: Log, trust: Trust) -> int:
-    """Return the size of the latest head that enough other organisations cosigned; 0 if none."""
-    for size in sorted(log.shown(connection), reverse=True):
-        if booked(trust, log.origin, log.cosigned(connection, size)):
-            return size
-    return 0
-
-
-def _note(connection: Any, log: Log, size: int, key: SigningKey) -> str:
-    """Return the head at `size` with the log's own signature and those of its witnesses."""
-    head = Checkpoint(log.origin, size, log.root(connection, size))
-    own = notes.read(notes.sign(head, key)).lines
-    others = notes.read_lines("".join(log.cosigned(connection, size).values()))
-    return str(Note(head, (*own, *others)))
 
 
 def _behind(logs: Sequence[LogExport]) -> set[str]:

@@ -20,7 +20,7 @@ from federation.ledger.export import Export
 from federation.ledger.receipt import FORMAT as RECEIPT
 from federation.ledger.receipt import Receipt, verify_receipt
 from federation.ledger.trust import Trust
-from federation.ledger.verify import verify
+from federation.ledger.verify import Verdict, verify
 
 LONGEST: Final = 2_000
 """Characters of a verdict that are shown: texts from the file stand in it."""
@@ -37,6 +37,8 @@ class Checked:
     logs: int = 0
     entries: int = 0
     unwitnessed: int = 0
+    unproven: int = 0
+    raised: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `--json` prints."""
@@ -48,6 +50,8 @@ class Checked:
             "logs": self.logs,
             "entries": self.entries,
             "unwitnessed": self.unwitnessed,
+            "unproven": self.unproven,
+            "raised": list(self.raised),
         }
 
 
@@ -87,9 +91,22 @@ def _export(data: bytes, trust: Trust | None) -> Checked:
     found = verify(Export.from_bytes(data), trust)
     name = "ledger.proven" if found.is_authentic else "ledger.consistent"
     facts = {"logs": found.logs, "entries": found.entries, "waiting": found.unwitnessed}
-    said = Text(plain(found.line, LONGEST), say(name, "zh", **facts))
+    said = Text(plain(found.line, LONGEST), say(name, "zh", **facts) + _aside(found))
     code = DONE if found.is_authentic else USAGE
-    return Checked(code, said, found.logs, found.entries, found.unwitnessed)
+    return Checked(
+        code, said, found.logs, found.entries, found.unwitnessed, found.unproven, found.raised
+    )
+
+
+def _aside(found: Verdict) -> str:
+    """Return in Chinese what the entries alone cannot show."""
+    said = say("ledger.alone", "zh") if found.logs == 1 else ""
+    if found.unproven:
+        said += say("ledger.unproven", "zh", count=found.unproven)
+    if found.raised:
+        first = plain(found.raised[0])
+        said += say("ledger.raised", "zh", count=len(found.raised), first=first)
+    return said
 
 
 def _receipt(data: bytes, trust: Trust | None) -> Checked:

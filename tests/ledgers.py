@@ -124,8 +124,12 @@ class Party:
             other.log.keep_cosignature(connection, size, self.log.origin, line)
 
     def export(self) -> LogExport:
+        """Return the log as it stands, signed to its end."""
         with writing(self.log.engine) as connection:
-            return self.log.exported(connection, TRUST)
+            self.log.checkpoint(connection)
+            found = self.log.exported(connection, TRUST)
+        assert found is not None
+        return found
 
     def size(self) -> int:
         with reading(self.log.engine) as connection:

@@ -63,6 +63,10 @@ def prove(node: str | None, entry: int | None, out: Path | None, federation: Pat
         if exported.left_out:
             names = ", ".join(exported.left_out)
             click.echo(f"left out, since too few others have seen them yet: {names}", err=True)
+        for party, count in exported.unsigned.items():
+            click.echo(
+                f"left out, since {party} has not signed them yet: {count} entries", err=True
+            )
     else:
         data = receipt(home, node, entry).to_bytes()
     if out is None:

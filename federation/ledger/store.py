@@ -11,12 +11,13 @@ no stored hash ever changes; what is not complete is computed from the rows bene
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from federation.errors import BadProofError
+from federation.errors import BadProofError, FederationError
 from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
@@ -166,25 +167,36 @@ class Log:
         sizes = {*connection.scalars(last), *connection.scalars(by_witness)}
         return tuple(sorted(sizes))
 
-    def exported(self, connection: Connection, trust: Trust) -> LogExport:
-        """Return the whole log for a file, with the greatest head that enough others cosigned.
+    def note_at(self, connection: Connection, size: int) -> str | None:
+        """Return the checkpoint that was signed at `size` entries, if one was."""
+        note: str | None = connection.scalar(sa.select(heads.c.note).where(heads.c.size == size))
+        return note
 
-        Where no head is booked, it is the last one, with what witnesses said of it. Needs a
-        connection from `writing`: the log as it stands is signed.
+    def booked_note(self, connection: Connection, trust: Trust) -> str | None:
+        """Return the greatest head that enough others cosigned, with their lines; None if none.
+
+        Lines that are not genuine under the keys of `trust` count as none.
         """
-        head = witnessed_note = self.checkpoint(connection)
-        size = self.size(connection)
-        known = {party.key.name for party in trust.parties}
-        lines = {}
-        for row in connection.execute(sa.select(heads).order_by(heads.c.size.desc())):
-            said = self.cosigned(connection, row.size)
-            trusted = {name: line for name, line in said.items() if name in known}
-            if row.size == size or booked(trust, self.origin, trusted):
-                witnessed_note, lines = row.note, trusted
-            if booked(trust, self.origin, trusted):
-                break
-        with_lines = witnessed_note + "".join(lines.values())
-        return LogExport.of(self.origin, self.entries(connection, 0, size), head, with_lines)
+        sizes = sa.select(cosignatures.c.size).distinct().order_by(cosignatures.c.size.desc())
+        for size in connection.scalars(sizes).all():
+            note = self.note_at(connection, size)
+            lines = {} if note is None else self._genuine(connection, size, note, trust)
+            if note is not None and booked(trust, self.origin, lines):
+                return note + "".join(lines.values())
+        return None
+
+    def exported(self, connection: Connection, trust: Trust) -> LogExport | None:
+        """Return the log up to the last head it signed, for a file; None if it signed none.
+
+        With it goes the greatest head that enough others cosigned; where none is booked, the last
+        one. Nothing is signed here: a copy that was put back must not continue what it once was.
+        """
+        head = self.last_note(connection)
+        if head is None:
+            return None
+        size = notes.read(head).checkpoint.size
+        witnessed_note = self.booked_note(connection, trust) or head
+        return LogExport.of(self.origin, self.entries(connection, 0, size), head, witnessed_note)
 
     def last_seen(self, connection: Connection, origin: str) -> SignedHead | None:
         """Return the greatest head of the log `origin` that this party has seen, as it signed it.
@@ -233,6 +245,17 @@ class Log:
         row = {"origin": seen.origin, "size": seen.size, "note": seen.note, "at": at}
         connection.execute(sa.insert(witnessed), row)
         self.append(connection, [sightings.entry_of(seen, at)])
+
+    def _genuine(
+        self, connection: Connection, size: int, note: str, trust: Trust
+    ) -> dict[str, str]:
+        """Return the genuine cosignature lines of the head `note`, by the name of the witness."""
+        found = {}
+        for name, line in self.cosigned(connection, size).items():
+            with suppress(FederationError):
+                if list(witness.cosigners(note, [line], trust)) == [name] != [self.origin]:
+                    found[name] = line
+        return found
 
     def _upto(self, connection: Connection, size: int | None) -> int:
         there = self.size(connection)

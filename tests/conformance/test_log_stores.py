@@ -167,14 +167,38 @@ def test_an_export_holds_the_last_head_that_enough_others_cosigned(log: Log) -> 
             for name in names:
                 line = witness.cosign(note, f"entrepot/demo/{name}", KEYS[name], NOW)
                 log.keep_cosignature(connection, count, f"entrepot/demo/{name}", line)
+        unsigned = log.append(connection, words(2))
         found = log.exported(connection, TRUST)
+        assert found is not None
+        assert unsigned == 12
     assert (notes.read(found.head).checkpoint.size, len(found.entries)) == (12, 12)
     booked = notes.read(found.witnessed)
     assert (booked.checkpoint.size, len(booked.lines)) == (8, 4)
     again = replace(TRUST, colluding=3)
     with writing(log.engine) as connection:
-        lonely = notes.read(log.exported(connection, again).witnessed)
-    assert (lonely.checkpoint.size, len(lonely.lines)) == (12, 2)  # the analyst keeps no log
+        bare = log.exported(connection, again)
+    assert bare is not None
+    lonely = notes.read(bare.witnessed)
+    assert (lonely.checkpoint.size, len(lonely.lines)) == (12, 1)  # booked by nobody
+
+
+def test_reading_a_log_signs_nothing(log: Log) -> None:
+    append(log, words(3))
+    with reading(log.engine) as connection:
+        assert log.exported(connection, TRUST) is None
+        assert log.booked_note(connection, TRUST) is None
+        assert log.last_note(connection) is None
+
+
+def test_a_line_that_is_not_genuine_books_nothing(log: Log) -> None:
+    append(log, words(3))
+    with writing(log.engine) as connection:
+        note = log.checkpoint(connection)
+        good = witness.cosign(note, "entrepot/demo/eu", KEYS["eu"], NOW)
+        kept = {"eu": good, "br": good, "hub": "garbage\n", "cn": good}
+        for name, line in kept.items():
+            log.keep_cosignature(connection, 3, f"entrepot/demo/{name}", line)
+        assert log.booked_note(connection, TRUST) is None
 
 
 def test_what_was_seen_is_kept_and_said(log: Log) -> None:

@@ -6,19 +6,24 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from experiments import proving
+from experiments.auditing import keepers
 from experiments.cli import run
 from experiments.proving import export
 from federation.ledger import notes
+from federation.ledger.database import heads
 from federation.ledger.entries import Entry, EntryKind, encode
 from federation.ledger.export import Export, LogExport
 from federation.ledger.merkle import roots
 from federation.ledger.notes import Checkpoint, NamedKey
+from federation.ledger.store import reading, writing
 from federation.ledger.trust import Trust, Vouched
 from policies.parties import PartyId
 from secure_compute import canonical
@@ -352,13 +357,42 @@ def test_logs_that_grow_while_they_are_read_still_fit_together(
     """The first reading of one log is an old one: the others have seen more of it than it shows."""
     whole, real, old = export(federation.home).export, proving._export, []
 
-    def stale(*words: Any) -> LogExport:
-        found = real(*words)
-        if found.origin.endswith(UK) and not old:
-            old.append(found)
-            return LogExport.of(found.origin, found.entries[:5], found.head, found.witnessed)
-        return found
+    def stale(*words: Any) -> Any:
+        part = real(*words)
+        log = part.log
+        if log.origin.endswith(UK) and not old:
+            old.append(log)
+            cut = LogExport.of(log.origin, log.entries[:5], log.head, log.witnessed)
+            return replace(part, log=cut)
+        return part
 
     monkeypatch.setattr(proving, "_export", stale)
     assert export(federation.home).export == whole
     assert old
+
+
+def test_reading_a_ledger_signs_nothing(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a party has not signed itself is left out and counted: its copy may be an old one."""
+    kept = next(kept for kept in keepers(federation.home) if kept.party == UK)
+    log = kept.log(federation.home.name)
+    assert log is not None
+    with writing(log.engine) as connection:
+        log.checkpoint(connection)
+        first = log.append(connection, [Entry(EntryKind.LEFT, 5, "", {"party": "x", "epoch": 1})])
+        before = connection.execute(sa.select(heads).order_by(heads.c.size)).all()
+    out = tmp_path / "ledger.json"
+    code, _, err = said(
+        capsys, "audit", "prove", "--node", UK, "--out", str(out), *home(federation)
+    )
+    assert code == 0
+    assert f"left out, since {UK} has not signed them yet: 1 entries" in err
+    (shown,) = Export.from_bytes(out.read_bytes()).logs
+    assert len(shown.entries) == notes.read(shown.head).checkpoint.size == first
+    with reading(log.engine) as connection:
+        assert connection.execute(sa.select(heads).order_by(heads.c.size)).all() == before
+    code, checked = verified(capsys, out, "--trust", str(federation.home.folder / "trust.txt"))
+    assert code == 0
+    assert "alone: nothing here shows whether it goes on" in checked["said"]["en"]
+    assert "\u4ec5\u6b64\u4e00\u4efd" in checked["said"]["zh"]
