@@ -30,3 +30,9 @@ def conform_table(contract: DataContract, table: Path) -> Conformant:
             f"{table} is not a whole Parquet file; export the rows of {contract.name} again"
         ) from why
     return conform(contract, schema, empty)
+
+
+def file_marks(table: Path) -> tuple[str, ...]:
+    """Return what identifies the file of a table: its true path, and its number on the device."""
+    state = table.stat()
+    return str(table.resolve()), f"{state.st_dev}:{state.st_ino}"

@@ -30,13 +30,14 @@ from clients.policy import load_packs, load_policy
 from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
-from clients.tables import conform_table
+from clients.tables import conform_table, file_marks
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
 from policies.budget.account import scope_of, scopes_of
+from policies.budget.units import require_own_files
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
@@ -77,6 +78,8 @@ def build(
     for name, contract in contracts.items():
         scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
+    files = {c.table: file_marks(settings.table(c)) for c in contracts.values()}
+    require_own_files(contracts.values(), files)
     _require_transport(settings)
     law, known = load_policy(settings.folder / "policy"), load_packs(settings.folder / "policy")
     outbox = Outbox(settings.folder / "outbox.sqlite")

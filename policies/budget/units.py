@@ -6,12 +6,12 @@ unit pays for as many of its own units as one of the account's can touch. Contra
 table read the same rows, so that they share the accounts as well.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from policies.contracts import DataContract, Limit, UnitKind
-from policies.errors import UnitMismatchError
+from policies.errors import MalformedContractError, UnitMismatchError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,29 @@ def paid(wanted: DataContract, known: Sequence[DataContract]) -> tuple[PaidUnit,
     related = [*_units(wanted), *units_of(alike)]
     subjects = dict.fromkeys(unit.subjects for unit in [*related, *units_of(siblings)])
     return tuple(_coarsest(wanted, name, related, units_of(known)) for name in subjects)
+
+
+def require_own_files(
+    contracts: Iterable[DataContract], files: Mapping[str, Collection[Hashable]]
+) -> None:
+    """Return if no file stands under two names of tables: its rows would be paid for once each.
+
+    files: table → what identifies the file behind it, such as its true path and its number on the
+        device; two tables that share one of these are one file.
+
+    Raises:
+        MalformedContractError: two tables are one file.
+    """
+    seen: dict[Hashable, DataContract] = {}
+    for contract in contracts:
+        for mark in files.get(contract.table, ()):
+            first = seen.setdefault(mark, contract)
+            if first.table != contract.table:
+                raise MalformedContractError(
+                    f"contracts {first.name} and {contract.name} read one file under the names "
+                    f"{first.table} and {contract.table}, so that not all who stand in it would be "
+                    f"charged; let the operator name the same table in both"
+                )
 
 
 def _units(contract: DataContract) -> tuple[PaidUnit, ...]:
