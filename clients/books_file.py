@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 from sqlalchemy.pool import NullPool
 
-from clients import books_version1
+from clients import books_tables, books_version1
 from clients.errors import BusyError, is_busy
 from federation.errors import ForeignLedgerError
 from federation.ledger.database import LAYOUT, layout
@@ -39,7 +39,7 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
     try:
         if path is not None and path.exists():
             _require_known(path, origin, key, at)
-        return open_engine(where)
+        return open_engine(where, books_tables.beside)
     except ForeignLedgerError as why:
         raise ForeignBooksError(f"{named} is no account book: {why}") from why
     except (sqlite3.DatabaseError, sa.exc.DatabaseError) as why:

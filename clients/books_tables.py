@@ -103,3 +103,16 @@ windows: Final = sa.Table(
     **_OPTIONS,
 )
 times: Final = sa.Table("times", tables, _whole("at", key=True), **_OPTIONS)
+
+beside: Final = (
+    reservations,
+    settlements,
+    returns,
+    closings,
+    lines,
+    tallies,
+    limits,
+    windows,
+    times,
+)
+"""All of them, as they stand beside the tables of the log."""

@@ -9,7 +9,7 @@ that says so are written together or not at all.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ _REFUSAL: Final = "a ledger is only ever added to"
 _LOCK: Final = int.from_bytes(b"entrepot", "big") >> 1
 
 tables: Final = sa.MetaData()
-"""Every table of the database; a table added here is made at the next start, with its triggers."""
+"""Every table that may stand in a database; those that others add get the same triggers."""
 
 _Whole: Final = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # there 64 bits, and the row id
 
@@ -71,18 +71,23 @@ witnessed = sa.Table(
 )
 
 
-def open_engine(where: str | Path) -> Engine:
-    """Return the database `where`: a path of an SQLite file, or a URL; it holds every table.
+_OWN: Final = tuple(tables.sorted_tables)
+
+
+def open_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine:
+    """Return the database `where`: a path of an SQLite file, or a URL.
+
+    It holds the tables of a log, and those `beside` it, which are of `tables` too.
 
     Raises:
         ForeignLedgerError: it holds something else, or a ledger of another version.
     """
-    url = _url(where)
+    url, wanted = _url(where), [*_OWN, *beside]
     if url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}:
-        _found(Path(str(url.database)))
+        _found(Path(str(url.database)), wanted)
     engine = _engine(url)
     try:
-        _prepare(engine)
+        _prepare(engine, wanted)
     except sa.exc.DatabaseError as why:
         raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
     return engine
@@ -159,7 +164,7 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
-def _found(path: Path) -> None:
+def _found(path: Path, wanted: Sequence[sa.Table]) -> None:
     """A whole, empty ledger stands at `path`, unless something was there."""
     if path.exists():
         return
@@ -168,7 +173,7 @@ def _found(path: Path) -> None:
         fresh = Path(folder) / path.name
         fresh.touch(mode=0o600)
         engine = _engine(_url(fresh))
-        _prepare(engine)
+        _prepare(engine, wanted)
         engine.dispose()
         with suppress(FileExistsError):
             os.link(fresh, path)
@@ -177,17 +182,17 @@ def _found(path: Path) -> None:
     os.close(handle)
 
 
-def _prepare(engine: Engine) -> None:
+def _prepare(engine: Engine, wanted: Sequence[sa.Table]) -> None:
     with reading(engine) as connection:
         there = set(sa.inspect(connection).get_table_names())
         if layout.name in there:
             _same_layout(connection)
-    if there >= tables.tables.keys():
+    if there >= {table.name for table in wanted}:
         return
     if there and layout.name not in there:
         raise ForeignLedgerError(f"{_named(engine.url)} holds tables that are no ledger's")
     with writing(engine) as connection:
-        tables.create_all(connection)
+        tables.create_all(connection, wanted)
         if connection.scalar(sa.select(layout.c.version)) is None:
             connection.execute(sa.insert(layout).values(version=LAYOUT))
 

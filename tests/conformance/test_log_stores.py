@@ -23,8 +23,6 @@ from federation.ledger.store import Log, open_engine, reading, tables, writing
 from secure_compute.primitives.signature import SigningKey
 from tests.ledgers import KEYS, NOW, TRUST, named_key, ordinary, signed
 
-assert books_tables  # its tables stand beside those of the log
-
 ORIGIN = "entrepot/demo/cn"
 KEY = SigningKey(bytes(range(32)))
 
@@ -35,7 +33,7 @@ def words(count: int, start: int = 0) -> list[Encoded]:
 
 @pytest.fixture
 def engine(where: str) -> Iterator[Engine]:
-    engine = open_engine(where)
+    engine = open_engine(where, books_tables.beside)
     yield engine
     engine.dispose()
 
@@ -324,7 +322,7 @@ def test_a_table_that_comes_later_refuses_too(where: str) -> None:
     open_engine(where).dispose()
     later = sa.Table("came_later", tables, sa.Column("value", sa.Text, primary_key=True))
     try:
-        engine = open_engine(where)
+        engine = open_engine(where, [later])
         with writing(engine) as connection:
             connection.execute(sa.insert(later), {"value": "a"})
         with pytest.raises(sa.exc.DBAPIError, match="only ever added to"), writing(engine) as c:
@@ -332,6 +330,16 @@ def test_a_table_that_comes_later_refuses_too(where: str) -> None:
         engine.dispose()
     finally:
         tables.remove(later)
+
+
+def test_a_database_holds_the_tables_it_was_opened_with(where: str) -> None:
+    alone = {"ledger_layout", "leaves", "tiles", "heads", "cosignatures", "witnessed"}
+    books = alone | {table.name for table in books_tables.beside}
+    for beside, expected in (((), alone), (books_tables.beside, books), ((), books)):
+        engine = open_engine(where, beside)
+        with reading(engine) as connection:
+            assert set(sa.inspect(connection).get_table_names()) == expected
+        engine.dispose()
 
 
 # -- what is opened --------------------------------------------------------------------------------
