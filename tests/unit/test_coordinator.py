@@ -1,6 +1,8 @@
 """The coordinator: who is counted, who is lost, and where it goes on after a kill."""
 
 import dataclasses
+import sqlite3
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,8 +14,13 @@ from aggregator.registry import load_model
 from experiments.founding import AGGREGATOR
 from experiments.ordering import sign
 from federation.envelopes import Envelope, parse, seal
+from federation.ledger.entries import EntryKind
+from federation.ledger.notes import origin_of
+from federation.ledger.seen import quorum
 from federation.messages import Kind
-from tests.simulator import CN, EU, UK, US, WAREHOUSES, killed, recipe
+from federation.riding import pack_cosigned, unpack_cosigned
+from policies.parties import DATA_ROLES, Role
+from tests.simulator import CN, EU, KEYHOLDER, SHOP, UK, US, WAREHOUSES, killed, recipe
 
 EVENT = recipe().event()
 
@@ -177,6 +184,168 @@ def test_a_refused_round_is_as_good_as_silence(simulation):
     assert job.result["parties"] == [CN, EU, US]
 
 
+GOOD = {"id": "NODE-001", "law": "l", "en": "e", "zh": "z"}
+BAD_REFUSALS = {
+    "a reason without an id": {"kind": "policy", "reasons": [{}]},
+    "an id that is no token": {"kind": "policy", "reasons": [{**GOOD, "id": "not a token!"}]},
+    "a reason without a text": {"kind": "policy", "reasons": [{"id": "NODE-001"}]},
+    "no reasons": {"kind": "policy", "reasons": []},
+    "reasons that are none": {"kind": "policy", "reasons": "NODE-001"},
+    "a kind that is no token": {"kind": "x y", "reasons": [GOOD]},
+    "a way out that is none": {"kind": "policy", "reasons": [GOOD], "fixes": [{}]},
+    "more than anybody reads": {"kind": "policy", "reasons": [GOOD] * 1000},
+    "nothing": {"fixes": 7, "nearest": None},
+}
+
+
+@pytest.mark.parametrize("refusal", BAD_REFUSALS.values(), ids=BAD_REFUSALS.keys())
+def test_a_refusal_that_cannot_be_read_is_as_good_as_silence(simulation, refusal):
+    body = {"fixes": [], "nearest": [], **refusal}
+    desk = Desk(AGGREGATOR, simulation.key(AGGREGATOR), simulation.roster)
+
+    def read(body):
+        letter = Envelope(Kind.REFUSED, US, AGGREGATOR, "o", 0, body, {})
+        return desk.read(Kind.OFFER, "o", 0, US, seal(letter, simulation.key(US)))
+
+    assert isinstance(read(body), Silence)
+    good = {"kind": "policy", "reasons": [GOOD], "fixes": [], "nearest": []}
+    assert isinstance(read(good), Answer)
+
+
+def test_a_run_goes_on_beside_a_refusal_that_cannot_be_read(simulation):
+    order = simulation.training()
+    change = resealed(simulation, US, kind=Kind.REFUSED, blobs={}, body=BAD_REFUSALS["nothing"])
+    simulation.mail.tamper(Kind.OFFER, US, change)
+    job = simulation.run(order)
+    assert job.status == "done" and job.result["parties"] == [CN, EU, UK]
+
+
+@pytest.mark.parametrize("values", [[], [True], ["1"], [2**63 - 1] * 3])
+def test_a_sum_that_is_none_ends_the_query(simulation, values):
+    order = simulation.query(cohort=(CN, EU, UK))
+    body = {"values": values, "contributors": [CN, EU, UK], "listing": ""}
+    change = resealed(simulation, KEYHOLDER, body=body)
+    simulation.mail.tamper(Kind.QUERY_OPEN, KEYHOLDER, change)
+    assert simulation.run(order).status == "failed"
+
+
+# -- witnesses ------------------------------------------------------------------------------------
+
+
+def asked(simulation, since=0):
+    """What each exchange consisted of: how many were asked what."""
+    letters = iter(simulation.mail.letters)
+    some = simulation.mail.exchanges
+    return [Counter(parse(next(letters)).kind for _ in exchange) for exchange in some][since:]
+
+
+def test_all_are_confirmed_in_the_exchanges_of_the_first_offer(simulation):
+    others = len(simulation.roster.members) - 2 - len(WAREHOUSES)
+    first, second = simulation.training(), simulation.training(seed=2)
+    simulation.run(first)
+    coordinator, so_far = simulation.coordinator(), len(asked(simulation))
+    offer = {Kind.OFFER: 4, Kind.LEDGER_WITNESS: others}
+    witness, round_ = {Kind.LEDGER_WITNESS: 4 + others}, {Kind.TRAIN_ROUND: 4}
+    assert asked(simulation) == [
+        offer,
+        {Kind.LEDGER_SEEN: 4 + others},
+        offer,
+        witness,
+        *[round_] * 3,
+    ]
+    simulation.put(second)
+    coordinator.work(simulation.jobs.next())  # a new coordinator, and nodes that are sure
+    assert asked(simulation, so_far) == [offer, witness, *[round_] * 3]
+    for party in WAREHOUSES:
+        assert len(vouching(simulation, party, first)) >= quorum(simulation.roster, party)
+
+
+def vouching(simulation, party, order):
+    """The witnesses that cosigned a head over the reservation of an order."""
+    books = simulation.books(party)
+    entries = books.entries()
+    number = next(
+        n for n, e in enumerate(entries) if e.kind is EntryKind.RESERVED and e.order == order.id
+    )
+    with sqlite3.connect(simulation.folder(party) / "books.sqlite") as db:
+        rows = db.execute("SELECT DISTINCT witness FROM cosignatures WHERE size > ?", (number,))
+        return {row[0] for row in rows}
+
+
+def test_a_query_is_witnessed_in_the_exchange_of_the_keys(simulation):
+    coordinator = simulation.coordinator()
+    for order in (simulation.training(), simulation.query(cohort=(CN, EU, UK))):
+        so_far = len(asked(simulation))
+        simulation.put(order)
+        coordinator.work(simulation.jobs.next())
+    assert asked(simulation, so_far) == [
+        {Kind.OFFER: 3},
+        {Kind.LEDGER_WITNESS: 8, Kind.QUERY_KEYS: 1},
+        {Kind.QUERY_PARTIAL: 3},
+        {Kind.QUERY_OPEN: 1},
+    ]
+    (letter,) = simulation.mail.sent(Kind.QUERY_OPEN)
+    assert (
+        "heads" not in letter.blobs
+    )  # it says nothing of them, so they wait for a letter that does
+
+
+def test_a_silent_witness_is_waited_for_once_and_not_long(simulation):
+    order = simulation.training()
+    for kind in (Kind.LEDGER_WITNESS, Kind.LEDGER_SEEN):
+        simulation.mail.drop(kind, SHOP)
+    assert simulation.run(order).status == "done"
+    simulation.coordinator().have_witnessed()
+    waited = [exchange[SHOP] for exchange in simulation.mail.exchanges if SHOP in exchange]
+    assert waited == [10, 10]  # once for the order, once when the table was empty
+    assert simulation.notes(order, "silence") == []
+
+
+def test_silent_witnesses_are_asked_again_while_they_are_needed(simulation):
+    """Without them no quorum is there."""
+    needed = quorum(simulation.roster, CN)
+    others = [m.party for m in simulation.roster.with_role(*DATA_ROLES, Role.KEYHOLDER)]
+    quiet = [party for party in others if party not in WAREHOUSES][-(len(others) - needed) :]
+    for party in quiet:
+        simulation.mail.drop(Kind.LEDGER_WITNESS, party)
+        simulation.mail.drop(Kind.LEDGER_SEEN, party)
+    assert simulation.run(simulation.training()).status == "abandoned"
+    for party in quiet:
+        assert sum(party in exchange for exchange in simulation.mail.exchanges) > 1
+        assert all(exchange.get(party, 10) <= 10 for exchange in simulation.mail.exchanges)
+
+
+def test_a_lying_witness_keeps_nobody_from_being_witnessed(simulation):
+    order, roster = simulation.training(), simulation.roster
+    names = [origin_of(roster.federation, member.party) for member in roster.members]
+
+    def lie(wire):
+        reply = parse(wire)
+        said = unpack_cosigned(reply.blobs.get("cosigned", pack_cosigned({})))
+        poison = pack_cosigned({note: dict.fromkeys(names, "x\n") for note in said})
+        forged = dataclasses.replace(reply, blobs={**reply.blobs, "cosigned": poison})
+        return seal(forged, simulation.key(KEYHOLDER))
+
+    simulation.mail.tamper(Kind.LEDGER_WITNESS, KEYHOLDER, lie)
+    assert simulation.run(order).status == "done"
+    for party in WAREHOUSES:
+        assert len(vouching(simulation, party, order)) >= quorum(roster, party)
+
+
+def test_nobody_is_asked_when_nothing_has_ended(simulation):
+    simulation.coordinator().have_witnessed()
+    assert simulation.mail.letters == []
+    simulation.run(simulation.training())
+    coordinator, so_far = simulation.coordinator(), len(asked(simulation))
+    coordinator.have_witnessed()
+    assert len(asked(simulation, so_far)) == 3
+    coordinator.have_witnessed()
+    assert len(asked(simulation, so_far)) == 3
+    letters = simulation.mail.sent(Kind.LEDGER_WITNESS)[-27:]
+    collect, deliver = letters[:9], letters[18:]
+    assert not any("heads" in letter.blobs for letter in [*collect, *deliver])
+
+
 # -- kills ----------------------------------------------------------------------------------------
 
 
@@ -199,8 +368,6 @@ def test_a_new_coordinator_goes_on_at_the_last_committed_round(simulation, kind,
     assert killed(simulation.work)
     assert simulation.job(order).status == "running"
     before = {frame.wire for frame in simulation.mail.replies(Kind.TRAIN_UPDATE)}
-    for party in WAREHOUSES:  # the nodes need not have survived either
-        simulation.restart(party)
     simulation.work()
     assert simulation.job(order).status == "done"
     updates = [frame.wire for frame in simulation.mail.replies(Kind.TRAIN_UPDATE)]
@@ -237,6 +404,30 @@ def test_a_kill_between_two_steps_of_the_table_repeats_no_round(simulation, monk
         simulation.assert_charged(party, EVENT, 3)
 
 
+def test_a_job_that_ends_the_aggregator_time_and_again_blocks_nobody(simulation):
+    bad, good = simulation.training(), simulation.training(seed=2)
+    simulation.put(bad)
+    simulation.put(good)
+    for _ in range(3):
+        simulation.mail.kill(Kind.OFFER, "before")
+        assert killed(simulation.work)
+    simulation.work()
+    assert simulation.job(bad).status == "failed"
+    assert "3 times" in simulation.job(bad).result["error"]
+    assert simulation.job(good).status == "done"
+
+
+def test_kills_with_a_step_between_them_end_no_job(simulation):
+    order = simulation.training()
+    simulation.put(order)
+    for round_ in range(3):
+        for moment in ("before", "after"):
+            simulation.mail.kill(Kind.TRAIN_ROUND, moment, round_)
+            assert killed(simulation.work)
+    simulation.work()
+    assert simulation.job(order).status == "done"
+
+
 def test_a_resumed_run_does_not_ask_who_was_lost(simulation):
     order = simulation.training()
     simulation.put(order)
@@ -255,8 +446,6 @@ def test_a_query_survives_a_kill_after_any_exchange(simulation, kind):
     simulation.put(order)
     simulation.mail.kill(kind, "after")
     assert killed(simulation.work)
-    for party in list(simulation.workshops):
-        simulation.restart(party)
     simulation.work()
     assert simulation.job(order).status == "done", simulation.job(order).result
     parts = {frame.wire for frame in simulation.mail.replies(Kind.QUERY_CIPHERTEXT)}
@@ -268,18 +457,51 @@ def test_a_query_survives_a_kill_after_any_exchange(simulation, kind):
     assert len(opened) == 1
 
 
-def test_a_node_that_dies_in_mid_round_answers_when_it_is_back(simulation):
+@pytest.mark.parametrize(
+    ("part", "step", "answered"),
+    [("_compute", "update", 0), ("_outbox", "keep", 0), ("_books", "settle", 1)],
+)
+def test_a_node_that_dies_in_mid_round_is_out_of_the_run(simulation, part, step, answered):
+    """It cannot know what left since; so all of it counts as spent, and the others go on."""
     order = simulation.training()
-    for party, part, step, moment in (
-        (CN, "compute", "update", "after"),
-        (EU, "outbox", "keep", "after"),
-        (UK, "books", "settle", "after"),
-    ):
-        simulation.crash(party, part, step, moment)
+    simulation.crash(CN, part[1:], step, "after")
     job = simulation.run(order)
-    assert job.status == "done" and job.result["parties"] == list(WAREHOUSES)
-    for party in WAREHOUSES:
+    assert job.status == "done" and job.result["parties"] == [EU, UK, US]
+    lost = [note["lost"] for note in simulation.notes(order, "round")]
+    assert lost == [[CN] if round_ == answered else [] for round_ in range(3)]
+    simulation.assert_charged(CN, EVENT, 3 + order.abandoned)
+    for party in (EU, UK, US):
         simulation.assert_charged(party, EVENT, 3)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_node_that_was_restarted_in_mid_order_is_out_of_it(simulation, moment):
+    order = simulation.training()
+    simulation.put(order)
+    simulation.mail.kill(Kind.TRAIN_ROUND, moment, 1)
+    assert killed(simulation.work)
+    simulation.restart(CN)
+    simulation.work()
+    job = simulation.job(order)
+    assert job.status == "done"
+    assert job.result["parties"] == [EU, UK, US]
+    simulation.assert_charged(CN, EVENT, 3 + order.abandoned)
+    for party in (EU, UK, US):
+        simulation.assert_charged(party, EVENT, 3)
+
+
+def test_a_query_goes_on_without_who_was_restarted_while_enough_are_left(simulation):
+    order = simulation.query(cohort=WAREHOUSES)
+    simulation.put(order)
+    simulation.mail.kill(Kind.QUERY_KEYS, "after")
+    assert killed(simulation.work)
+    simulation.restart(CN)
+    simulation.work()
+    job = simulation.job(order)
+    assert job.status == "done" and job.result["parties"] == [EU, UK, US]
+    for party in WAREHOUSES:
+        account = simulation.account(party, "orders")
+        assert (account.releases, account.epsilon_pending) == (1, 0)
 
 
 def test_the_letters_name_their_order_and_round(simulation):
