@@ -2,9 +2,12 @@
 
 import dataclasses
 import shutil
+import threading
+from contextlib import suppress
 
 import pytest
 
+from aggregator.coordinator import Coordinator
 from clients.errors import BrokenBooksError
 from clients.witnessing import AloneError
 from experiments.founding import AGGREGATOR
@@ -19,11 +22,12 @@ from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.riding import pack, pack_cosigned, unpack, unpack_cosigned
-from policies.parties import PartyId
+from policies.parties import DATA_ROLES, PartyId, Role
 from tests.simulator import (
     CN,
     EU,
     KEYHOLDER,
+    OTHER_SHOP,
     SHOP,
     UK,
     US,
@@ -33,6 +37,8 @@ from tests.simulator import (
 )
 
 EVENT = recipe().event()
+ENOUGH = (EU, US, KEYHOLDER, SHOP, OTHER_SHOP)
+"""A quorum of the eight other organisations that witness a warehouse."""
 DAY, YEAR = 86400.0, 365 * 86400.0
 
 
@@ -66,7 +72,7 @@ def test_a_node_that_has_just_started_asks_for_its_witnesses(simulation, order):
     assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "seen"
     assert not reply.blobs  # nor does it sign a head that might be an old copy's
     assert spent(simulation) is None
-    reply = offered(simulation, order, seen=words(simulation, EU, UK))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.ACCEPTED
     assert spent(simulation).epsilon_pending > 0
 
@@ -77,6 +83,7 @@ def test_a_restarted_node_spends_nothing_unasked(simulation, order, kind):
     assert simulation.offer(CN, order).kind is Kind.ACCEPTED
     assert simulation.offer(CN, query).kind is Kind.ACCEPTED
     simulation.kill(CN)
+    simulation.started(CN)
     held = spent(simulation)
     other = simulation.training(seed=2)
     letter = {
@@ -107,34 +114,38 @@ def test_a_keyholder_that_has_just_started_asks_too(simulation):
     assert not (simulation.folder(KEYHOLDER) / "keyring.sqlite").exists()
 
 
-def test_one_organisation_is_not_enough_and_the_own_does_not_count(simulation, order):
-    for witnesses in ((), (EU,), (CN,), (CN, EU)):
-        reply = offered(simulation, order, seen=words(simulation, *witnesses))
-        assert reply.kind is Kind.LEDGER_UNSURE, witnesses
+@pytest.mark.parametrize("besides", [(), (CN,), (AGGREGATOR,), (PartyId("analyst"),), (SHOP,)])
+def test_fewer_than_a_quorum_is_not_enough_and_only_others_with_data_or_keys_count(
+    simulation, order, besides
+):
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH[:4], *besides))
+    assert reply.kind is Kind.LEDGER_UNSURE
     assert spent(simulation) is None
 
 
 def test_a_word_to_another_process_does_not_count(simulation, order):
     """Else the statements of yesterday would vouch for the copy of yesterday."""
-    old = words(simulation, EU, UK)
+    old = words(simulation, *ENOUGH)
     assert offered(simulation, order, seen=old).kind is Kind.ACCEPTED
     simulation.kill(CN)
-    assert offered(simulation, order, seen=old).kind is Kind.LEDGER_UNSURE
-    assert offered(simulation, order, seen=words(simulation, EU, UK)).kind is Kind.ACCEPTED
+    other = simulation.training(seed=2)
+    assert offered(simulation, other, seen=old).kind is Kind.LEDGER_UNSURE
+    assert offered(simulation, other, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
 
 
 @pytest.mark.parametrize("spoil", ["another's key", "another's nonce", "altered", "no word"])
 def test_a_word_that_is_none_does_not_count(simulation, order, spoil):
     node = simulation.started(CN)
-    good = {w: simulation.word(w, CN, node._witnessing.nonce) for w in (EU, UK)}
+    good = {w: simulation.word(w, CN, node._witnessing.nonce) for w in ENOUGH}
     if spoil == "another's key":
-        good[UK] = good[UK][:64].replace(good[UK][:8], good[EU][:8]) + good[UK][64:]
+        good[US] = good[US][:64].replace(good[US][:8], good[EU][:8]) + good[US][64:]
     elif spoil == "another's nonce":
-        good[UK] = simulation.word(UK, CN, "0" * 32)
+        good[US] = simulation.word(US, CN, "0" * 32)
     elif spoil == "altered":
-        good[UK] = good[UK].replace(b'"size":0', b'"size":1')
+        assert b'"note":""' in good[US]
+        good[US] = good[US].replace(b'"note":""', b'"note":"x"')
     else:
-        good[UK] = b"hello"
+        good[US] = b"hello"
     assert offered(simulation, order, seen=pack(good)).kind is Kind.LEDGER_UNSURE
     assert node.ended is None
 
@@ -202,7 +213,7 @@ def test_a_keyholder_that_was_put_back_opens_nothing(simulation, tmp_path):
     simulation.put(first)
     simulation.mail.kill(Kind.QUERY_OPEN, "before")
     assert killed(simulation.work)
-    copy = copy_of(simulation, KEYHOLDER, tmp_path)
+    copy = shutil.copytree(simulation.folder(KEYHOLDER), tmp_path / "copy")
     simulation.work()
     assert simulation.job(first).status == "done"
     simulation.coordinator().have_witnessed()
@@ -231,19 +242,32 @@ def test_books_that_contradict_their_log_do_not_start(simulation, order):
 
 def test_a_node_without_witnesses_for_ten_minutes_gives_up(simulation, order):
     lone = lambda: offered(simulation, order, seen=words(simulation, EU))  # noqa: E731
-    assert lone().kind is Kind.LEDGER_UNSURE
-    simulation.later += 590
-    assert lone().kind is Kind.LEDGER_UNSURE
-    simulation.later += 20
+    for _ in range(3):
+        assert lone().kind is Kind.LEDGER_UNSURE
+        simulation.later += 290
     assert lone().kind is Kind.FAILED
     assert isinstance(simulation.started(CN).ended, AloneError)
     assert spent(simulation) is None
 
 
+def test_a_node_that_nobody_brings_a_word_gives_up_too(simulation, order):
+    for _ in range(3):
+        assert offered(simulation, order).kind is Kind.LEDGER_UNSURE
+        simulation.later += 290
+    assert offered(simulation, order).kind is Kind.FAILED
+    assert isinstance(simulation.started(CN).ended, AloneError)
+
+
 def test_being_alone_for_a_while_is_forgiven(simulation, order):
     assert offered(simulation, order, seen=words(simulation, EU)).kind is Kind.LEDGER_UNSURE
     simulation.later += 590
-    assert offered(simulation, order, seen=words(simulation, EU, UK)).kind is Kind.ACCEPTED
+    assert offered(simulation, order, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
+
+
+def test_time_in_which_nobody_asked_is_no_time_alone(simulation, order):
+    for _ in range(4):
+        assert offered(simulation, order, seen=words(simulation, EU)).kind is Kind.LEDGER_UNSURE
+        simulation.later += 900
 
 
 # -- the clock ------------------------------------------------------------------------------------
@@ -256,14 +280,14 @@ def test_a_clock_that_leaps_stops_spending(simulation, leap):
     simulation.wrong[CN] = leap
     order = simulation.training(seed=2)
     assert offered(simulation, order).kind is Kind.LEDGER_UNSURE
-    reply = offered(simulation, order, seen=words(simulation, EU, UK))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.REFUSED and reply.body["kind"] == "clock"
     (reason,) = reply.body["reasons"]
     assert reason["id"] == "CLOCK-001" and reason["en"] and reason["zh"]
     assert simulation.account(CN) == held
     # Nor do orders come back to life, or windows open: the order is refused for the clock alone.
     simulation.wrong[CN] = 0
-    reply = offered(simulation, order, seen=words(simulation, EU, UK))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.ACCEPTED
 
 
@@ -273,7 +297,7 @@ def test_a_clock_that_was_set_while_the_node_was_down_stops_spending(simulation,
     simulation.kill(CN)
     simulation.wrong[CN] = leap
     order = simulation.training(seed=2)
-    reply = offered(simulation, order, seen=words(simulation, EU, UK))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.REFUSED and reply.body["reasons"][0]["id"] == "CLOCK-001"
 
 
@@ -298,7 +322,7 @@ def test_all_clocks_set_back_together_stop_spending(simulation):
     assert simulation.offer(CN, simulation.training()).kind is Kind.ACCEPTED
     simulation.kill(CN)
     simulation.later = -DAY
-    reply = offered(simulation, simulation.training(seed=2), seen=words(simulation, EU, UK))
+    reply = offered(simulation, simulation.training(seed=2), seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.REFUSED and reply.body["reasons"][0]["id"] == "CLOCK-001"
 
 
@@ -319,12 +343,37 @@ def test_a_cosignature_of_another_time_makes_a_node_ask_again(simulation, order)
     simulation.node(CN).answer(simulation.letter(Kind.LEDGER_WITNESS, CN, "", cosigned=late))
     other = simulation.training(seed=2)
     assert offered(simulation, other).kind is Kind.LEDGER_UNSURE
-    assert offered(simulation, other, seen=words(simulation, EU, UK)).kind is Kind.ACCEPTED
+    assert offered(simulation, other, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
+
+
+@pytest.mark.parametrize("liars", [1, 2])
+def test_one_wrong_clock_stops_nobody_and_two_do(simulation, order, liars):
+    """In their words and in their cosignatures."""
+    words_of = dict.fromkeys((EU, US, KEYHOLDER, SHOP, OTHER_SHOP, UK))
+    node = simulation.started(CN)
+    for number, witness_ in enumerate(words_of):
+        simulation.later = 360 if number < liars else 0
+        words_of[witness_] = simulation.word(witness_, CN, node._witnessing.nonce)
+    simulation.later = 0
+    reply = offered(simulation, order, seen=pack(words_of))
+    assert reply.kind is (Kind.ACCEPTED if liars == 1 else Kind.REFUSED)
+    if liars == 2:
+        assert offered(simulation, order, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
+    head = node._witnessing.head()["head"]
+    simulation.later = 360
+    for liar in ENOUGH[:liars]:
+        late = simulation.cosign(CN, head, (liar,))
+        simulation.later = 0
+        node.answer(simulation.letter(Kind.LEDGER_WITNESS, CN, "", cosigned=late))
+        simulation.later = 360
+    simulation.later = 0
+    assert node._witnessing._is_sure() == (liars == 1)
+    assert node._judge.now() < simulation.now() + 300
 
 
 def test_a_word_to_a_clock_that_was_right_does_not_vouch_for_one_that_leapt(simulation):
     """Statements of an hour ago, shown again to a clock that was set an hour back."""
-    old = words(simulation, EU, UK)
+    old = words(simulation, *ENOUGH)
     first, second = simulation.training(), simulation.training(seed=2)
     assert offered(simulation, first, seen=old).kind is Kind.ACCEPTED
     simulation.later += 3600
@@ -339,7 +388,7 @@ def test_a_word_to_a_clock_that_was_right_does_not_vouch_for_one_that_leapt(simu
 @pytest.fixture
 def accepted(simulation, order):
     """An order that a node accepted, and the head that it wants cosigned."""
-    reply = offered(simulation, order, seen=words(simulation, EU, UK))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH))
     assert reply.kind is Kind.ACCEPTED
     return reply.blobs["head"]
 
@@ -350,11 +399,18 @@ def round_with(simulation, order, **blobs):
     return simulation.read(simulation.started(CN).answer(letter))
 
 
-def test_a_release_waits_until_its_reservation_is_witnessed(simulation, order, accepted):
+def test_a_release_waits_until_its_reservation_is_witnessed_by_a_quorum(
+    simulation, order, accepted
+):
     reply = round_with(simulation, order)
     assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "witness"
+    head = reply.blobs["head"]
+    few = simulation.cosign(CN, head, ENOUGH[:4])
+    assert round_with(simulation, order, cosigned=few).kind is Kind.LEDGER_UNSURE
+    relayed = simulation.cosign(CN, head, (AGGREGATOR,))
+    assert round_with(simulation, order, cosigned=relayed).kind is Kind.LEDGER_UNSURE
     assert simulation.workshops[CN].rounds == [] and simulation.account(CN).releases == 0
-    again = round_with(simulation, order, cosigned=simulation.cosign(CN, reply.blobs["head"]))
+    again = round_with(simulation, order, cosigned=simulation.cosign(CN, head, ENOUGH[4:]))
     assert again.kind is Kind.TRAIN_UPDATE
     assert simulation.account(CN).releases == 1
     # The kept reply answers a letter with other parts, or none of them.
@@ -363,7 +419,7 @@ def test_a_release_waits_until_its_reservation_is_witnessed(simulation, order, a
 
 def test_a_partial_waits_too(simulation):
     query = simulation.query(cohort=(CN, EU, UK))
-    assert offered(simulation, query, seen=words(simulation, EU, UK)).kind is Kind.ACCEPTED
+    assert offered(simulation, query, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
     reply = simulation.ask(Kind.QUERY_PARTIAL, CN, query.id, public_key=b"")
     assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "witness"
 
@@ -381,10 +437,38 @@ def cosigned_by(simulation, head, line_by, named):
     ids=["itself", "the relay", "another", "nobody with a ledger"],
 )
 def test_a_forged_or_own_cosignature_is_none(simulation, order, accepted, line_by, named):
+    others = (US, KEYHOLDER, SHOP, OTHER_SHOP)
+    node = simulation.node(CN)
+    almost = simulation.cosign(CN, accepted, others)
+    node.answer(simulation.letter(Kind.LEDGER_WITNESS, CN, "", cosigned=almost))
     blob = cosigned_by(simulation, accepted, line_by, named)
     assert round_with(simulation, order, cosigned=blob).kind is Kind.LEDGER_UNSURE
     blob = cosigned_by(simulation, accepted, EU, EU)
     assert round_with(simulation, order, cosigned=blob).kind is Kind.TRAIN_UPDATE
+
+
+def test_a_line_under_another_name_keeps_nobodys_place(simulation, order, accepted):
+    """A genuine line of UK under the name of EU would stand where EU's own belongs."""
+    note = WitnessRequest.from_bytes(accepted).note
+    names = {p: origin_of(simulation.roster.federation, p) for p in (EU, UK)}
+    lines = {
+        p: witness.cosign(note, names[p], simulation.key(p), int(simulation.now())) for p in names
+    }
+    books = simulation.books(CN)
+    size = notes.read(note).checkpoint.size
+    for wrong in (
+        {names[EU]: lines[UK], names[UK]: "garbage"},
+        {names[EU]: lines[UK] + lines[EU]},
+        {names[EU]: lines[EU] + lines[EU]},
+    ):
+        blob = pack_cosigned({note: wrong})
+        simulation.node(CN).answer(simulation.letter(Kind.LEDGER_WITNESS, CN, "", cosigned=blob))
+        with reading(books._engine) as connection:
+            assert books._log.cosigned(connection, size) == {}
+    right = pack_cosigned({note: {names[p]: lines[p] for p in names}})
+    simulation.node(CN).answer(simulation.letter(Kind.LEDGER_WITNESS, CN, "", cosigned=right))
+    with reading(books._engine) as connection:
+        assert books._log.cosigned(connection, size) == {names[p]: lines[p] for p in names}
 
 
 def test_a_cosignature_from_before_the_reservation_covers_nothing(simulation, order):
@@ -422,10 +506,9 @@ def test_a_witness_cosigns_what_continues_what_it_saw_last(simulation, order, ac
     assert witness.open_cosignature(note, lines[name], name, key) <= simulation.now()
     (entry,) = [e for e in simulation.books(EU).entries() if e.kind is EntryKind.CHECKPOINT_SEEN]
     assert entry.body["origin"] == origin_of(simulation.roster.federation, CN)
-    assert (
-        round_with(simulation, order, cosigned=pack_cosigned({note: lines})).kind
-        is Kind.TRAIN_UPDATE
-    )
+    round_with(simulation, order, cosigned=pack_cosigned({note: lines}))
+    rest = simulation.cosign(CN, accepted, (US, KEYHOLDER, SHOP, OTHER_SHOP))
+    assert round_with(simulation, order, cosigned=rest).kind is Kind.TRAIN_UPDATE
     later = simulation.node(CN)._witnessing.head()["head"]
     assert shown(simulation, later) is not None
     assert shown(simulation, accepted) is None  # an older head than it has seen
@@ -456,12 +539,112 @@ def test_two_heads_of_one_size_are_not_both_cosigned(simulation, tmp_path, order
     assert shown(simulation, two) is None
 
 
+def test_a_head_that_comes_late_or_is_none_fails_no_letter(simulation, order, accepted):
+    later = simulation.node(CN)._witnessing
+    books = simulation.books(CN)
+    books.note(books.entries()[0])
+    newer = later.head()["head"]
+    assert shown(simulation, newer) is not None
+    good = WitnessRequest.from_bytes(simulation.node(UK)._witnessing.head()["head"])
+    heads = {CN: accepted, UK: good.to_bytes(), US: b"garbage", PartyId("who"): accepted}
+    letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack(heads))
+    reply = simulation.read(simulation.node(EU).answer(letter))
+    assert reply.kind is Kind.LEDGER_COSIGNED
+    assert set(unpack_cosigned(reply.blobs["cosigned"])) == {good.note}
+    assert "forked" not in reply.blobs  # it came late, and that is all
+
+
+def fork(simulation, tmp_path):
+    """A ledger that was put back and continued otherwise: a prefix and two continuations of it."""
+    simulation.node(CN)
+    prefix = simulation.books(CN).request().to_bytes()
+    copy = shutil.copytree(simulation.folder(CN), tmp_path / "prefix")
+    books = simulation.books(CN)
+    books.note(*[books.entries()[0]] * 3)
+    one = books.request().to_bytes()
+    put_back(simulation, CN, copy)
+    books = simulation.books(CN)
+    books.note(*[books.entries()[1]] * 7)
+    return prefix, one, books.request().to_bytes()
+
+
+def test_two_continuations_at_the_same_moment_are_not_both_cosigned(simulation, tmp_path):
+    """Both letters look at what was seen last before either has written anything down."""
+    prefix, *forks = fork(simulation, tmp_path)
+    assert shown(simulation, prefix) is not None
+    node, started, said = simulation.node(EU), threading.Barrier(2), {}
+    real = witness.examine
+
+    def slowly(*arguments):
+        found = real(*arguments)
+        with suppress(threading.BrokenBarrierError):
+            started.wait(1)
+        return found
+
+    def show(head):
+        letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack({CN: head}))
+        said[head] = simulation.read(node.answer(letter))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(witness, "examine", slowly)
+        threads = [threading.Thread(target=show, args=(head,)) for head in forks]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [reply.kind for reply in said.values()] == [Kind.LEDGER_COSIGNED] * 2
+    assert sum("cosigned" in reply.blobs for reply in said.values()) == 1
+
+
+def test_a_log_that_forked_is_shown_what_it_signed_and_ends(simulation, tmp_path):
+    prefix, one, two = fork(simulation, tmp_path)
+    assert shown(simulation, one) is not None
+    letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack({CN: two}))
+    reply = simulation.read(simulation.node(EU).answer(letter))
+    size = notes.read(WitnessRequest.from_bytes(one).note).checkpoint.size
+    assert reply.body["missing"] == {CN: size} and not {"cosigned", "forked"} & set(reply.blobs)
+    proven = simulation.books(CN).request([size]).to_bytes()
+    letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack({CN: proven}))
+    reply = simulation.read(simulation.node(EU).answer(letter))
+    assert unpack(reply.blobs["forked"]) == {CN: WitnessRequest.from_bytes(one).note.encode()}
+    assert "cosigned" not in reply.blobs
+    simulation.kill(CN)
+    own = {EU: WitnessRequest.from_bytes(prefix).note.encode(), UK: b"garbage"}
+    ask = simulation.letter(Kind.LEDGER_WITNESS, CN, "", forked=pack(own))
+    simulation.started(CN).answer(ask)
+    assert simulation.started(CN).ended is None  # it continues that one
+    signed = {EU: WitnessRequest.from_bytes(one).note.encode()}
+    ask = simulation.letter(Kind.LEDGER_WITNESS, CN, "", forked=pack(signed))
+    assert simulation.read(simulation.started(CN).answer(ask)).kind is Kind.FAILED
+    assert isinstance(simulation.started(CN).ended, RolledBackError)
+
+
+def test_a_witness_that_is_not_sure_of_itself_cosigns_nothing(simulation, accepted):
+    """A copy of a witness put back would cosign what it refused before."""
+    simulation.kill(EU)
+    letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack({CN: accepted}))
+    reply = simulation.read(simulation.started(EU).answer(letter))
+    assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "seen"
+    origin = origin_of(simulation.roster.federation, CN)
+    assert simulation.books(EU).last_seen(origin) is None
+    assert shown(simulation, accepted) is not None
+
+
+def test_sizes_that_a_log_never_had_push_out_none_that_it_had(simulation, accepted):
+    node = simulation.node(CN)
+    size = simulation.books(CN).head().size
+    node._witnessing.show_from([2, size, size + 1, *range(2**62, 2**62 + 99)])
+    assert set(WitnessRequest.from_bytes(node._witnessing.head()["head"]).proofs) >= {2}
+    assert node._witnessing._wanted == (2,)
+    node._witnessing.show_from([2**62])
+    assert node._witnessing._wanted == (2,)
+
+
 def test_a_witness_writes_down_what_it_saw_before_it_signs(simulation, accepted):
     """It is killed before it wrote anything down: then no line of it exists anywhere."""
     node = simulation.node(EU)
-    simulation.crash(EU, "books", "remember_all", "before")
+    simulation.crash(EU, "books", "vouch", "before")
     letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack({CN: accepted}))
-    node._witnessing._books = node._books
     signed = []
     real = witness.cosign
 
@@ -474,7 +657,7 @@ def test_a_witness_writes_down_what_it_saw_before_it_signs(simulation, accepted)
         assert killed(lambda: node.answer(letter))
     assert signed == []
     simulation.kill(EU)
-    simulation.crash(EU, "books", "remember_all", "after")
+    simulation.crash(EU, "books", "vouch", "after")
     assert killed(lambda: simulation.node(EU).answer(letter))
     simulation.kill(EU)
     last = simulation.books(EU).last_seen(origin_of(simulation.roster.federation, CN))
@@ -517,20 +700,20 @@ def test_every_release_of_a_run_is_witnessed_and_booked_in_the_end(simulation, o
 
 
 def test_a_run_and_a_query_cost_few_exchanges_more(simulation):
-    for party in (*WAREHOUSES, KEYHOLDER):
-        simulation.node(party)
+    for member in simulation.roster.with_role(*DATA_ROLES, Role.KEYHOLDER):
+        simulation.node(member.party)
     exchanges = []
     carry = type(simulation.mail).__call__
 
-    def counted(mail, requests, timeout):
+    def counted(mail, requests, timeout, sooner):
         exchanges.append({parse(wire).kind for wire in requests.values()})
-        return carry(mail, requests, timeout)
+        return carry(mail, requests, timeout, sooner)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(simulation.mail), "__call__", counted)
         assert simulation.run(simulation.training()).status == "done"
         assert exchanges == [
-            {Kind.OFFER},
+            {Kind.OFFER, Kind.LEDGER_WITNESS},
             {Kind.LEDGER_WITNESS},
             *[{Kind.TRAIN_ROUND}] * 3,
         ]
@@ -544,13 +727,25 @@ def test_a_run_and_a_query_cost_few_exchanges_more(simulation):
         ]
 
 
-def test_a_node_that_restarts_in_mid_run_goes_on(simulation):
+def test_a_run_goes_on_without_a_node_that_restarted_in_the_middle(simulation):
+    """Its order is over there, and paid whole: it cannot know what left before."""
     order = simulation.training()
     simulation.put(order)
     simulation.mail.kill(Kind.TRAIN_ROUND, "before", 1)
     assert killed(simulation.work)
-    for party in WAREHOUSES:
-        simulation.kill(party)
+    simulation.kill(CN)
+    simulation.work()
+    assert simulation.job(order).result["parties"] == [EU, UK, US]
+    simulation.assert_charged(CN, EVENT, order.releases + order.abandoned)
+    for party in (EU, UK, US):
+        simulation.assert_charged(party, EVENT, 3)
+
+
+def test_a_run_whose_aggregator_alone_died_goes_on_with_everybody(simulation):
+    order = simulation.training()
+    simulation.put(order)
+    simulation.mail.kill(Kind.TRAIN_ROUND, "before", 1)
+    assert killed(simulation.work)
     simulation.work()
     assert simulation.job(order).result["parties"] == list(WAREHOUSES)
     for party in WAREHOUSES:
@@ -596,7 +791,8 @@ def test_a_run_without_any_witness_releases_nothing(simulation, order):
 def test_a_witness_whose_cosignature_was_lost_catches_up(simulation, order, monkeypatch):
     """The aggregator dies after a merchant signed and before its lines are delivered."""
     assert simulation.run(order).status == "done"
-    monkeypatch.setattr("aggregator.coordinator.PASSES", 2)
+    passes = Coordinator._passes
+    monkeypatch.setattr(Coordinator, "_passes", lambda self: passes(self)[:2])
     simulation.coordinator().have_witnessed()
     monkeypatch.undo()
     origin = origin_of(simulation.roster.federation, CN)
