@@ -379,3 +379,90 @@ def test_the_result_says_what_was_charged(simulation, monkeypatch):
     assert (free["charged"], free["epsilon"]) == ("0", first.epsilon)
     assert free["reused"] == {"run": first.id, "asked_at": first.created}
     assert free["answer"] == paid["answer"] and free["run"] == second.id
+
+
+# -- what a repetition is judged by and counted as -------------------------------------------------
+
+
+def capped(simulation, party, epsilon):
+    """Let a node's law forbid more than `epsilon` where somebody in the UK will know."""
+    law = simulation.folder(party) / "policy" / "own.cedar"
+    law.write_text(
+        '@id("OWN-001") @law("own") @en("too much for the UK") @zh("不") @fix_en("ask for less") '
+        f'@fix_zh("少") @override("privacy.epsilon={epsilon}") forbid (principal, action, resource)'
+        f' when {{ context.epsilon.greaterThan(decimal("{epsilon}")) && '
+        'context.recipients.contains("UK") };'
+    )
+    simulation.restart(party)
+
+
+def test_a_repetition_costs_what_was_made_and_not_what_is_asked_for(simulation):
+    """Asked for at a low price, a release that was made at a high one is still what is given."""
+    first = question(simulation, epsilon="0.5")
+    run(simulation, first)
+    for party in COHORT:
+        capped(simulation, party, "0.2")
+    both = (simulation.home.analyst, OTHER)
+    for epsilon in ("0.5", "0.1"):
+        order = question(simulation, epsilon=epsilon, recipients=both, source="past")
+        reply = offered(simulation, CN, order, first.id)
+        assert reply.kind is Kind.REFUSED
+        assert [reason["id"] for reason in reply.body["reasons"]] == ["OWN-001"]
+        assert reply.body["nearest"] == []  # no setting makes it cheaper
+        (fix,) = reply.body["fixes"]
+        assert fix["override"] == "" and "fresh release" in fix["en"]
+        simulation.put(order)
+        simulation.work()
+        assert simulation.job(order).status == "abandoned"
+    fresh = question(simulation, epsilon="0.1", recipients=both, source="fresh")
+    assert run(simulation, fresh).get("reused") is None
+
+
+def test_a_setting_that_helps_a_repetition_is_told(simulation):
+    first = question(simulation)
+    run(simulation, first)
+    order = question(simulation, purpose="marketing")
+    reply = offered(simulation, EU, order, first.id)
+    assert reply.kind is Kind.REFUSED
+    assert reply.body["nearest"] == ["purpose=market_statistics"]
+
+
+def at_home(simulation):
+    """Put aggregator, keyholder and analyst into the UK."""
+    members = tuple(
+        dataclasses.replace(m, jurisdiction=Jurisdiction.UK)
+        if m.role in {Role.AGGREGATOR, Role.KEYHOLDER} or m.party == simulation.home.analyst
+        else m
+        for m in simulation.roster.members
+    )
+    return dataclasses.replace(simulation.roster, members=members)
+
+
+def test_the_rules_under_which_it_goes_stand_in_the_ledger_before_it_goes(simulation):
+    first = question(simulation)
+    run(simulation, first)
+    approved = said(simulation, CN, EntryKind.APPROVED)
+    rules = simulation.node(CN)._judge.rules(first)
+    assert approved[first.id]["reasons"] == list(rules)
+    again = question(simulation, recipients=(simulation.home.analyst, OTHER))
+    run(simulation, again)
+    wider = said(simulation, CN, EntryKind.APPROVED)[again.id]["reasons"]
+    assert wider == list(simulation.node(CN)._judge.rules(again))
+    kinds = [e.kind for e in simulation.books(CN).entries() if e.order == again.id]
+    assert kinds[:2] == [EntryKind.APPROVED, EntryKind.DELIVERED]
+
+
+def test_a_delivery_abroad_counts_with_those_it_is_about(simulation):
+    from clients.exports import Left
+
+    home = at_home(simulation)
+    judge = dataclasses.replace(simulation.node(UK)._judge, roster=home)
+    first = question(simulation)
+    assert judge.rules(first) == ("UK-HOME",)
+    abroad = question(simulation, recipients=(simulation.home.analyst, FAR))
+    assert "UK-HOME" in judge.rules(abroad) and len(judge.rules(abroad)) == 2
+    run(simulation, first)
+    again = question(simulation, recipients=(simulation.home.analyst, OTHER))
+    run(simulation, again)
+    tally = Left(simulation.books(CN))()
+    assert {item.subjects for item in tally.outbound(first.id)} == {"customers"}
