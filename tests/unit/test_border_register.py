@@ -1,4 +1,4 @@
-"""The rule that a node's ledger names for a letter: personal is whoever a contract names anywhere."""
+"""The rule a node's ledger names for a letter: personal is whoever a contract names anywhere."""
 
 import dataclasses
 
