@@ -1,9 +1,10 @@
 """What a joint query costs and how good its answer will be, before any row is read.
 
 Every measure is released once with discrete Gaussian noise of integer standard deviation
-σ = ceil(z·Δ), so that m measures cost m Gaussian releases of noise multiplier z. Each node adds
-the full noise: an answer from n contributors carries n·σ² in every cell. Prices and errors are
-functions of plan and cohort; this module has no handle to rows.
+σ = ceil(z·Δ). Its event says z·Δ, so that m measures are charged as m Gaussian releases of noise
+multiplier z, and the certificate knows how coarse the noise is. Each node adds the full noise: an
+answer from n contributors carries n·σ² in every cell. Prices and errors are functions of plan and
+cohort; this module has no handle to rows.
 """
 
 import math
@@ -12,9 +13,19 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Final
 
-from federation.plans import Aggregate, Measure, Plan, cells, measures, parts, sensitivity, width
+from federation.plans import (
+    Aggregate,
+    Measure,
+    Plan,
+    cells,
+    measures,
+    parts,
+    sensitivities,
+    sensitivity,
+    width,
+)
 from policies.budget import accountant
-from policies.budget.events import Composed, Event, Gaussian, spell
+from policies.budget.events import Composed, DiscreteGaussian, Event, spell
 from secure_compute.canonical import JSON
 
 NORMAL_95: Final = 1.959963984540054
@@ -78,8 +89,10 @@ TOO_NOISY: Final = "too noisy"
 
 def price(plan: Plan, noise_multiplier: str) -> Event:
     """Return what one release of `plan` by one node does to its rows."""
-    gaussian = Gaussian(noise_multiplier)
-    return Composed(tuple(gaussian for _ in measures(plan)))
+    multiplier = Decimal(noise_multiplier)
+    return Composed(
+        tuple(DiscreteGaussian(size, multiplier * size) for size in sensitivities(plan))
+    )
 
 
 def calibrate_query(plan: Plan, epsilon: str, delta: str) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from federation.errors import MalformedOrderError
 from federation.models import ModelSpec, Vector
+from policies.budget.certificate import STEPS
 from policies.budget.events import Event, Repeated, SampledGaussian, spell
 from secure_compute import fixedpoint
 
@@ -122,7 +123,15 @@ class Recipe:
         return float(self.sampling_rate) * self.expected_units
 
     def event(self) -> Event:
-        """Return what ONE round does to one node's data."""
+        """Return what ONE round does to one node's data.
+
+        Raises:
+            MalformedOrderError: the grid is too coarse for the price's certificate to hold.
+        """
+        if self.noise_scale < STEPS:
+            raise MalformedOrderError(
+                "The recipe's grid is too coarse for its clip and noise_multiplier: choose a finer."
+            )
         return Repeated(SampledGaussian(self.sampling_rate, self.noise_multiplier), self.steps)
 
     def to_json(self) -> dict[str, Any]:

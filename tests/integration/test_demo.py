@@ -234,6 +234,10 @@ def dp_event(value: Mapping[str, Any]) -> dp_accounting.DpEvent:
     match value["event"]:
         case "gaussian":
             return dp_accounting.GaussianDpEvent(float(value["noise_multiplier"]))
+        case "discrete_gaussian":
+            return dp_accounting.GaussianDpEvent(
+                float(value["sigma"]) / float(value["sensitivity"])
+            )
         case "sampled_gaussian":
             noise = dp_accounting.GaussianDpEvent(float(value["noise_multiplier"]))
             return dp_accounting.PoissonSampledDpEvent(float(value["sampling_rate"]), noise)

@@ -3,14 +3,17 @@
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from policies.budget import accountant, mixtures
-from policies.budget.certificate import INTERVAL, LEAST_DELTA, Certificate, certify
+from federation import pricing, sql
+from policies.budget import accountant, attack, mixtures
+from policies.budget.attack import GaussianShift
+from policies.budget.certificate import INTERVAL, LEAST_DELTA, STEPS, Certificate, certify
 from policies.budget.events import (
     Approximate,
     Composed,
@@ -25,7 +28,9 @@ from policies.budget.events import (
     Skellam,
 )
 from policies.budget.losses import Losses, Side
-from tests.one_dimension import laplace, moved
+from policies.contracts import load_contract
+from tests.one_dimension import Logs, laplace, log_sum, mixed, moved
+from tests.orders_table import COHORT, CONTRACT_TEXT
 
 DELTA = 1e-6
 
@@ -73,11 +78,11 @@ def test_the_counts_alone_meet_the_table() -> None:
     [
         Skellam("0.05", 4096, 64, 8),
         Skellam(1, 4096, 64, 8),
-        DiscreteGaussian(1, 20),
+        DiscreteGaussian(1, "1.7"),
         Grouped(SampledGaussian("0.05", 2), 2),
         Grouped(Mixture(4, ["0.5", "0.5"]), 2),
         Grouped(Skellam(1, 4096, 64, 8), 2),
-        Grouped(DiscreteGaussian(1, 20), 2),
+        Grouped(DiscreteGaussian(1, "1.7"), 2),
         Gaussian("0.01"),  # ε in the thousands: nothing that a certificate would make better
     ],
 )
@@ -105,6 +110,108 @@ def test_a_group_of_gaussian_units_moves_the_sum_by_all_of_them() -> None:
     assert certify([Grouped(DiscreteLaplace(1, 50), 4)], DELTA) == certify(
         [DiscreteLaplace(4, 50)], DELTA
     )
+
+
+# -- what is really drawn --------------------------------------------------------------------------
+#
+# Every sampler is discrete. Exact sums over its outcomes say what a release really shows.
+
+GRID = np.linspace(0.0, 8.0, 81)
+
+
+def drawn(sigma: float, reach: int) -> Logs:
+    """log N_ℤ(0, σ²) on −reach … reach."""
+    logs = -(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)
+    return logs - log_sum(logs)
+
+
+def curve(over: Logs, under: Logs) -> Logs:
+    """δ at every ε of `GRID`."""
+    return np.array(
+        [float(np.maximum(np.exp(over) - np.exp(e + under), 0.0).sum()) for e in GRID.tolist()]
+    )
+
+
+def repeated(sigma: int, moves: tuple[int, ...]) -> Logs:
+    """δ at every ε of `GRID` of releases, or coordinates, that move by `moves`: all outcomes."""
+    reach = 14 * sigma
+    plain, ahead = np.zeros(1), np.zeros(1)
+    for move in moves:
+        noise = drawn(sigma, reach + move)
+        plain = np.add.outer(plain, moved(noise, 0, reach)).ravel()
+        ahead = np.add.outer(ahead, moved(noise, move, reach)).ravel()
+    return np.maximum(curve(plain, ahead), curve(ahead, plain))
+
+
+def require_above(truth: Logs, event: Event) -> None:
+    """The certificate and the plain numbers lie nowhere below the truth."""
+    certificate = Certificate.of([event])
+    assert certificate is not None
+    assert (certificate.deltas(GRID) >= truth - 1e-12).all()
+    plain = attack.curve([event])
+    assert plain.advantage() >= truth[0] - 1e-12
+    for delta in (1e-3, 1e-5, 1e-6, 1e-8):
+        said = certify([event], delta)
+        assert said is not None
+        if said <= GRID[-1]:
+            assert truth[said <= GRID][:1] <= delta * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("sensitivity", "sigma"), [(1, 2), (1, 3), (2, 3), (1, 5), (3, 7), (8, 9)])
+def test_a_certificate_is_above_what_discrete_noise_shows(
+    sensitivity: int, sigma: int, count: int
+) -> None:
+    if count * sigma <= 9:
+        event = Repeated(DiscreteGaussian(sensitivity, sigma), count)
+        require_above(repeated(sigma, (sensitivity,) * count), event)
+
+
+@pytest.mark.parametrize(
+    ("sensitivity", "sigma", "moves"),
+    [(2, 2, (1, 1, 1)), (5, 4, (3, 4)), (3, 3, (2, 2)), (5, 6, (0, 5)), (13, 11, (5, 12))],
+)
+def test_a_certificate_is_above_what_a_unit_in_several_cells_shows(
+    sensitivity: int, sigma: int, moves: tuple[int, ...]
+) -> None:
+    require_above(repeated(sigma, moves), DiscreteGaussian(sensitivity, sigma))
+
+
+def test_continuous_noise_shows_less_than_what_is_drawn() -> None:
+    """What the certificate of a count said when it took the noise for continuous."""
+    truth = repeated(2, (1,))
+    shift = GaussianShift(1 / 2)
+    assert shift.advantage() < truth[0] - 0.001
+    assert any(shift.delta(e) < d * 0.99 for e, d in zip(GRID.tolist(), truth, strict=True) if d)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(["0.5", "1", "2.5", "6"]), st.integers(1, 3))
+def test_a_certificate_is_above_what_a_joint_query_shows(epsilon: str, rows: int) -> None:
+    """The event that production emits states z·Δ; what is drawn has σ = ceil(z·Δ)."""
+    contract = load_contract(CONTRACT_TEXT)
+    contract = replace(contract, unit=replace(contract.unit, rows=rows))
+    plan = sql.parse("SELECT COUNT(*) FROM orders", {"orders": contract}, COHORT)
+    multiplier = pricing.calibrate_query(plan, epsilon, "1e-6")
+    event, (sigma,) = pricing.price(plan, multiplier), pricing.scales(plan, multiplier)
+    assert accountant.epsilon([event], 1e-6) <= float(epsilon)
+    said = certify([event], 1e-6)
+    truth = repeated(sigma, (rows,))
+    if said is not None:
+        require_above(truth, event)
+    assert truth[0] <= attack.curve([event]).advantage()
+
+
+@pytest.mark.parametrize(("rate", "multiplier"), [(1.0, 2.0), (0.05, 1.0), (0.5, 0.7), (0.01, 4.0)])
+def test_a_certificate_is_above_what_a_training_step_shows(rate: float, multiplier: float) -> None:
+    """The noise of a step is drawn on a grid, at the coarsest that a recipe may have."""
+    move = math.floor(STEPS / multiplier)
+    reach = 14 * STEPS
+    noise = drawn(STEPS, reach + move)
+    out = moved(noise, 0, reach)
+    inside = mixed((out, moved(noise, move, reach)), (1 - rate, rate))
+    truth = np.maximum(curve(out, inside), curve(inside, out))
+    require_above(truth, SampledGaussian(rate, multiplier))
 
 
 KINDS = (

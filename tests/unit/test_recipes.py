@@ -9,6 +9,7 @@ import pytest
 from federation.errors import MalformedOrderError
 from federation.models import ModelSpec, forward
 from federation.recipes import Progress, Recipe
+from policies.budget.certificate import STEPS
 from secure_compute import canonical
 
 RECIPE = Recipe(
@@ -96,6 +97,20 @@ def test_a_number_out_of_range_is_refused_by_its_name(field, value):
 def test_numbers_that_do_not_go_together_are_refused(changes, named):
     with pytest.raises(MalformedOrderError, match=named):
         replace(RECIPE, **changes)
+
+
+def test_noise_that_is_coarse_beside_its_grid_has_no_price():
+    coarse = replace(RECIPE, grid=1, clip=Decimal(1), noise_multiplier=Decimal(1))
+    with pytest.raises(MalformedOrderError, match="too coarse"):
+        coarse.event()
+    enough = -(-STEPS // coarse.sensitivity)
+    least = replace(coarse, noise_multiplier=Decimal(enough))
+    assert least.noise_scale >= STEPS
+    assert least.event()
+    less = replace(coarse, noise_multiplier=Decimal(enough - 1))
+    assert less.noise_scale < STEPS
+    with pytest.raises(MalformedOrderError, match="too coarse"):
+        less.event()
 
 
 def test_a_missing_field_is_refused():
