@@ -98,6 +98,7 @@ def test_the_object_has_the_documented_keys(first: Shown) -> None:
     documented = {"schema", "demand", "fraud", "queries", "refusals", "budgets", "borders"}
     documented |= {"raw_rows_crossed", "seconds"}
     beside = {"domestic", "search", "processes", "notes", "faults", "version", "ledger"}
+    beside |= {"register"}
     assert value.keys() == documented | beside
     assert is_number(value["seconds"], 1.0)
     for part in (value["demand"], value["fraud"]):
