@@ -149,11 +149,13 @@ def main(words: list[str]) -> int:
     chosen = [path for path in paths if not words or any(word in path.name for word in words)]
     mutants = [read_mutant(path, killers) for path in chosen]
     baseline(mutant.killer for mutant in mutants if mutant.killer)
+    tried: list[Tried] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        tried = list(pool.map(_tried, mutants))
+        for one in pool.map(_tried, mutants):
+            tried.append(one)
+            if learn:
+                write_killers([one])
     baseline(one.killer for one in tried if one.killer != one.mutant.killer)
-    if learn:
-        write_killers(tried)
     killed = sum(one.verdict == "killed" for one in tried)
     print(f"{killed} killed, {len(tried) - killed} survived")
     return PASSED if killed == len(tried) else FAILED
