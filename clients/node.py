@@ -184,10 +184,11 @@ class Node:
             return self._refused(letter, verdict)
         self._endings.reserved(signed.order)
         self._accept(letter, signed)
-        if signed.order.kind == "train":
+        reply = reply_of(Kind.ACCEPTED).carrying(self._witnessing.head())
+        if signed.order.kind == "train":  # only now: what is found in the rows may be written down
             self._compute.warm(lambda: self._job(signed))
         log.info("accepted order %s (%s)", letter.order[:12], signed.order.kind)
-        return reply_of(Kind.ACCEPTED).carrying(self._witnessing.head())
+        return reply
 
     def _accept(self, letter: Envelope, signed: SignedOrder) -> None:
         if self._outbox.accepted(letter.order) is None:

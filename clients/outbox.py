@@ -12,6 +12,9 @@ from typing import Any, Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
 
+WAIT: Final = 30.0
+"""Seconds to wait for another program that holds the file."""
+
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS replies (
@@ -87,7 +90,7 @@ class Outbox:
         return self._one("SELECT wire FROM replies WHERE release_key = ?", key)
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
+        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         return db

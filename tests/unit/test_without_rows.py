@@ -116,6 +116,36 @@ def test_a_refusal_is_the_same_bytes_whatever_lies_in_the_folder(
         shutil.copytree(kept, data)
 
 
+def offers_of(simulation: Simulation) -> dict[str, WorkOrder]:
+    return {"a run": simulation.training(), "a question": simulation.query(cohort=WAREHOUSES)}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("case", ["a run", "a question"])
+def test_an_offer_is_accepted_with_the_same_bytes_whatever_lies_in_the_folder(
+    simulation: Simulation, tmp_path: Path, case: str, change: Callable[[Path], None]
+) -> None:
+    """Two folders that differ in their rows alone, two nodes, one moment."""
+    order = offers_of(simulation)[case]
+    other = Simulation(tmp_path / "neighbour")
+    moment = simulation.now()
+    simulation.now = lambda: moment  # type: ignore[method-assign]
+    simulation.node(CN)
+    simulation.kill(CN)
+    shutil.copytree(simulation.folder(CN), other.home.node(CN))
+    said = []
+    for each in (simulation, other):
+        each.now = lambda: moment  # type: ignore[method-assign]
+        node = each.node(CN)
+        if each is other:
+            change(each.folder(CN) / "data")
+        letter = simulation.letter(Kind.OFFER, CN, order.id, order=_signed(simulation, order))
+        said.append(node.answer(letter))
+        assert each.read(said[-1]).kind is Kind.ACCEPTED
+        assert len(each.books(CN).open_orders()) == 1
+    assert said[0] == said[1]
+
+
 def _signed(simulation: Simulation, order: WorkOrder) -> bytes:
     from experiments.ordering import sign
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pytest
 
-from aggregator.coordinator import Coordinator
 from clients.errors import BrokenBooksError
 from clients.witnessing import AloneError
 from experiments.founding import AGGREGATOR
@@ -720,7 +719,7 @@ def test_a_run_and_a_query_cost_few_exchanges_more(simulation):
         exchanges.clear()
         assert simulation.run(simulation.query(cohort=WAREHOUSES)).status == "done"
         assert exchanges == [
-            {Kind.OFFER},
+            {Kind.OFFER, Kind.LEDGER_WITNESS},
             {Kind.QUERY_KEYS, Kind.LEDGER_WITNESS},
             {Kind.QUERY_PARTIAL},
             {Kind.QUERY_OPEN},
@@ -788,24 +787,21 @@ def test_a_run_without_any_witness_releases_nothing(simulation, order):
         simulation.assert_charged(party, EVENT, 0)
 
 
-def test_a_witness_whose_cosignature_was_lost_catches_up(simulation, order, monkeypatch):
-    """The aggregator dies after a merchant signed and before its lines are delivered."""
+def test_a_witness_whose_cosignature_was_lost_catches_up(simulation, order):
+    """The aggregator dies after the witnesses signed and before their lines are delivered."""
     assert simulation.run(order).status == "done"
-    passes = Coordinator._passes
-    monkeypatch.setattr(Coordinator, "_passes", lambda self: passes(self)[:2])
-    simulation.coordinator().have_witnessed()
-    monkeypatch.undo()
     origin = origin_of(simulation.roster.federation, CN)
     last = simulation.books(SHOP).last_seen(origin)
     second = simulation.training(seed=2, rounds=6)
     simulation.put(second)
-    coordinator = simulation.coordinator()  # of the lines that were under way it knows nothing
-    coordinator.work(simulation.jobs.next())
-    assert simulation.books(SHOP).last_seen(origin) == last
+    simulation.mail.kill(Kind.LEDGER_WITNESS, "after")
+    assert killed(simulation.work)
+    simulation.work()  # of the lines that were under way it knows nothing
+    assert simulation.job(second).status == "done"
+    coordinator = simulation.coordinator()
     coordinator.have_witnessed()
     assert simulation.books(SHOP).last_seen(origin).size > last.size
-    third = simulation.training(seed=3)
-    simulation.put(third)
+    simulation.put(simulation.training(seed=3))
     coordinator.work(simulation.jobs.next())
     coordinator.have_witnessed()
     assert origin_of(simulation.roster.federation, SHOP) in cosigners(simulation, CN)

@@ -1,11 +1,17 @@
 """A node whose folder is wrong does not start: one sentence, exit code 2, no traceback."""
 
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pandas as pd
 import pytest
 
+from clients import worker
+from clients.errors import BusyError
+from clients.serve import LoopFailedError
 from clients.worker import run
+from federation.errors import RolledBackError
 from tests.simulator import CN, KEYHOLDER
 
 
@@ -142,3 +148,53 @@ def test_a_node_with_a_wrong_folder_says_so_and_ends(simulation, capfd, fault):
 def test_a_node_with_a_sound_folder_connects(simulation, party):
     with pytest.raises(AssertionError, match="went on to connect"):
         run(simulation.folder(party))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("books.sqlite", ["BEGIN IMMEDIATE"]),
+        ("outbox.sqlite", ["PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "COMMIT"]),
+    ],
+)
+def test_a_file_that_another_program_holds_is_not_to_be_restored(
+    simulation, capfd, monkeypatch, name, how
+):
+    folder = simulation.folder(CN)
+    simulation.node(CN)
+    simulation.kill(CN)
+    monkeypatch.setattr("federation.ledger.database._WAIT", 0.1)
+    monkeypatch.setattr("clients.outbox.WAIT", 0.1)
+    contract = folder / "contract" / "demand.toml"
+    contract.write_text(contract.read_text() + "\n# so that there is something to write down\n")
+    with closing(sqlite3.connect(folder / name, isolation_level=None)) as held:
+        for words in how:
+            held.execute(words)
+        assert run(folder) == 20
+    said = capfd.readouterr().out
+    assert "other program" in said and "restore" not in said and "Traceback" not in said
+    with pytest.raises(AssertionError, match="went on to connect"):
+        run(folder)
+
+
+@pytest.mark.parametrize("failure", [LoopFailedError("broken"), BusyError("outbox.sqlite"), None])
+def test_a_ledger_that_cannot_be_trusted_ends_the_node_for_good(
+    simulation, capfd, monkeypatch, failure
+):
+    """Whatever else went wrong at the same time: 30 is the one code after which nothing restarts"""
+    built = []
+    real = worker.build
+
+    def spy(*arguments, **others):
+        built.append(real(*arguments, **others))
+        return built[-1]
+
+    def served(*_):
+        built[-1].ended = RolledBackError("an older copy was put back")
+        if failure is not None:
+            raise failure
+
+    monkeypatch.setattr(worker, "build", spy)
+    monkeypatch.setattr(worker, "serve", served)
+    assert run(simulation.folder(CN)) == 30
+    assert capfd.readouterr().out == "entrepot node: an older copy was put back\n"

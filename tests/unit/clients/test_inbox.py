@@ -5,12 +5,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from clients.errors import BusyError
 from clients.inbox import Answer, Confirmation, Inbox, Parcel, request_key
 from clients.serve import ForgottenAnswerError, Once, is_of_the_moment
+from clients.turns import Turns
 from federation.envelopes import Envelope, seal
 from federation.messages import Kind
 from policies.parties import PartyId
@@ -125,3 +129,49 @@ def test_only_a_node_that_is_unsure_answers_for_the_moment() -> None:
         reply = seal(Envelope(kind, PartyId("node"), PartyId("aggregator")), key)
         assert is_of_the_moment(reply) == (kind is Kind.LEDGER_UNSURE)
     assert not is_of_the_moment(b"no envelope at all")
+
+
+def test_requests_that_were_answered_are_not_kept_in_mind(path: Path) -> None:
+    once = Once(lambda payload: payload, Inbox(path))
+    for number in range(20):
+        once(b"%d" % number)
+    assert len(once._turns) == 0
+
+
+def test_one_at_a_time_for_each_name_alone() -> None:
+    turns, inside = Turns(), []
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turns.of("a"):
+            entered.set()
+            leave.wait(10)
+            inside.append("first")
+
+    def follow() -> None:
+        with turns.of("a"):
+            inside.append("second")
+
+    first, second = threading.Thread(target=hold), threading.Thread(target=follow)
+    first.start()
+    entered.wait(10)
+    second.start()
+    with turns.of("b"):
+        inside.append("another")
+    leave.set()
+    first.join()
+    second.join()
+    assert inside == ["another", "first", "second"]
+    assert len(turns) == 0
+
+
+def test_a_file_that_another_program_holds_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Inbox(path).close()
+    monkeypatch.setattr("clients.inbox._WAIT", 0.1)
+    with closing(sqlite3.connect(path, isolation_level=None)) as held:
+        for words in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "COMMIT"):
+            held.execute(words)
+        with pytest.raises(BusyError):
+            Inbox(path)
