@@ -243,7 +243,9 @@ blobs = st.dictionaries(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None
+)
 @given(body=st.dictionaries(st.sampled_from(["missing", "lacks"]), json), blobs=blobs)
 def test_nothing_that_is_sent_raises(told, body, blobs):
     told(US, body=body, **blobs)
