@@ -20,7 +20,7 @@ from policies.errors import (
 )
 from secure_compute.primitives.signature import SigningKey
 from tests.forks import Say, fork, heard
-from tests.ledgers import signed
+from tests.ledgers import KEYS, Party, named_key, ordinary
 from tests.scopes import scope
 
 EVENT = Gaussian("8")
@@ -83,12 +83,16 @@ def test_witnesses_and_their_time(open_books: Open) -> None:
     request = books.request()
     assert open_books().request() == request
     books.keep_cosignatures(request.note, {"entrepot/demo/eu": "line"})
-    books.remember_seen(signed("eu", 3, b"\1" * 32), 7.0)
+    eu = Party("eu", KEYS["eu"])
+    eu.append(ordinary())
+    books.vouch({"eu": (eu.request(), named_key("eu"))}, 7)
     books.witnessed_time(9.0)
     again = open_books()
     assert again.is_witnessed("a")
     assert not again.booked("a")
-    assert again.last_seen("entrepot/demo/eu") == signed("eu", 3, b"\1" * 32)
+    last = again.last_seen("entrepot/demo/eu")
+    assert last is not None
+    assert last.note == eu.request().note
     assert again.highest_time() == 9.0
     again.reconcile()
 

@@ -7,6 +7,7 @@ are open, and which head and time came last.
 
 import tempfile
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -15,13 +16,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from clients.books import Books
 from clients.errors import GivenBackError
-from federation.errors import InconsistentLogError
+from federation.errors import FederationError, InconsistentLogError
+from federation.ledger.notes import NamedKey
 from federation.ledger.withheld import GiveBack
+from federation.ledger.witness import WitnessRequest
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian
 from policies.errors import ChangedOrderError, ClosedOrderError, OverdrawnError
 from secure_compute.primitives.signature import SigningKey
-from tests.ledgers import signed
+from tests.ledgers import Party, closed
 from tests.scopes import scope
 
 ORIGIN, OTHER = "entrepot/demo/cn", "entrepot/demo/us"
@@ -29,6 +32,18 @@ US = SigningKey(b"us".ljust(32))
 WITNESSES = {"entrepot/demo/cn-2": "Shenzhen", "entrepot/demo/eu": "Lyon", OTHER: "Ohio"}
 SUBJECTS = ("people", "shops", "orders")
 KEYS = st.sampled_from("abcdef")
+
+
+@cache
+def histories() -> dict[tuple[int, int], WitnessRequest]:
+    """Return the heads of two histories of one log, with proofs from each of their sizes."""
+    found = {}
+    for fill in (1, 2):
+        party = Party("us", US)
+        for size in range(1, 7):
+            party.append([closed(f"o{fill}")])
+            found[size, fill] = party.request(range(size))
+    return found
 
 
 @dataclass
@@ -164,12 +179,14 @@ class Keeping(RuleBasedStateMachine):
     @rule(size=st.integers(1, 6), fill=st.integers(1, 2))
     def see(self, size: int, fill: int) -> None:
         last = self.seen or (0, 0)
-        try:
-            self.books.remember_seen(signed("us", size, bytes([fill]) * 32, US), 9.0)
-        except InconsistentLogError:
-            assert size < last[0] or (size == last[0] and fill != last[1])
+        key = NamedKey(OTHER, US.verify_key)
+        found = self.books.vouch({"us": (histories()[size, fill], key)}, 9)["us"]
+        if isinstance(found, InconsistentLogError):
+            assert size < last[0] or fill != last[1]
         else:
-            assert size > last[0] or (size, fill) == last
+            assert not isinstance(found, FederationError)
+            assert size >= last[0]
+            assert last[0] == 0 or fill == last[1]
             self.entries += (size, fill) != last
             self.seen = (size, fill)
 
@@ -209,7 +226,8 @@ class Keeping(RuleBasedStateMachine):
         assert self.books.head().size == self.entries
         assert self.books.highest_time() == self.time
         last = self.books.last_seen(OTHER)
-        assert (None if last is None else (last.size, last.root[0])) == self.seen
+        expected = None if self.seen is None else histories()[self.seen].note
+        assert (None if last is None else last.note) == expected
         self.books.reconcile()
 
 

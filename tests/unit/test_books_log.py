@@ -6,15 +6,21 @@ from pathlib import Path
 import pytest
 
 from clients.books import Books
-from federation.errors import BadProofError, InconsistentLogError
+from federation.errors import (
+    BadProofError,
+    FederationError,
+    InconsistentLogError,
+    OlderHeadError,
+)
 from federation.ledger import notes, witness
 from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.merkle import verify_consistency
 from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
+from federation.ledger.witness import WitnessRequest
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian
 from secure_compute.primitives.signature import SigningKey
-from tests.ledgers import signed
+from tests.ledgers import KEYS, Party, named_key, ordinary
 from tests.scopes import scope
 
 OWN, SISTER, EU, US = (f"entrepot/demo/{name}" for name in ("cn", "cn-2", "eu", "us"))
@@ -37,8 +43,17 @@ def cosigned(books: Books, *witnesses: str) -> None:
     books.keep_cosignatures(books.request().note, {name: f"— {name}\n" for name in witnesses})
 
 
-def other_head(size: int, fill: int = 1) -> SignedHead:
-    return signed("eu", size, bytes([fill]) * 32)
+def shown(*sizes: int, word: str = "order") -> WitnessRequest:
+    """Return the head that `eu` shows of its last size, with a proof from those before."""
+    party = Party("eu", KEYS["eu"])
+    for size in sizes:
+        party.append(ordinary(f"{word}-{size}"))
+    return party.request(sizes[:-1])
+
+
+def vouched(books: Books, request: WitnessRequest) -> SignedHead | FederationError:
+    """Return what the books say of the head of `eu`."""
+    return books.vouch({"eu": (request, named_key("eu"))}, 100)["eu"]
 
 
 def test_a_head_is_signed_once_and_shown_with_its_proofs(books: Books) -> None:
@@ -136,17 +151,20 @@ def test_cosignatures_are_about_own_heads(books: Books, tmp_path: Path) -> None:
 
 def test_a_head_of_another_log_never_goes_back(books: Books, path: Path) -> None:
     assert books.last_seen(EU) is None
-    books.remember_seen(other_head(5), 100.5)
-    books.remember_seen(other_head(5), 101.0)
-    books.remember_seen(other_head(9, 2), 102.0)
-    for stale in (other_head(5), other_head(8, 3), other_head(9, 3)):
-        with pytest.raises(InconsistentLogError, match="operator"):
-            books.remember_seen(stale, 103.0)
+    early, later, forked = shown(4), shown(4, 8), shown(4, 8, word="otherwise")
+    for request in (early, early, later):
+        head = vouched(books, request)
+        assert not isinstance(head, FederationError)
+        assert books.last_seen(EU) == head
+    assert isinstance(vouched(books, early), OlderHeadError)
+    assert isinstance(vouched(books, forked), InconsistentLogError)
     again = Books(path, OWN, KEY, lambda: 0.0)
-    assert again.last_seen(EU) == other_head(9, 2)
+    last = again.last_seen(EU)
+    assert last is not None
+    assert last.note == later.note
     assert again.last_seen(US) is None
     seen = [entry.body["size"] for entry in again.entries()]
-    assert seen == [5, 9]
+    assert seen == [4, 8]
     again.reconcile()
 
 
@@ -161,7 +179,7 @@ def test_the_greatest_time_stays(books: Books, path: Path) -> None:
 @pytest.mark.parametrize(
     "write",
     [
-        lambda books: books.remember_seen(other_head(5), 1.0),
+        lambda books: vouched(books, shown(4)),
         lambda books: books.witnessed_time(9.0),
         lambda books: cosigned(books, EU),
     ],
@@ -175,7 +193,7 @@ def test_what_is_remembered_is_on_disk_before_it_is_used(
     again = Books(path, OWN, KEY, lambda: 0.0)
     remembered = (again.last_seen(EU), again.highest_time(), again.is_witnessed("a"))
     assert remembered in (
-        (other_head(5), 0.0, False),
+        (notes.read(shown(4).note).checkpoint, 0.0, False),
         (None, 9.0, False),
         (None, 0.0, True),
     )
