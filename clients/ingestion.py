@@ -164,7 +164,7 @@ class Ingestion:
             if _stamp(table) != stamp:
                 _changed(table)
             for one in unseen:
-                now, named = len(windows[one]), bool(contract.key)
+                now, named = len(windows[one]), contract.opens_fresh_windows
                 book(db, str(stamp), one, kind, keys, now, named=named)
         self._tell(groups)
         return stamp

@@ -121,6 +121,15 @@ def export_warnings(settings: NodeSettings) -> list[str]:
     return [] if found is None else near(*found, "en")
 
 
+def key_warnings(settings: NodeSettings) -> list[str]:
+    """Return what the operator should know about contracts whose rows are never new."""
+    return [
+        said("no_key", "en", contract=name)
+        for name, contract in settings.contracts().items()
+        if not contract.opens_fresh_windows
+    ]
+
+
 def near(export: Export, count: Count, language: Language) -> list[str]:
     """Return the warnings of a count: close to the yearly number, or of unknown size."""
     lines = []

@@ -48,6 +48,11 @@ WORDS: Final[Mapping[str, Text]] = {
         "mechanism on record",
         "警告:已达年度人数的 {percent} %;自 {warn} % 起,请备案更强的机制",
     ),
+    "no_key": Text(
+        "Warning: {contract} names no key, so that a corrected row cannot be told from a new one; "
+        "its rows are never new, and a new window opens no fresh account for them",
+        "警告:{contract} 未声明 key,更正过的行与新行无从区分;其行从不算新行,新窗口不为其开启新账户",
+    ),
     "export_unknown": Text(
         "Warning: no contract says how many people stand in: {groups}",
         "警告:以下主体的数据合约未声明人数:{groups}",

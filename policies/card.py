@@ -204,6 +204,8 @@ def _limits(contract: DataContract) -> dict[str, Any]:
         "epsilon": str(contract.limit.epsilon),
         "delta": str(contract.limit.delta),
         "window": contract.limit.window,
+        "key": list(contract.key),
+        "fresh_windows": contract.opens_fresh_windows,
         "persons": contract.persons,
         "columns": {
             grade.value: [column.name for column in contract.columns if column.grade is grade]

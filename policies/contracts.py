@@ -180,6 +180,14 @@ class DataContract:
         """The columns that together name one row."""
         return self.key or tuple(column.name for column in self.columns)
 
+    @property
+    def opens_fresh_windows(self) -> bool:
+        """Whether rows can be told to be new, so that a new window has an account of its own.
+
+        Without a key a row is all of its values, and one that was corrected looks like a new one.
+        """
+        return bool(self.key)
+
     def column(self, name: str) -> Column:
         """Return the column of that name.
 

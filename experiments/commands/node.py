@@ -31,7 +31,7 @@ def check(folder: Path) -> int:
     """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books."""
     from clients.settings import load_settings
     from clients.worker import build
-    from experiments.policy_folder import export_warnings
+    from experiments.policy_folder import export_warnings, key_warnings
 
     settings = load_settings(folder)
     build(settings)
@@ -39,6 +39,6 @@ def check(folder: Path) -> int:
     click.echo(
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
     )
-    for line in export_warnings(settings):
+    for line in (*key_warnings(settings), *export_warnings(settings)):
         click.echo(line, err=True)
     return 0

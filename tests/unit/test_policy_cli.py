@@ -97,6 +97,18 @@ def test_a_folder_that_is_no_node_has_no_card(
     assert "is no node" in err
 
 
+def test_check_and_card_say_which_rows_are_never_new(
+    node: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "names no key" not in said(capsys, "check", node)[2]
+    path = node / "contract" / "orders.toml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith("key =")), "utf-8")
+    assert "orders names no key" in said(capsys, "check", node)[2]
+    rows = {row["contract"]: row for row in value(capsys, "policy", "card", node)[1]["limits"]}
+    assert (rows["orders"]["fresh_windows"], rows["demand"]["fresh_windows"]) == (False, True)
+
+
 # -- people whose data left ------------------------------------------------------------------------
 
 
