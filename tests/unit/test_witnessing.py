@@ -545,7 +545,7 @@ def test_a_head_that_comes_late_or_is_none_fails_no_letter(simulation, order, ac
     newer = later.head()["head"]
     assert shown(simulation, newer) is not None
     good = WitnessRequest.from_bytes(simulation.node(UK)._witnessing.head()["head"])
-    heads = {CN: accepted, UK: good.to_bytes(), US: b"garbage", PartyId("who"): accepted}
+    heads = {CN: accepted, UK: good.to_bytes(), US: b"garbage", PartyId("nobody"): accepted}
     letter = simulation.letter(Kind.LEDGER_WITNESS, EU, "", heads=pack(heads))
     reply = simulation.read(simulation.node(EU).answer(letter))
     assert reply.kind is Kind.LEDGER_COSIGNED
