@@ -272,6 +272,17 @@ def test_rows_whose_keys_cannot_be_compared_are_in_every_window(folder):
     assert folder.orders("2025", "2026", name="view") == [1, 2, 3]
 
 
+def test_keys_that_cannot_be_compared_say_nothing_also_if_they_were_there_from_the_first(folder):
+    folder.write(rows(1, 2))
+    folder.write(rows(1), "view.parquet")
+    both = contract(), contract(name="view", table="view.parquet", key='key = ["amount", "day"]')
+    folder.start(*both)
+    folder.write(rows(1, 2), "view.parquet")  # the second was read in the table, in 2025
+    folder.start(contract("2026"), both[1])
+    assert folder.orders("2026", name="view") == []
+    assert folder.orders("2025", "2026", name="view") == [1, 2]
+
+
 def test_a_lost_file_puts_what_is_there_into_every_window(folder):
     folder.write(rows(1))
     folder.start()
@@ -389,6 +400,21 @@ def test_rows_whose_booking_the_log_was_not_told_of_are_not_read_and_stay_booked
     monkeypatch.undo()
     folder.start(contract("2027"))
     assert folder.orders("2026") == [2, 3]
+    assert folder.orders("2027") == []
+    folder.write(rows(1, 2, 3, 4))  # the file is in no doubt
+    assert folder.orders("2027") == [4]
+
+
+def test_a_file_that_was_lost_before_the_log_was_told_of_any_is_in_doubt(folder):
+    folder.write(rows(1, 2))
+    folder.start()
+    folder.start(contract("2026"))
+    (folder.path / "ingestion.sqlite").unlink()
+    folder.told = Told()  # as a version left it that told the log nothing
+    folder.write(rows(1))
+    folder.start()
+    folder.start(contract("2027"))
+    folder.write(rows(1, 2))
     assert folder.orders("2027") == []
 
 
