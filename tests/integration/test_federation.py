@@ -62,7 +62,7 @@ def test_a_model_learns_what_every_warehouse_knows(tmp_path):
         text = path.read_text(encoding="utf-8").replace('decimal("8.0")', 'decimal("999999.0")')
         path.write_text(text, encoding="utf-8")
     order = simulation.training(
-        noise_multiplier=Decimal("0.05"), rounds=3, steps=9, expected_units=56
+        noise_multiplier=Decimal("0.05"), grid=1 << 20, rounds=3, steps=9, expected_units=56
     )
     job = simulation.run(order)
     assert job.status == "done", job.result

@@ -60,7 +60,8 @@ def update_of(rows: UnitRows, agreed: Recipe) -> PrivateUpdate:
 
 @pytest.mark.parametrize("units", [0, 1])
 def test_with_nobody_there_the_update_is_noise_of_the_full_scale(units):
-    agreed = recipe(clip=Decimal("0.0001") if units else Decimal(1))
+    hidden = {"clip": Decimal("0.0001"), "grid": 1 << 24}  # one unit is far below the noise
+    agreed = recipe(**hidden) if units else recipe()
     drawn = steps_of(update_of(made_rows(units), agreed), agreed)
     variance = float(np.mean(drawn**2))
     spread = np.sqrt(2.0 / len(drawn))
