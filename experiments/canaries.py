@@ -41,6 +41,7 @@ COLUMN: Final = 1e-9
 MANTISSA_BITS: Final = 23
 OCTAVES: Final = 512
 SHORTEST_VECTOR: Final = 256
+SPACES: Final = str.maketrans("\t\n\r", "   ")
 
 Name = tuple[str, str]
 
@@ -101,7 +102,16 @@ def _deep(part: Part, depth: int) -> Iterator[Part]:
     if depth:
         for plain in unpack(part.data):
             # Shorter ones are the hashes and signatures of a header: bytes that look like chance.
-            yield from _deep(Part(plain, is_vector=len(plain) >= SHORTEST_VECTOR), depth - 1)
+            is_vector = len(plain) >= SHORTEST_VECTOR and not _is_text(plain)
+            yield from _deep(Part(plain, is_vector=is_vector), depth - 1)
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether it reads as UTF-8 without a sign that cannot be printed: numbers never do so long."""
+    try:
+        return data.decode().translate(SPACES).isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _look(part: Part, index: Index, words: npt.NDArray[np.uint32]) -> Seen:

@@ -25,7 +25,7 @@ from policies.parties import PartyId
 SEED: Final = 7
 LIMITS: Final = {
     "orders": {"epsilon": "3.5", "delta": "1e-6"},
-    "demand": {"epsilon": "6.5", "delta": "1e-6"},
+    "demand": {"epsilon": "7", "delta": "1e-6"},
 }
 """What a customer's and a retailer-week's account may ever pay: two demos, not three."""
 

@@ -209,7 +209,7 @@ def test_a_purpose_that_nodes_forbid_is_refused_with_10(federation: Federation) 
 
 def test_more_than_any_account_can_pay_is_refused_with_11(federation: Federation) -> None:
     before = spent(federation)
-    said = federation.run("train", "fraud", "privacy.epsilon=7")
+    said = federation.run("train", "fraud", "privacy.epsilon=6")
     assert said.code == 11, said.err
     assert all(f"{party}: BUDGET-001" in said.err for party in COHORT)
     assert "privacy.epsilon=" in said.err
