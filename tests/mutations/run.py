@@ -8,8 +8,10 @@ Every `*.patch` beside this file begins with two comment lines: what it breaks, 
 `killers.txt` remembers which test killed each mutant last time. That test is tried first, alone; if
 it does not notice, all the files are. `--learn` writes down what killed each mutant now.
 
-Nothing is changed in the working tree. Exit 1 if a mutant survives or runs out of time, a patch
-does not apply, or a test that kills fails without any patch.
+Nothing is changed in the working tree: a mutant is a copy of it. Tests run in processes forked from
+one that has loaded the libraries already, since loading them takes longer than most tests; our own
+code is never loaded there, so that each process loads its mutant's. Exit 1 if a mutant survives or
+runs out of time, a patch does not apply, or a test that kills fails without any patch.
 """
 
 import os
@@ -19,9 +21,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,6 +36,9 @@ TIMEOUT = 600  # seconds for the tests of one mutant
 
 PASSED, FAILED, LATE = 0, 1, 124  # what pytest exits with, and what `timeout` would
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
+_QUIET = ("-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider")
+
+forks = get_context("forkserver")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,39 +83,81 @@ def write_killers(tried: Iterable[Tried]) -> None:
     KILLERS.write_text("".join(lines), encoding="utf-8")
 
 
-def copy_tree(target: Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "cheese")
-    for package in (*PACKAGES, "tests"):
-        if (ROOT / package).is_dir():
-            shutil.copytree(ROOT / package, target / package, ignore=ignored)
-    shutil.copy(ROOT / "pyproject.toml", target)
+# -- running tests ---------------------------------------------------------------------------------
 
 
-def run_tests(folder: Path, tests: Iterable[str]) -> tuple[int, str]:
+def libraries() -> list[str]:
+    """Return the modules that our tests load and that are not ours, in the order they load."""
+    loads = "import tests.conftest, sys; print('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    ours = {*PACKAGES, "tests", "__main__"}
+    return ["pytest", *(m for m in done.stdout.split() if m.partition(".")[0] not in ours)]
+
+
+def run_tests(folder: Path, tests: Iterable[str], *, compiled: bool = False) -> tuple[int, str]:
     """Return pytest's exit status and the first test that failed, or ""."""
-    quiet = ["-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(folder)}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *quiet, *tests],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return LATE, ""
-    found = _FAILURE.search(done.stdout)
-    return done.returncode, found.group(1) if found else ""
+    with tempfile.NamedTemporaryFile(prefix="said-") as said:
+        words = (folder, said.name, [*_QUIET, *tests], compiled)
+        child = forks.Process(target=_pytest, args=words)
+        child.start()
+        child.join(TIMEOUT)
+        if child.exitcode is None:
+            child.kill()
+            child.join()
+            return LATE, ""
+        found = _FAILURE.search(said.read().decode(errors="replace"))
+        return child.exitcode, found.group(1) if found else ""
 
 
-def verdict(mutant: Mutant) -> tuple[str, str]:
-    """Return `killed` or what else came of it, and the test that noticed."""
-    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+def _pytest(folder: Path, said: str, words: list[str], compiled: bool) -> None:
+    """Become `python -m pytest WORDS` in `folder`, with what it says in a file."""
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = sys.path[0] = str(folder)
+    if not compiled:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = not compiled
+    written = os.open(said, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(written, stream)
+    import pytest
+
+    status = int(pytest.main(words))
+    sys.stdout.flush()
+    os._exit(status)  # whatever the tests left running has no say in it
+
+
+# -- trees -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def base_tree() -> Iterator[Path]:
+    """Give a compiled copy of the working tree, for mutants to be linked to."""
+    with tempfile.TemporaryDirectory(prefix="baseline-") as name:
         folder = Path(name)
-        copy_tree(folder)
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "cheese")
+        for package in (*PACKAGES, "tests"):
+            shutil.copytree(ROOT / package, folder / package, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", *PACKAGES], cwd=folder, check=True
+        )
+        yield folder
+
+
+@contextmanager
+def linked(base: Path) -> Iterator[Path]:
+    """Give a tree of links to `base`; `git apply` puts new files in their place."""
+    with tempfile.TemporaryDirectory(prefix="mutant-") as name:
+        left = shutil.ignore_patterns(".hypothesis")
+        shutil.copytree(base, name, copy_function=os.link, dirs_exist_ok=True, ignore=left)
+        yield Path(name)
+
+
+def verdict(base: Path, mutant: Mutant) -> tuple[str, str]:
+    """Return `killed` or what else came of it, and the test that noticed."""
+    with linked(base) as folder:
         applied = subprocess.run(
             ["git", "apply", "-p1", str(mutant.path)], cwd=folder, capture_output=True, check=False
         )
@@ -125,19 +174,19 @@ def verdict(mutant: Mutant) -> tuple[str, str]:
                 return f"broke the tests themselves ({status})", ""
 
 
-def baseline(tests: Iterable[str]) -> None:
+def baseline(base: Path, tests: Iterable[str]) -> None:
     """Every test that is said to kill passes without any patch."""
-    wanted = sorted(set(tests))
-    with tempfile.TemporaryDirectory(prefix="baseline-") as name:
-        copy_tree(Path(name))
-        status, failed = run_tests(Path(name), wanted) if wanted else (PASSED, "")
-        if status != PASSED:
-            raise SystemExit(f"without any patch {failed or 'a test'} fails (exit {status})")
+    wanted, workers = sorted(set(tests)), os.cpu_count() or 1
+    parts = [part for part in (wanted[one::workers] for one in range(workers)) if part]
+    with ThreadPoolExecutor(workers) as pool:
+        for status, failed in pool.map(lambda part: run_tests(base, part, compiled=True), parts):
+            if status != PASSED:
+                raise SystemExit(f"without any patch {failed or 'a test'} fails (exit {status})")
 
 
-def _tried(mutant: Mutant) -> Tried:
+def _tried(base: Path, mutant: Mutant) -> Tried:
     start = time.monotonic()
-    result, killer = verdict(mutant)
+    result, killer = verdict(base, mutant)
     seconds = time.monotonic() - start
     print(f"{result:9} {seconds:5.1f} s  {mutant.path.stem}: {mutant.name}", flush=True)
     return Tried(mutant, result, killer, seconds)
@@ -148,17 +197,26 @@ def main(words: list[str]) -> int:
     paths, killers = sorted(HERE.glob("*.patch")), read_killers()
     chosen = [path for path in paths if not words or any(word in path.name for word in words)]
     mutants = [read_mutant(path, killers) for path in chosen]
-    baseline(mutant.killer for mutant in mutants if mutant.killer)
+    forks.set_forkserver_preload(libraries())
+    with base_tree() as base:
+        tried = _all_tried(base, mutants, learn)
+    survivors = [one for one in tried if one.verdict != "killed"]
+    for one in survivors:
+        print(f"{one.verdict}: {one.mutant.path.name}")
+    print(f"{len(tried) - len(survivors)} killed, {len(survivors)} survived")
+    return FAILED if survivors else PASSED
+
+
+def _all_tried(base: Path, mutants: list[Mutant], learn: bool) -> list[Tried]:
+    baseline(base, (mutant.killer for mutant in mutants if mutant.killer))
     tried: list[Tried] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for one in pool.map(_tried, mutants):
+        for one in pool.map(lambda mutant: _tried(base, mutant), mutants):
             tried.append(one)
             if learn:
                 write_killers([one])
-    baseline(one.killer for one in tried if one.killer != one.mutant.killer)
-    killed = sum(one.verdict == "killed" for one in tried)
-    print(f"{killed} killed, {len(tried) - killed} survived")
-    return PASSED if killed == len(tried) else FAILED
+    baseline(base, (one.killer for one in tried if one.killer != one.mutant.killer))
+    return tried
 
 
 if __name__ == "__main__":
