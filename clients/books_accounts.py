@@ -284,12 +284,14 @@ class Order:
     """What one order took from an account or may still take.
 
     at: seconds since 1970, when it was set aside; 0 where nobody knows.
+    whole: whether it may still make every release that it planned, or has.
     """
 
     account: str
     order_id: str
     at: int
     event: Event
+    whole: bool
 
 
 def _counted(table: sa.Table) -> "sa.ScalarSelect[int]":
@@ -307,6 +309,7 @@ _ORDERS: Final = (
             (closed.c.order_id.is_(None), reservations.c.releases),
             else_=_counted(settlements) - _counted(returns),
         ),
+        reservations.c.releases - reservations.c.spare,
     )
     .outerjoin(closed, closed.c.order_id == reservations.c.order_id)
     .where(reservations.c.account.in_(sa.bindparam("accounts", expanding=True)))
@@ -318,7 +321,7 @@ def orders(connection: Connection, accounts: Iterable[str]) -> list[Order]:
     """Return what every order took from `accounts`, in the order they were set aside."""
     rows = connection.execute(_ORDERS, {"accounts": list(accounts)})
     return [
-        Order(account, order_id, at, Repeated(parsed(event), count))
-        for account, order_id, at, event, count in rows
+        Order(account, order_id, at, Repeated(parsed(event), count), count >= planned)
+        for account, order_id, at, event, count, planned in rows
         if count
     ]

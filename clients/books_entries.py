@@ -58,6 +58,7 @@ def enter_reserved(
             "account": line.account,
             "event": line.event,
             "releases": charge.releases,
+            "spare": charge.spare,
             "line": line.line,
             "number": number,
             "at": at if since is None else since,
@@ -76,7 +77,8 @@ def enter_settled(
 
     masked: 1 where nobody can read it unless enough others answer too.
     """
-    entry = Entry(EntryKind.SETTLED, at, order_id, {"release": release_key})
+    body: dict[str, JSON] = {"release": release_key, "masked": masked}
+    entry = Entry(EntryKind.SETTLED, at, order_id, body)
     number = log.append(connection, [entry])
     values = {"order_id": order_id, "release_key": release_key, "number": number}
     connection.execute(_SETTLE, {**values, "masked": masked})
@@ -130,4 +132,5 @@ def _limit(scope: Scope) -> dict[str, JSON]:
 
 def _charge(charge: Charge) -> dict[str, JSON]:
     event = books_accounts.spelt(charge.event)
-    return {**_limit(charge.scope), "event": event, "releases": charge.releases}
+    counts: dict[str, JSON] = {"releases": charge.releases, "spare": charge.spare}
+    return {**_limit(charge.scope), "event": event, **counts}

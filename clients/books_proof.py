@@ -5,7 +5,7 @@ that they differ only where somebody wrote to the database with other tools than
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -84,13 +84,13 @@ def _rows_of(entries: Iterable[Entry]) -> Mapping[str, Rows]:
         match entry.kind:
             case EntryKind.RESERVED:
                 for charge in body["charges"]:
-                    row = (entry.order, charge["account"], charge["event"], charge["releases"])
-                    told["reservations"].add((*row, number))
+                    row = tuple(charge[name] for name in _CHARGE)
+                    told["reservations"].add((entry.order, *row, number))
                     _state(told["limits"], stated, charge, number)
             case EntryKind.LIMIT_SET:
                 _state(told["limits"], stated, body, number)
             case EntryKind.SETTLED:
-                told["settlements"].add((entry.order, body["release"], number))
+                told["settlements"].add((entry.order, body["release"], body["masked"], number))
             case EntryKind.GIVEN_BACK:
                 told["returns"].add((entry.order, body["release"], number))
             case EntryKind.CLOSED:
@@ -117,11 +117,12 @@ def _state(
         rows.add((*key, *purses, number))
 
 
+_CHARGE: Final = ("account", "event", "releases", "spare")
 _COLUMNS: Mapping[str, tuple[sa.Column[Any], ...]] = {
-    "reservations": tuple(
-        reservations.c[name] for name in ("order_id", "account", "event", "releases", "number")
+    "reservations": tuple(reservations.c[name] for name in ("order_id", *_CHARGE, "number")),
+    "settlements": tuple(
+        settlements.c[name] for name in ("order_id", "release_key", "masked", "number")
     ),
-    "settlements": tuple(settlements.c[name] for name in ("order_id", "release_key", "number")),
     "returns": tuple(returns.c[name] for name in ("order_id", "release_key", "number")),
     "closings": tuple(closings.c[name] for name in ("order_id", "number")),
     "limits": tuple(

@@ -19,17 +19,30 @@ def statements(connection: Connection, scopes: Sequence[Scope]) -> list[Statemen
         known[account] = [*known.get(account, ()), *limits]
     held = books_accounts.held(connection, known)
     several = _sharing(known)
-    taken = books_accounts.orders(connection, set().union(*several.values()))
+    taken = books_accounts.orders(connection, known)
     return [
-        _stated(known[account], held[account], _ever(several.get(account), taken))
+        _stated(
+            known[account],
+            held[account],
+            _ever(several.get(account), taken),
+            [order for order in taken if order.account == account],
+        )
         for account in sorted(known)
     ]
 
 
-def _stated(scopes: Sequence[Scope], held: Holding, ever: Sequence[Event] | None) -> Statement:
+def _stated(
+    scopes: Sequence[Scope],
+    held: Holding,
+    ever: Sequence[Event] | None,
+    taken: Sequence[Order],
+) -> Statement:
     latest = {scope.dataset: scope for scope in reversed(scopes)}
     strictest = books_accounts.strictest(list(latest.values()))
-    return draw_up(strictest, list(latest), held.spent, held.pending, held.releases, ever)
+    fixed = len(taken) < 2 and all(order.whole for order in taken)
+    return draw_up(
+        strictest, list(latest), held.spent, held.pending, held.releases, ever, fixed=fixed
+    )
 
 
 def _ever(accounts: frozenset[str] | None, taken: Sequence[Order]) -> Sequence[Event] | None:

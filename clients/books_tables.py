@@ -35,6 +35,7 @@ reservations: Final = sa.Table(
     _text("account", key=True),
     _text("event"),
     _whole("releases"),
+    _whole("spare"),
     _whole("line"),
     _whole("number"),
     _whole("at"),

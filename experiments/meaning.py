@@ -12,14 +12,17 @@ from experiments.outcome import PersonAt, Plain
 from policies.budget.events import Event
 
 
-def certificate(events: Sequence[Event], delta: float) -> float | None:
-    """Return ε by privacy-loss distributions, for plans fixed in advance; None: there is none."""
-    return _certificate(tuple(events), delta)
+def certificate(events: Sequence[Event], delta: float, *, fixed: bool) -> float | None:
+    """Return ε by privacy-loss distributions; None: there is none.
+
+    fixed: whether the plan of the events was fixed in advance; there is none for another.
+    """
+    return _certificate(tuple(events), delta) if fixed else None
 
 
-def plain(events: Sequence[Event], delta: float, epsilon: float) -> Plain:
+def plain(events: Sequence[Event], delta: float, epsilon: float, *, fixed: bool) -> Plain:
     """Return the plain numbers of `events`; epsilon: the gate's, for the textbook's bound."""
-    return _plain(tuple(events), delta, epsilon)
+    return _plain(tuple(events), delta, epsilon, fixed)
 
 
 def person(events: Sequence[Event], delta: float, parties: tuple[int, ...]) -> tuple[PersonAt, ...]:
@@ -35,12 +38,12 @@ def _certificate(events: tuple[Event, ...], delta: float) -> float | None:
 
 
 @lru_cache(maxsize=256)
-def _plain(events: tuple[Event, ...], delta: float, epsilon: float) -> Plain:
+def _plain(events: tuple[Event, ...], delta: float, epsilon: float, fixed: bool) -> Plain:
     from policies.budget.attack import LUCK, Textbook, curve
 
     if not events:
         return Plain(LUCK, 0.5, LUCK, 0.5, _SOURCES["losses"])
-    found, loose = curve(events), Textbook(epsilon, delta)
+    found, loose = curve(events, fixed=fixed), Textbook(epsilon, delta)
     return Plain(
         caught=max(LUCK, found.caught_of_100()),
         right_guess=round(max(0.5, found.right_guess_rate()), 4),

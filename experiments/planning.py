@@ -7,6 +7,7 @@ SQL, charges from the nodes' contracts and books.
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from experiments.accounts import Account, NodeBooks, open_books
@@ -246,7 +247,8 @@ def _changes(node: str, asked: Sequence[Asked]) -> Iterator[Changed]:
     for one in asked:
         due, held = one.charge, one.held
         scope, delta = due.scope, float(due.scope.delta)
-        change = would_change(scope, held, due.stated, certificate)
+        fixed = not held  # what is asked for once something was released is no plan of before
+        change = would_change(scope, held, due.stated, partial(certificate, fixed=fixed))
         spare = (Repeated(due.event, due.spare),) if due.spare else ()
         yield Changed(
             node,
@@ -255,8 +257,8 @@ def _changes(node: str, asked: Sequence[Asked]) -> Iterator[Changed]:
             accountant.epsilon((*held, due.whole), delta),
             refusals.get(str(scope)),
             runs_left(scope, (*held, *spare), due.stated),
-            plain(held, delta, change.before),
-            plain((*held, due.stated), delta, change.after),
+            plain(held, delta, change.before, fixed=fixed),
+            plain((*held, due.stated), delta, change.after, fixed=fixed),
         )
 
 

@@ -111,11 +111,12 @@ class NodeStatement:
 
     def certificate(self) -> float | None:
         """Return the PLD figure of what is spent and pending, or None where there is none."""
-        return certificate(self.account.held, self.delta)
+        return certificate(self.account.held, self.delta, fixed=self.account.statement.fixed)
 
     def plain(self) -> Plain:
         """Return what an attacker gains, in plain numbers."""
-        return plain(self.account.held, self.delta, self.epsilon)
+        fixed = self.account.statement.fixed
+        return plain(self.account.held, self.delta, self.epsilon, fixed=fixed)
 
     def person(self) -> tuple[PersonAt, ...]:
         """Return ε for one person at 1, 2, 3 and all parties; nothing where no person stands."""

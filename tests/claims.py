@@ -4,7 +4,9 @@
     python -m tests.claims quick.xml slow.xml      judges by the reports of runs that were just made
 
 Reads the README's table `| claim | test |`. A claim without a test, a test that pytest does not
-collect, and a test that is skipped or fails, all make it fail.
+collect, and a test that is skipped or fails, all make it fail. Of a test that runs several times,
+with one database and with another, say, what needs something that is not here may be skipped as
+long as the rest passes; how much was skipped is told.
 """
 
 import re
@@ -88,7 +90,7 @@ def judge(claims: list[Claim], outcomes: dict[str, str]) -> list[str]:
             complaints.append(f"no test stands behind: {claim.said}")
         for test in claim.tests:
             found = [outcome for node, outcome in outcomes.items() if _names(test, node)]
-            if not found or set(found) != {"passed"}:
+            if "passed" not in found or not set(found) <= {"passed", "skipped"}:
                 complaints.append(f"{test} did not pass ({found or 'not collected'}): {claim.said}")
     return complaints
 
@@ -112,7 +114,8 @@ def main(reports: list[str]) -> int:
     complaints = judge(claims, outcomes)
     for complaint in complaints:
         print(f"✗ {complaint}")
-    print(f"{len(claims)} claims, {len(complaints)} complaints")
+    skipped = sum(outcome == "skipped" for outcome in outcomes.values())
+    print(f"{len(claims)} claims, {len(complaints)} complaints; {skipped} tests were skipped")
     return 1 if complaints else 0
 
 

@@ -66,12 +66,12 @@ def limit(epsilon: str = "8", subjects: str = "customers", **changed: str) -> di
 
 
 def reserved(order: str, releases: int = 2, at: int = NOW, event: str = EVENT, **how: str) -> Entry:
-    charge = {**limit(**how), "event": event, "releases": releases}
+    charge = {**limit(**how), "event": event, "releases": releases, "spare": 0}
     return Entry(EntryKind.RESERVED, at, order, {"charges": [charge]})
 
 
-def settled(order: str, release: str, at: int = NOW) -> Entry:
-    return Entry(EntryKind.SETTLED, at, order, {"release": release})
+def settled(order: str, release: str, at: int = NOW, masked: int = 0) -> Entry:
+    return Entry(EntryKind.SETTLED, at, order, {"release": release, "masked": masked})
 
 
 def closed(order: str, at: int = NOW) -> Entry:

@@ -168,6 +168,11 @@ def _count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_INTEGER
 
 
+def _flag(value: Any) -> bool:
+    """1 for yes, 0 for no."""
+    return type(value) is int and value in {0, 1}
+
+
 def _price(value: Any) -> bool:
     """A decimal number in its shortest plain spelling, such as "0.5"."""
     return type(value) is str and _PRICE(value) is not None
@@ -208,7 +213,12 @@ _LIMIT: Final[Mapping[str, Check]] = {
     "delta": _price,
     "failures": _price,
 }
-_CHARGE: Final[Mapping[str, Check]] = {**_LIMIT, "event": _event, "releases": _count}
+_CHARGE: Final[Mapping[str, Check]] = {
+    **_LIMIT,
+    "event": _event,
+    "releases": _count,
+    "spare": _count,
+}
 
 
 def _charges(value: Any) -> bool:
@@ -243,7 +253,7 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
     EntryKind.APPROVED: {"policy": _hex, "reasons": _some(_token)},
     EntryKind.REFUSED: {"policy": _hex_or_none, "kind": _token, "reasons": _some(_token)},
     EntryKind.RESERVED: {"charges": _charges},
-    EntryKind.SETTLED: {"release": _token},
+    EntryKind.SETTLED: {"release": _token, "masked": _flag},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": _token, "statements": _some(_hex)},
     EntryKind.OPENED: {"listing": _hex},

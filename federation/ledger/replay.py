@@ -68,6 +68,7 @@ class _Order:
     charges: Mapping[str, tuple[str, int]]
     allowed: int
     made: set[str] = field(default_factory=set)
+    masked: set[str] = field(default_factory=set)
     returned: set[str] = field(default_factory=set)
     is_closed: bool = False
 
@@ -138,7 +139,7 @@ class Accounts:
         charges = {c["account"]: (c["event"], c["releases"]) for c in listed}
         if entry.order in self._orders:
             raise self.wrong(entry, "reserves an order that was reserved before")
-        if len(charges) != len(listed) or not all(n for _, n in charges.values()):
+        if len(charges) != len(listed) or not all(c["releases"] > c["spare"] for c in listed):
             raise self.wrong(entry, "charges an account twice, or for no release")
         raises = [self._state(entry, charge) for charge in listed]
         if any(raises):
@@ -157,6 +158,8 @@ class Accounts:
         if len(order.made) >= order.allowed:
             raise self.wrong(entry, f"settles more than the {order.allowed} releases reserved")
         order.made.add(release)
+        if entry.body["masked"]:
+            order.masked.add(release)
         self._move(order, 1, -1)
 
     def _given_back(self, entry: Entry) -> None:
@@ -164,6 +167,8 @@ class Accounts:
         statements: Any = entry.body["statements"]
         if release not in order.made:
             raise self.wrong(entry, "gives back a release that is not spent")
+        if release not in order.masked:
+            raise self.wrong(entry, "gives back a release that could be read as it left")
         if len(set(statements)) < _FEWEST:
             raise self.wrong(entry, f"gives back a release on fewer than {_FEWEST} statements")
         self.given_back += 1

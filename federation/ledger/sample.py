@@ -32,11 +32,11 @@ def _order(number: int) -> Iterator[Entry]:
     name = canonical.digest(number)
     event = dumps(Gaussian(8 + number % 16))
     at = _BEGAN + PER_ORDER * number
-    charges: JSON = [{**_LIMIT, "event": event, "releases": 3}]
+    charges: JSON = [{**_LIMIT, "event": event, "releases": 3, "spare": 1}]
     yield Entry(EntryKind.APPROVED, at, name, {"policy": name, "reasons": ["cn.transfer"]})
     yield Entry(EntryKind.RESERVED, at, name, {"charges": charges})
     for release in range(2):
-        body: dict[str, JSON] = {"release": f"{release}-{name[:32]}"}
+        body: dict[str, JSON] = {"release": f"{release}-{name[:32]}", "masked": 0}
         yield Entry(EntryKind.SETTLED, at + release, name, body)
         yield Entry(EntryKind.CROSSED, at + release, name, _CROSSING)
     yield Entry(EntryKind.CLOSED, at + 3, name)

@@ -23,6 +23,9 @@ class Statement:
                       subjects, which no limit of one window bounds.
     lifetime_failures: the sum of own δ's over all of these.
     events:           everything spent and pending, for views of people and attackers.
+    fixed:            whether its plan was fixed in advance: one run, which may still make every
+                      release that it planned, or has. Whoever asks again after an answer, or ends
+                      a run early, may have been led by what was released.
     """
 
     dataset: str
@@ -40,6 +43,7 @@ class Statement:
     lifetime: float
     lifetime_failures: Decimal
     events: tuple[Event, ...] = field(repr=False)
+    fixed: bool = True
 
     @property
     def remaining(self) -> float:
@@ -68,10 +72,13 @@ def draw_up(
     pending: Sequence[Event],
     releases: int,
     ever: Sequence[Event] | None = None,
+    *,
+    fixed: bool = True,
 ) -> Statement:
     """Return the statement of the account of `scope` that `datasets` share.
 
     ever: see `lifetime`; None where these subjects have this one window only.
+    fixed: see `Statement`.
     """
     delta = float(scope.delta)
     held = (*spent, *pending)
@@ -94,4 +101,5 @@ def draw_up(
         lifetime=accountant.epsilon(everything, delta),
         lifetime_failures=own_delta(everything),
         events=held,
+        fixed=fixed,
     )

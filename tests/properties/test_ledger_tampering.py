@@ -165,11 +165,13 @@ LIMIT = {
     "failures": PRICE,
 }
 CHARGES = st.lists(
-    st.fixed_dictionaries({**LIMIT, "event": EVENT, "releases": COUNT}), min_size=1, max_size=2
+    st.fixed_dictionaries({**LIMIT, "event": EVENT, "releases": COUNT, "spare": COUNT}),
+    min_size=1,
+    max_size=2,
 )
 BODIES = {
     EntryKind.RESERVED: {"charges": CHARGES},
-    EntryKind.SETTLED: {"release": TOKEN},
+    EntryKind.SETTLED: {"release": TOKEN, "masked": st.integers(0, 2)},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": TOKEN, "statements": st.lists(HEX, max_size=3)},
     EntryKind.LIMIT_SET: LIMIT,

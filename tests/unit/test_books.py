@@ -110,6 +110,30 @@ def test_abandoned_rounds_are_set_aside_too(books: Books) -> None:
         books.reserve(paid(2), "a", abandoned=2)
 
 
+def test_a_plan_was_fixed_if_one_run_made_all_that_it_planned(books: Books) -> None:
+    def fixed() -> bool:
+        (told,) = books.statement()
+        return told.fixed
+
+    books.reserve(paid(2), "a", abandoned=3)
+    books.settle("a", "k1")
+    assert fixed()  # it may still go on
+    books.settle("a", "k2")
+    books.close("a")
+    assert fixed()  # the spare releases were never planned
+    books.reserve(paid(1), "b")
+    assert not fixed()  # asked once the first had been answered
+
+
+def test_a_run_that_ended_early_was_no_fixed_plan(books: Books) -> None:
+    books.reserve(paid(3), "a", abandoned=3)
+    books.settle("a", "k1")
+    books.settle("a", "k2")
+    books.close("a")
+    (told,) = books.statement()
+    assert (told.releases, told.fixed) == (2, False)
+
+
 def test_more_releases_than_reserved_are_refused(books: Books) -> None:
     books.reserve(paid(1), "a")
     books.settle("a", "k1")
@@ -396,7 +420,7 @@ def test_every_change_is_an_entry_and_nothing_else_is(books: Books) -> None:
     reserved: Any = told[1].body["charges"]
     assert [charge["account"] for charge in reserved] == [each.account for each in TWO]
     assert {charge["releases"] for charge in reserved} == {2}
-    assert told[2].body == {"release": "k"}
+    assert told[2].body == {"release": "k", "masked": 0}
     assert books.entries(3) == told[3:]
 
 

@@ -121,14 +121,17 @@ def test_a_head_signed_by_another_key_is_found(path: Path) -> None:
 
 def test_an_entry_without_its_row_is_found(path: Path) -> None:
     """Also one that was written after the last head was signed."""
-    entry = encode(Entry(EntryKind.SETTLED, 1000, "b", {"release": "k2"})).hex()
+    entry = encode(Entry(EntryKind.SETTLED, 1000, "b", {"release": "k2", "masked": 0})).hex()
     books = tampered(path, f"INSERT INTO leaves VALUES (7, x'{entry}')")
     with pytest.raises(BrokenBooksError, match="settlements"):
         books.reconcile()
 
 
 def test_a_log_in_which_more_left_than_was_reserved_is_found(path: Path) -> None:
-    settled = [encode(Entry(EntryKind.SETTLED, 1000, "b", {"release": f"k{n}"})) for n in (2, 3)]
+    settled = [
+        encode(Entry(EntryKind.SETTLED, 1000, "b", {"release": f"k{n}", "masked": 0}))
+        for n in (2, 3)
+    ]
     rows = [f"INSERT INTO leaves VALUES ({n}, x'{e.hex()}')" for n, e in enumerate(settled, 7)]
     with pytest.raises(BrokenBooksError, match="entry 8"):
         tampered(path, *rows).reconcile()

@@ -21,7 +21,7 @@ from experiments.cli import run
 from experiments.home import Home
 from experiments.words import say
 from federation.ledger.notes import origin_of
-from policies.budget.account import charges
+from policies.budget.account import Charge, charges
 from policies.budget.events import Gaussian
 from policies.parties import PartyId
 from tests.played import Played, played
@@ -114,6 +114,21 @@ def test_what_was_spent_is_what_ran(federation: Played, capsys: pytest.CaptureFi
         assert [step["epsilon"] for step in row["course"]] == [row["epsilon"]]
         assert abs(row["course"][0]["at"] - time.time()) < 3600
         assert node in {member.party for member in federation.home.holders()}
+
+
+def test_a_run_that_ended_early_shows_what_rdp_says(
+    federation: Played, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    before = budgets(capsys, home)[UK, "demand"]
+    node = open_books(home.node(UK))
+    (account,) = [each for each in node.accounts() if each.statement.dataset == "demand"]
+    node.books.reserve([Charge(account.scope, federation.trained.event, 2)], "early")
+    node.books.settle("early", "k")
+    node.books.close("early")
+    row = budgets(capsys, home)[UK, "demand"]
+    assert (before["certificate"]["epsilon"] is None, before["plain"]["curve"]) == (False, "pld")
+    assert (row["certificate"]["epsilon"], row["plain"]["curve"]) == (None, "rdp")
 
 
 def test_runs_left_are_as_many_as_fit(
@@ -241,7 +256,8 @@ def test_what_a_run_would_change(
         caught = row["of_100_caught"]
         assert 1 == caught["luck"] <= caught["before"] <= caught["after"]
         assert row["right_guess"]["before"] < row["right_guess"]["after"]
-        assert row["certificate"]["before"] < row["certificate"]["after"] <= row["after"]
+        assert row["certificate"]["before"] is None  # two runs, one after the other, are no plan
+        assert row["certificate"]["after"] is None
         assert (row["refusal"], row["affordable"]) == (None, None)
 
 

@@ -334,7 +334,7 @@ def fastest(call: Callable[[], object], tries: int) -> float:
     return min(times)
 
 
-def test_ten_thousand_events_and_one_more_are_quick() -> None:
+def test_ten_thousand_events_are_certified_by_kind_and_one_more_by_itself() -> None:
     mixture = Mixture(4, mixtures.binomial(SampledGaussian("0.01", 1).sampling_rate, 2))
     events = [([*KINDS[:10], mixture])[number % 11] for number in range(10_000)]
     plan = Certificate.of(events)
@@ -352,5 +352,11 @@ def test_ten_thousand_events_and_one_more_are_quick() -> None:
         assert more is not None
         more.epsilon(DELTA)
 
-    assert fastest(again, 5) <= 0.250
-    assert fastest(one_more, 20) <= 0.005
+    def one_by_one() -> None:
+        for event in events[:22]:
+            plan.with_one_more(event)
+
+    # Ratios alone, since machines differ: `entrepot bench books` says how long each takes.
+    whole = fastest(again, 2)
+    assert fastest(one_by_one, 1) / 22 * len(events) > 10 * whole
+    assert fastest(one_more, 5) < whole / 5

@@ -28,4 +28,8 @@ def test_a_test_that_is_skipped_or_missing_is_told() -> None:
     claim = [Claim("x", ("tests/unit/test_a.py::test_one",))]
     assert judge(claim, {})
     assert judge(claim, {"tests/unit/test_a.py::test_one[1]": "skipped"})
-    assert not judge(claim, {"tests/unit/test_a.py::test_one[1]": "passed"})
+    one, two = (f"tests/unit/test_a.py::test_one[{number}]" for number in (1, 2))
+    assert not judge(claim, {one: "passed"})
+    assert not judge(claim, {one: "passed", two: "skipped"})
+    assert judge(claim, {one: "passed", two: "failure"})
+    assert judge(claim, {one: "skipped", two: "skipped"})

@@ -172,7 +172,14 @@ def test_the_count_is_that_of_a_plain_set(left, sizes, year) -> None:
 
 def reserved(order: str, *units: tuple[str, str, str], when: int = NOON) -> Entry:
     """An order set aside; units: (dataset, subjects, unit)."""
-    charge = {"window": "w", "epsilon": "1", "delta": "0.000001", "failures": "0", "releases": 3}
+    charge = {
+        "window": "w",
+        "epsilon": "1",
+        "delta": "0.000001",
+        "failures": "0",
+        "releases": 3,
+        "spare": 0,
+    }
     charges = [
         {
             "account": f"{subjects}\x1f{unit}\x1fw",
@@ -189,8 +196,7 @@ def reserved(order: str, *units: tuple[str, str, str], when: int = NOON) -> Entr
 
 def settled(order: str, when: int = NOON) -> Entry:
     body = {"release": f"r-{when}"}
-    fields = {"masked": 0} if "masked" in _fields(EntryKind.SETTLED) else {}
-    return Entry(EntryKind.SETTLED, when, order, {**body, **fields})
+    return Entry(EntryKind.SETTLED, when, order, {**body, "masked": 0})
 
 
 def _fields(kind: EntryKind) -> Iterable[str]:

@@ -50,7 +50,7 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
     EntryKind.APPROVED: {"policy": DIGEST, "reasons": ["BASE-001"]},
     EntryKind.REFUSED: {"policy": DIGEST, "kind": "policy", "reasons": ["CN-001", "CN-005"]},
     EntryKind.RESERVED: {"charges": [CHARGE]},
-    EntryKind.SETTLED: {"release": DIGEST},
+    EntryKind.SETTLED: {"release": DIGEST, "masked": 0},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": DIGEST, "statements": [DIGEST] * 3},
     EntryKind.OPENED: {"listing": DIGEST},

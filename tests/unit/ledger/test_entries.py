@@ -35,8 +35,8 @@ BODIES = {
     },
     EntryKind.APPROVED: {"policy": SHA, "reasons": ["cn.transfer"]},
     EntryKind.REFUSED: {"policy": SHA, "kind": "train", "reasons": ["floor", "purpose"]},
-    EntryKind.RESERVED: {"charges": [{**limit(), "event": EVENT, "releases": 3}]},
-    EntryKind.SETTLED: {"release": "3/abc"},
+    EntryKind.RESERVED: {"charges": [{**limit(), "event": EVENT, "releases": 3, "spare": 1}]},
+    EntryKind.SETTLED: {"release": "3/abc", "masked": 0},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": "3/abc", "statements": [SHA, SHA]},
     EntryKind.OPENED: {"listing": SHA},
@@ -77,7 +77,7 @@ def test_an_entry_is_read_back_from_its_one_spelling(kind: EntryKind) -> None:
 
 
 def test_the_spelling_is_known_to_the_byte() -> None:
-    entry = Entry(EntryKind.SETTLED, 7, "o-1", {"release": "3/a"})
+    entry = Entry(EntryKind.SETTLED, 7, "o-1", {"release": "3/a", "masked": 0})
     assert encode(entry) == (
         b'{"at":7,"body":{"release":"3/a"},"kind":"settled","order":"o-1","version":1}'
     )
@@ -138,7 +138,7 @@ def test_a_charge_is_typed_too(name: str, wrong: object) -> None:
 
 def test_a_failed_message_holds_no_value() -> None:
     with pytest.raises(MalformedEntryError) as caught:
-        Entry(EntryKind.SETTLED, NOW, "", {"release": "secret value"})
+        Entry(EntryKind.SETTLED, NOW, "", {"release": "secret value", "masked": 0})
     assert "secret" not in str(caught.value)
 
 
