@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import time
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -154,11 +153,8 @@ def test_a_full_product_is_one_line() -> None:
     assert grouped(points) == [(("a", "b"), ("x", "y"), (1, 2, 3))]
 
 
-def test_a_thousand_situations_take_little_time() -> None:
-    begun = time.process_time()
-    found = difference(law(CN), law(CN, train="2"), CN)
-    assert found.asked > 600
-    assert time.process_time() - begun < 5
+def test_hundreds_of_situations_are_compared() -> None:
+    assert difference(law(CN), law(CN, train="2"), CN).asked > 600
 
 
 # -- cases -----------------------------------------------------------------------------------------

@@ -243,7 +243,7 @@ def test_a_node_without_witnesses_for_ten_minutes_gives_up(simulation, order):
     lone = lambda: offered(simulation, order, seen=words(simulation, EU))  # noqa: E731
     for _ in range(3):
         assert lone().kind is Kind.LEDGER_UNSURE
-        simulation.later += 290
+        simulation.later += 280
     assert lone().kind is Kind.FAILED
     assert isinstance(simulation.started(CN).ended, AloneError)
     assert spent(simulation) is None
@@ -252,7 +252,7 @@ def test_a_node_without_witnesses_for_ten_minutes_gives_up(simulation, order):
 def test_a_node_that_nobody_brings_a_word_gives_up_too(simulation, order):
     for _ in range(3):
         assert offered(simulation, order).kind is Kind.LEDGER_UNSURE
-        simulation.later += 290
+        simulation.later += 280
     assert offered(simulation, order).kind is Kind.FAILED
     assert isinstance(simulation.started(CN).ended, AloneError)
 
@@ -272,7 +272,7 @@ def test_time_in_which_nobody_asked_is_no_time_alone(simulation, order):
 # -- the clock ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("leap", [DAY, -DAY, 5 * YEAR, -5 * YEAR, 301, -301])
+@pytest.mark.parametrize("leap", [DAY, -DAY, 5 * YEAR, -5 * YEAR, 310, -310])
 def test_a_clock_that_leaps_stops_spending(simulation, leap):
     assert simulation.offer(CN, simulation.training()).kind is Kind.ACCEPTED
     held = simulation.account(CN)
