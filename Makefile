@@ -22,7 +22,7 @@ demo: setup
 	@$(BIN)/entrepot demo $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 slow: setup
 	@$(BIN)/python -m pytest -q -m slow $(ARGS)
