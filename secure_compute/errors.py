@@ -19,3 +19,26 @@ class BadSignatureError(PeerProtocolError):
 
 class NotCanonicalError(PeerProtocolError):
     """The bytes have more than one spelling, so their hash means nothing."""
+
+
+class RosterError(PeerProtocolError):
+    """Somebody speaks of another federation, roster, epoch or key than this side verified."""
+
+
+class RoundUsedError(PeerProtocolError):
+    """The id of a round was used before: the aggregator has to take a new one."""
+
+
+class RefusedRequestError(PeerProtocolError):
+    """The aggregator asked for what could open one party's input."""
+
+
+class FaultyPartyError(PeerProtocolError):
+    """What these parties sent contradicts what they signed or were bound to.
+
+    parties: their names; with two of them it cannot be told which one is at fault.
+    """
+
+    def __init__(self, *parties: str, why: str) -> None:
+        super().__init__(f"{' or '.join(parties)} {why}")
+        self.parties = parties
