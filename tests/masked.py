@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +28,7 @@ def names(count: int) -> tuple[str, ...]:
     return tuple(f"node-{number:03}" for number in range(count))
 
 
+@lru_cache
 def signing_key(party: str) -> SigningKey:
     return SigningKey(hashlib.sha256(b"identity " + party.encode()).digest())
 
@@ -133,17 +135,23 @@ def cohort(
 ) -> Cohort:
     least = Parameters.least(organisations, colluding, ring_bits)
     parameters = replace(least, threshold=threshold) if threshold else least
-    epoch = make_epoch(names(organisations))
+    joined = everybody(organisations)
     terms = Terms.of(
-        epoch,
+        joined["node-000"].epoch,
         session=session,
         round=number,
         cohort=names(organisations),
         parameters=parameters,
         dimension=dimension,
     )
-    nodes = {p: node.join(epoch, p, agreement_key(p)) for p in terms.cohort}
-    return Cohort(terms, nodes, SeededEntropy(seed))
+    return Cohort(terms, dict(joined), SeededEntropy(seed))
+
+
+@lru_cache
+def everybody(count: int) -> Mapping[str, Node]:
+    """The first states of an epoch of so many, each of an organisation of its own."""
+    epoch = make_epoch(names(count))
+    return {p: node.join(epoch, p, agreement_key(p)) for p in names(count)}
 
 
 def vectors(cohort: Cohort, seed: int = 0) -> dict[str, Integers]:
@@ -161,19 +169,20 @@ Silent = Mapping[Kind, Collection[str]]
 """From which message on a party says nothing more."""
 
 
+def speaks(party: str, kind: Kind, silent: Silent | None) -> bool:
+    return not any(party in who for since, who in (silent or {}).items() if since <= kind)
+
+
 def play(cohort: Cohort, inputs: Mapping[str, Integers], silent: Silent | None = None) -> Gathering:
     """Run a round to its end with the product's own reducers."""
     state, asked = Gathering(terms=cohort.terms), ()
-    speaks = lambda party, kind: not any(  # noqa: E731
-        party in who for since, who in (silent or {}).items() if since <= kind
-    )
     for party, vector in inputs.items():
-        if speaks(party, Kind.UPLOAD):
+        if speaks(party, Kind.UPLOAD, silent):
             state, asked = aggregator.receive(state, cohort.submit(party, vector))
     while state.phase not in (Phase.OPENED, Phase.ABANDONED):
         before = state.phase, state.survivors
         for party, request in asked:
-            if speaks(party, request.kind):
+            if speaks(party, request.kind, silent):
                 state, asked = aggregator.receive(state, cohort.answer(party, request))
         if (state.phase, state.survivors) == before:
             state, asked = aggregator.close(state)

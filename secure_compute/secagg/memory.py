@@ -121,14 +121,14 @@ def _node(value: object) -> Node | None:
             epoch = Epoch(
                 federation=federation,
                 roster=roster,
-                number=number,
+                number=int(number),
                 members=tuple(map(Member.from_json, members)),
             )
             return Node(
                 me=me,
                 epoch=epoch,
                 chains=tuple((str(party), bytes.fromhex(key)) for party, key in chains),
-                position=position,
+                position=int(position),
                 answered=tuple(map(int, answered)),
                 round=None if now is None else _round(now),
             )
