@@ -158,7 +158,8 @@ def requests(state: Gathering) -> Requests:
     """
     if not state.survivors or state.phase not in _KINDS:
         return ()
-    signed = state.certificates if state.phase is Phase.OPENING else ()
+    least = state.terms.parameters.threshold
+    signed = state.certificates[:least] if state.phase is Phase.OPENING else ()
     request = Request(
         kind=_KINDS[state.phase],
         terms=state.terms.digest,

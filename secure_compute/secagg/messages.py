@@ -84,7 +84,7 @@ def statement(
 
 def sets_digest(terms: Terms, survivors: Sequence[str]) -> str:
     """Return SHA-256 over the survivors and the dropped, each sorted, in hexadecimal."""
-    dropped = [party for party in terms.cohort if party not in set(survivors)]
+    dropped = sorted(set(terms.cohort) - set(survivors))
     return canonical.digest({"survivors": sorted(survivors), "dropped": dropped})
 
 
