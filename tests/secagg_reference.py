@@ -269,7 +269,7 @@ class Reference:
             "certify": [self.certify(name, survivors).hex() for name in survivors],
             "open": [self.open(name, survivors).hex() for name in survivors],
             "requests": [
-                self.request(kind, survivors, survivors if kind == 4 else []).hex()
+                self.request(kind, survivors, survivors[: self.t] if kind == 4 else []).hex()
                 for kind in (2, 3, 4)
             ],
             "sum": [(value + half) % (2 * half) - half for value in total],

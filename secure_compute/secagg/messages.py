@@ -11,7 +11,12 @@ from typing import Final
 
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
-from secure_compute.errors import NotCanonicalError, PeerProtocolError, RefusedRequestError
+from secure_compute.errors import (
+    BadSignatureError,
+    NotCanonicalError,
+    PeerProtocolError,
+    RefusedRequestError,
+)
 from secure_compute.primitives.signature import SIGNATURE_SIZE
 from secure_compute.secagg.terms import Terms
 
@@ -97,7 +102,13 @@ def verify(terms: Terms, message: Message, survivors: Sequence[str] = ()) -> Non
     """
     member = terms.find(message.party)
     said = statement(terms, message.kind, message.party, survivors, message.content)
-    member.identity.verify(message.signature, said)
+    try:
+        member.identity.verify(message.signature, said)
+    except BadSignatureError as why:
+        raise BadSignatureError(
+            f"not signed by {message.party}, or not for this round and these survivors: "
+            f"{message.kind.name.lower()}"
+        ) from why
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
