@@ -91,13 +91,16 @@ Requests: TypeAlias = tuple[tuple[str, Request], ...]
 def receive(state: Gathering, message: Message) -> tuple[Gathering, Requests]:
     """Take one node's message. A repeated one, or one of an earlier phase, changes nothing.
 
+    Nor does a withdrawal: who withdrew stays silent, and the caller keeps the statement for
+    `require_given_back`.
+
     Raises:
         BadSignatureError: the named party did not sign this for this round and set.
         FaultyPartyError: it signed two different things, or what it was not bound to.
         PeerProtocolError: it is not asked in this round, or not yet for this.
     """
     wanted = _KINDS.get(state.phase)
-    if wanted is None or message.kind < wanted:
+    if wanted is None or message.kind < wanted or message.kind is Kind.WITHDRAW:
         return state, ()
     if message.kind != wanted:
         raise PeerProtocolError(f"{message.party} answers what it was not yet asked")

@@ -6,6 +6,7 @@ Federated Learning with Dropout-Resilient Differential Privacy", EuroSys 2024). 
 under addition, such as Skellam noise, keeps its shape.
 """
 
+from collections.abc import Collection, Iterable
 from fractions import Fraction
 
 from secure_compute.errors import LocalProtocolError
@@ -38,3 +39,16 @@ def kept_share(parameters: Parameters, dropped: int) -> Fraction:
 def carried(parameters: Parameters, dropped: int) -> Fraction:
     """Return what the sum carries in units of σ²: |U|/(|U| − c), for |U| = n − |D|."""
     return (parameters.organisations - dropped) * kept_share(parameters, dropped)
+
+
+def remaining(parameters: Parameters, removed: Iterable[Collection[int]]) -> Fraction:
+    """Return what a sum really carries, in units of σ²; more than `carried` if nodes were silent.
+
+    removed: for each survivor, the layers of its own that were removed (`Sum.layers`).
+    """
+    every = range(1, parameters.dropouts + 1)
+    whole = base_share(parameters) + sum(layer_share(parameters, layer) for layer in every)
+    return sum(
+        (whole - sum(layer_share(parameters, layer) for layer in gone) for gone in removed),
+        Fraction(0),
+    )

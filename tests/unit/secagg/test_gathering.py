@@ -297,6 +297,12 @@ def test_an_ended_round_asks_nothing_and_takes_nothing():
     assert state.waiting_for == ()
 
 
+def test_a_withdrawal_is_silence():
+    made = cohort(4)
+    state, _ = until(made, vectors(made), Phase.CERTIFYING)
+    assert aggregator.receive(state, made.withdraw(ME)) == (state, ())
+
+
 def test_a_round_without_uploads_is_abandoned():
     made = cohort(4)
     state, asked = aggregator.close(Gathering(terms=made.terms))

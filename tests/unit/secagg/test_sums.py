@@ -8,6 +8,7 @@ import pytest
 from secure_compute.errors import LocalProtocolError
 from secure_compute.secagg import aggregator
 from secure_compute.secagg.aggregator import Gathering, Phase
+from secure_compute.secagg.layers import carried, remaining
 from secure_compute.secagg.messages import Kind
 from tests.masked import cohort, names, play, vectors, wanted
 
@@ -49,6 +50,10 @@ def test_every_allowed_set_of_dropouts(ring_bits, organisations, colluding):
         assert set(result.dropped) == lost
         surplus = tuple(range(len(lost) + 1, most + 1))
         quiet = set().union(*silent.values())
+        carries = remaining(made.terms.parameters, result.layers.values())
+        least = carried(made.terms.parameters, len(lost))
+        assert carries >= least
+        assert (carries == least) is (not silent[Kind.CERTIFY] | silent[Kind.OPEN] or not surplus)
         assert result.layers == {p: () if p in quiet else surplus for p in result.survivors}
 
 
