@@ -13,6 +13,8 @@ Residues: TypeAlias = NDArray[np.unsignedinteger[Any]]
 
 WIDTHS: Final = (16, 20, 32)
 _LOW_20: Final = np.uint64(0xFFFFF)
+_STEP: Final = 1 << 15
+"""Values that are packed at once, an even number: the cache holds what lies in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Ring:
         """
         self.require(data, dimension)
         if self.bits == 20:
-            return _unpack_20(data, dimension).astype(self.dtype)
+            return _unpack_20(data, dimension)
         return np.frombuffer(data, self.dtype).copy()
 
     def require(self, data: bytes | memoryview, dimension: int) -> None:
@@ -78,18 +80,24 @@ class Ring:
 
 
 def _pack_20(residues: Residues) -> bytes:
-    words = np.zeros(len(residues) + len(residues) % 2, "<u8")
-    words[: len(residues)] = residues
-    words &= _LOW_20
-    pairs = words[::2] | words[1::2] << np.uint64(20)
-    octets = pairs.view(np.uint8).reshape(-1, 8)[:, :5]
-    return bytes(octets.tobytes()[: (len(residues) * 20 + 7) // 8])
+    octets = np.empty(((len(residues) + 1) // 2, 5), np.uint8)
+    for start in range(0, len(residues), _STEP):
+        piece = residues[start : start + _STEP]
+        words = np.zeros(len(piece) + len(piece) % 2, "<u8")
+        words[: len(piece)] = piece
+        words &= _LOW_20
+        pairs = words[::2] | words[1::2] << np.uint64(20)
+        octets[start // 2 : (start + _STEP) // 2] = pairs.view(np.uint8).reshape(-1, 8)[:, :5]
+    return bytes(octets.data.cast("B")[: (len(residues) * 20 + 7) // 8])
 
 
-def _unpack_20(data: bytes | memoryview, dimension: int) -> NDArray[np.uint64]:
-    octets = np.zeros(((dimension + 1) // 2, 8), np.uint8)
-    padded = bytes(data) + bytes(-len(data) % 5)
-    octets[:, :5] = np.frombuffer(padded, np.uint8).reshape(-1, 5)
-    pairs = octets.view("<u8").ravel()
-    values = np.stack((pairs & _LOW_20, pairs >> np.uint64(20)), axis=1).ravel()
+def _unpack_20(data: bytes | memoryview, dimension: int) -> Residues:
+    values = np.empty(dimension + dimension % 2, "<u4")
+    for start in range(0, dimension, _STEP):
+        piece = bytes(data[start // 2 * 5 : (start + _STEP) // 2 * 5])
+        octets = np.zeros((-(-len(piece) // 5), 8), np.uint8)
+        octets[:, :5] = np.frombuffer(piece + bytes(-len(piece) % 5), np.uint8).reshape(-1, 5)
+        pairs = octets.view("<u8").ravel()
+        values[start : start + _STEP : 2] = pairs & _LOW_20
+        values[start + 1 : start + _STEP : 2] = pairs >> np.uint64(20)
     return values[:dimension]
