@@ -9,7 +9,7 @@ and no node would permit it: it reads every party's rows. Scoring a released mod
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -28,7 +28,7 @@ from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
 from federation.models import ModelSpec, Vector, forward
-from federation.recipes import Progress
+from federation.recipes import Progress, Recipe
 from federation.tasks import TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
@@ -215,15 +215,19 @@ def _train(task: TrainingTask, rows: Mapping[str, UnitRows]) -> tuple[Weights, W
 
 def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int) -> Vector:
     """Return weights after `steps` of the task's optimiser over `units`. NOT PRIVATE."""
+    return fit_as(replace(OPTIMISERS[task.model], steps=steps), task.recipe, weights, units)
+
+
+def fit_as(adam: Optimiser, recipe: Recipe, weights: Vector, units: UnitRows) -> Vector:
+    """Return weights after the steps of `adam` over `units` by the recipe's loss. NOT PRIVATE."""
     from clients.training.plain import fit
 
-    adam = OPTIMISERS[task.model]
     return fit(
         weights,
         units,
-        task.recipe.model,
-        task.recipe.loss,
-        steps=steps,
+        recipe.model,
+        recipe.loss,
+        steps=adam.steps,
         learning_rate=adam.learning_rate,
         decay=adam.decay,
         parts=max(1, len(units) // UNITS_A_STEP),

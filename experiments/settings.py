@@ -24,7 +24,10 @@ NOISELESS: Final = Decimal("1e-9")
 class DataSettings:
     """Which data a simulation runs on.
 
-    parties: how the rows are divided, such as `warehouses`, or `apart` for a party per retailer.
+    parties:  how the rows are divided, such as `warehouses`, or `apart` for a party per retailer.
+    features: which of a set's features are used, by what they read: `all`, or `own` for those that
+              read their own unit's rows alone.
+    folder:   where the files of a real set lie; empty for the usual place.
     """
 
     name: str
@@ -32,6 +35,8 @@ class DataSettings:
     seed: int
     heterogeneity: float
     parties: str
+    features: str = "all"
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _recipe(value: dict[Any, Any], private: bool) -> Recipe:
     model, privacy = value["model"], value["privacy"]
     releases = int(model["rounds"]) * int(model["steps"])
     return Recipe(
-        model=ModelSpec((_inputs(model), *model["hidden"], 1), model["activation"]),
+        model=ModelSpec((_inputs(model, value["data"]), *model["hidden"], 1), model["activation"]),
         loss=model["loss"],
         rounds=int(model["rounds"]),
         steps=int(model["steps"]),
@@ -111,15 +116,24 @@ def _recipe(value: dict[Any, Any], private: bool) -> Recipe:
     )
 
 
-def _inputs(model: dict[Any, Any]) -> int:
-    """Return how many features the installed version computes for a model."""
-    if model["name"] == "demand":
-        from clients.training.demand import features_of
+def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
+    """Return how many features the installed version computes for a model on a data set."""
+    match model["name"], data["name"]:
+        case "demand", "stallion":
+            from experiments.datasets.stallion import FEATURES
 
-        return len(features_of(int(model["window"])))
-    from clients.training.fraud import FEATURES
+            return len(FEATURES)
+        case "fraud", "handbook":
+            from experiments.datasets.handbook import features_of
 
-    return len(FEATURES)
+            return len(features_of(data["features"]))
+        case "demand", _:
+            from clients.training.demand import features_of as demand_features
+
+            return len(demand_features(int(model["window"])))
+    from clients.training.fraud import FEATURES as FRAUD
+
+    return len(FRAUD)
 
 
 def _noise(privacy: dict[Any, Any], releases: int) -> Decimal:

@@ -1,44 +1,31 @@
 """Many nodes in one process: the nodes' own training code, no sockets, data that the caller owns.
 
 With `privacy=none` the same rounds run without clipping, sampling or noise. That is for studies
-alone and says so in every result: NOT PRIVATE.
+alone and says so in every result: NOT PRIVATE. Either way an update depends on its party's rows and
+public constants alone, divisors are constants, and the updates are added: what a secure sum needs.
 """
 
-import tempfile
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from clients.training.demand import private_units, wape
-from clients.training.sampling import UnitRows, gather_units
-from clients.training.tables import demand_bounds
-from experiments.errors import UsageError
-from experiments.measuring import OPTIMISERS, fit_plainly
-from experiments.ordering import published_contracts
+from clients.training.errors import ForeignRowsError
+from clients.training.reads import unit_of
+from clients.training.sampling import UnitRows
+from experiments.errors import PolicyRefusalError
+from experiments.measuring import Optimiser, fit_as
 from experiments.settings import Settings
-from federation.models import ModelSpec, Vector
+from experiments.studies import MEASURES, Study, Worth, load_study
+from federation.models import Vector
 from federation.recipes import Progress
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
 NOT_PRIVATE: Final = "NOT PRIVATE"
+WAYS: Final = ("naive", "local", "federated", "pooled")
 
-Weights: TypeAlias = Mapping[PartyId, Vector]
-Tell: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
-    """Rows per party, what costs nothing, and how good weights per party are."""
-
-    measure: str
-    rows: Mapping[PartyId, UnitRows]
-    baseline: float
-    score: Callable[[ModelSpec, Weights], float]
+Tell: TypeAlias = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
 
 
 def simulate(settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]:
@@ -46,26 +33,81 @@ def simulate(settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]
 
     Raises:
         UsageError: the data is not there, or the model does not fit it.
+        PolicyRefusalError: the run is private, and a feature reads rows of other parties.
     """
-    task, recipe = _load(settings), settings.task.recipe
-    start, spec = recipe.model.init(settings.task.seed), recipe.model
-    federated = _federate(settings, task.rows, tell)
-    alone = {party: _fit(start, rows, settings) for party, rows in task.rows.items()}
-    whole = _fit(start, _pooled(task.rows), settings)
-    return {
+    return run_study(load_study(settings), settings, tell)
+
+
+def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]:
+    """Return what each way of working is worth on one study.
+
+    Raises:
+        PolicyRefusalError: the run is private, and a feature reads rows of other parties.
+    """
+    if settings.private:
+        require_unit(study)
+    begun = time.monotonic()
+    spec = settings.task.recipe.model
+    start = spec.init(settings.task.seed)
+    federated = _federate(settings, study.rows, tell)
+    alone = _alone(study, start, settings, tell)
+    tell("pooled", 0, 1)
+    whole = _fit(start, _pooled(study.rows), settings, study.pooled)
+    tell("pooled", 1, 1)
+    worths = {
+        "naive": study.naive,
+        "local": study.score(spec, alone),
+        "federated": study.score(spec, dict.fromkeys(study.rows, federated)),
+        "pooled": study.score(spec, dict.fromkeys(study.rows, whole)),
+    }
+    return _told(study, settings, worths, time.monotonic() - begun)
+
+
+def require_unit(study: Study) -> str:
+    """Return the name of the unit that a private run on this study hides.
+
+    Raises:
+        PolicyRefusalError: it would hide nobody, because a feature reads rows of other parties.
+    """
+    try:
+        return unit_of(study.features, study.unit)
+    except ForeignRowsError as why:
+        raise PolicyRefusalError(f"a private run is refused: {why}") from why
+
+
+def _told(
+    study: Study, settings: Settings, worths: Mapping[str, Worth], seconds: float
+) -> dict[str, Any]:
+    choose = max if study.measure == "ap" else min
+    each = {way: worth.each for way, worth in worths.items()}
+    helped = [
+        study.is_better(own, choose(each["naive"][party], each["local"][party]))
+        for party, own in each["federated"].items()
+    ]
+    value = {
         "schema": "entrepot.simulate/1",
         "privacy": "dp" if settings.private else NOT_PRIVATE,
         "epsilon": settings.epsilon,
+        "unit": study.hidden(),
+        "claim": study.claim(),
         "model": settings.task.model,
         "data": settings.data.name,
-        "parties": len(task.rows),
-        "rounds": recipe.rounds,
-        "measure": task.measure,
-        "baseline": round(task.baseline, 4),
-        "local": round(task.score(spec, alone), 4),
-        "federated": round(task.score(spec, dict.fromkeys(task.rows, federated)), 4),
-        "pooled": round(task.score(spec, dict.fromkeys(task.rows, whole)), 4),
+        "split": study.split,
+        "parties": len(study.rows),
+        "parties_helped": sum(helped),
+        "parties_measured": len(helped),
+        "rounds": settings.task.recipe.rounds,
+        "measure": MEASURES[study.measure],
+        "baseline": round(worths["naive"].overall, 4),
     }
+    value |= {way: round(worths[way].overall, 4) for way in WAYS}
+    value |= {f"{way}_mean_of_parties": round(worths[way].mean, 4) for way in WAYS}
+    named = f"{settings.data.name}_{study.measure}"
+    value |= {f"{named}_{way}": round(worths[way].overall, 4) for way in WAYS}
+    return value | {"seconds": round(seconds, 1)}
+
+
+# -- the ways --------------------------------------------------------------------------------------
 
 
 def _federate(settings: Settings, rows: Mapping[PartyId, UnitRows], tell: Tell) -> Vector:
@@ -82,94 +124,24 @@ def _federate(settings: Settings, rows: Mapping[PartyId, UnitRows], tell: Tell) 
             for part in rows.values()
         ]
         progress = progress.advance(recipe, updates)
-        tell(round_ + 1, recipe.rounds)
+        tell("federated", round_ + 1, recipe.rounds)
     return progress.weights
 
 
-def _fit(start: Vector, rows: UnitRows, settings: Settings) -> Vector:
-    return fit_plainly(settings.task, start, rows, OPTIMISERS[settings.task.model].steps)
+def _alone(study: Study, start: Vector, settings: Settings, tell: Tell) -> Mapping[PartyId, Vector]:
+    """Return the weights that each party comes to with nobody's rows but its own."""
+    weights = {}
+    for party, rows in study.rows.items():
+        weights[party] = _fit(start, rows, settings, study.local)
+        tell("local", len(weights), len(study.rows))
+    return weights
+
+
+def _fit(start: Vector, rows: UnitRows, settings: Settings, adam: Optimiser) -> Vector:
+    return fit_as(adam, settings.task.recipe, start, rows)
 
 
 def _pooled(rows: Mapping[PartyId, UnitRows]) -> UnitRows:
     from clients.training.plain import pooled
 
     return pooled(list(rows.values()))
-
-
-# -- data ------------------------------------------------------------------------------------------
-
-
-def _load(settings: Settings) -> Task:
-    known = {("demand", "cheese"): _cheese, ("fraud", "commerce"): _commerce}
-    pair = (settings.task.model, settings.data.name)
-    if pair not in known:
-        raise UsageError(
-            f"{pair[0]} does not train on {pair[1]}; known: "
-            + ", ".join(f"{model} on {data}" for model, data in known)
-        )
-    return known[pair](settings)
-
-
-def _cheese(settings: Settings) -> Task:
-    from experiments.demand_data import cheese_apart, cheese_set, demand_split, overall_wape
-
-    chosen = cheese_apart() if settings.data.parties == "apart" else cheese_set()
-    if chosen is None:
-        raise UsageError("the cheese set stands in a checkout, not in an installed package")
-    bounds = demand_bounds(published_contracts()["demand"])
-    splits = [
-        demand_split(party, table, chosen.test_week, settings.task.recipe.window, bounds)
-        for party, table in chosen.tables.items()
-    ]
-
-    def score(spec: ModelSpec, weights: Weights) -> float:
-        return overall_wape(splits, {s.party: s.predict(spec, weights[s.party]) for s in splits})
-
-    naive: NDArray[np.float64] = np.concatenate([s.naive for s in splits])
-    actual = np.concatenate([s.test.volume for s in splits])
-    rows = {split.party: private_units(split.train) for split in splits}
-    return Task("WAPE, lower is better", rows, wape(naive, actual), score)
-
-
-def _commerce(settings: Settings) -> Task:
-    from experiments.commerce.write import generate
-    from experiments.fraud_data import fraud_split, mean_base_rate, mean_precision
-    from federation.models import forward
-
-    data = settings.data
-    if data.size not in {"tiny", "small", "medium"}:
-        raise UsageError(f"data.size is tiny, small or medium, not {data.size!r}")
-    contract = published_contracts()["orders"]
-    with tempfile.TemporaryDirectory() as folder:
-        made = generate(
-            data.size,  # type: ignore[arg-type]
-            data.seed,
-            Path(folder),
-            heterogeneity=data.heterogeneity,
-        )
-        splits = [
-            fraud_split(
-                party,
-                made.orders(party),
-                made.truth / "orders" / f"{party}.parquet",
-                contract,
-                made.cut_us,
-            )
-            for party in made.parties
-            if not party.startswith("warehouse")
-        ]
-    most, entropy = settings.task.recipe.rows_per_unit, SystemEntropy()
-    rows = {
-        PartyId(s.party): gather_units(
-            s.train.features, s.train.targets, s.train.units, most, entropy
-        )
-        for s in splits
-    }
-
-    def score(spec: ModelSpec, weights: Weights) -> float:
-        scores = {
-            s.party: forward(spec, weights[PartyId(s.party)], s.test_features) for s in splits
-        }
-        return mean_precision(splits, scores)
-
-    return Task("average precision, higher is better", rows, mean_base_rate(splits), score)

@@ -12,22 +12,19 @@ import click
 def command(experiment: str, overrides: tuple[str, ...], as_json: bool) -> int:
     """Run EXPERIMENT of experiments/conf/experiment; OVERRIDES such as privacy=none.
 
-    Known: fraud, demand, demand_apart (88 retailers, each a party of its own; NOT PRIVATE).
+    Known: fraud, demand, demand_apart (88 retailers), stallion (58 agencies) and handbook
+    (50 issuers); the last three are NOT PRIVATE. The last two read real data from the folder that
+    the variable ENTREPOT_DATA or data.folder=DIR names.
     """
     from experiments.settings import compose
+    from experiments.simulate_view import simulation_table
     from experiments.simulating import simulate
 
     settings = compose([f"experiment={experiment}", *overrides])
 
-    def tell(done: int, of: int) -> None:
-        click.echo(f"round {done}/{of}", err=True)
+    def tell(way: str, done: int, of: int) -> None:
+        click.echo(f"{way} {done}/{of}", err=True)
 
     value = simulate(settings, tell)
-    if as_json:
-        click.echo(json.dumps(value))
-        return 0
-    for name, part in value.items():
-        click.echo(f"{name}: {part}")
-    if not settings.private:
-        click.echo("NOT PRIVATE: for studies on data that you own; every node refuses this.")
+    click.echo(json.dumps(value) if as_json else simulation_table(value))
     return 0

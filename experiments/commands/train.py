@@ -21,7 +21,7 @@ def command(
     from dataclasses import replace
 
     from aggregator.jobs import Jobs
-    from experiments.errors import PolicyRefusalError
+    from experiments.errors import PolicyRefusalError, UsageError
     from experiments.following import follow, require_done
     from experiments.home import open_home
     from experiments.ordering import sign, training_order
@@ -33,6 +33,10 @@ def command(
         raise PolicyRefusalError(
             "BASE-007 a run without differential privacy is refused by every node; "
             "drop privacy=none, or use `entrepot simulate` on your own data"
+        )
+    if settings.data.name not in {"cheese", "commerce"}:
+        raise UsageError(
+            f"nodes train on their own rows: data={settings.data.name} is for `entrepot simulate`"
         )
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
     order = training_order(home, task, settings.terms)

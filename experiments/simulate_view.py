@@ -1,0 +1,49 @@
+"""What a simulation found, as a table on a terminal: every way of working, side by side."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.words import score
+
+_WAYS: Final = {
+    "naive": "what costs nothing",
+    "local": "each party alone",
+    "federated": "federated",
+    "pooled": "all rows in one place",
+}
+_WARNING: Final = "NOT PRIVATE: for studies on data that you own; every node refuses this."
+WIDTH: Final = 100
+
+
+def simulation_table(value: Mapping[str, Any]) -> str:
+    """Return the JSON of `entrepot simulate` as text for people."""
+    console = Console(width=WIDTH, color_system=None, force_terminal=False)
+    table = Table("", "over all rows", "mean of parties", title=str(value["measure"]))
+    for way, text in _WAYS.items():
+        table.add_row(text, score(value[way]), score(value[f"{way}_mean_of_parties"]))
+    with console.capture() as shown:
+        console.print(
+            f"{value['model']} on {value['data']}, {value['parties']} parties, "
+            f"{value['rounds']} rounds; held out: {value['split']}",
+            markup=False,
+        )
+        console.print(table)
+        console.print(_helped(value), markup=False)
+        console.print(_privacy(value), markup=False)
+    return shown.get().rstrip()
+
+
+def _helped(value: Mapping[str, Any]) -> str:
+    return (
+        f"Federated beats the better of the first two rows at {value['parties_helped']} of "
+        f"{value['parties_measured']} parties."
+    )
+
+
+def _privacy(value: Mapping[str, Any]) -> str:
+    if value["epsilon"] is None:
+        return f"{_WARNING}\n{value['claim']}."
+    return f"ε = {value['epsilon']}. {value['claim']}."
