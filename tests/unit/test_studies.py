@@ -169,10 +169,24 @@ def test_the_table_shows_every_way_and_the_warning(fraud, settings):
     assert "no personal-data DP" in text and "of 4 parties" in text
 
 
-def test_parties_that_gain_nothing_are_not_counted(fraud, settings):
-    worse = Worth(0.9, dict.fromkeys(fraud.rows, 1.0))
-    value = run_study(replace(fraud, naive=worse), settings)
-    assert value["parties_helped"] == 0 and value["parties_measured"] == 4
+@pytest.mark.parametrize(
+    ("naive", "local", "federated", "helped"),
+    [(0.2, 0.1, 0.5, 4), (0.9, 0.1, 0.5, 0), (0.1, 0.9, 0.5, 0), (0.1, 0.4996, 0.5, 0)],
+)
+def test_a_party_is_helped_by_more_than_both_that_it_had_before(
+    fraud, settings, naive, local, federated, helped
+):
+    def worth(value):
+        return Worth(value, dict.fromkeys(fraud.rows, value))
+
+    scores = iter((local, federated, 0.95))
+    study = replace(fraud, naive=worth(naive), score=lambda *_: worth(next(scores)))
+    value = run_study(study, settings)
+    assert (value["local"], value["federated"]) == (round(local, 4), federated)
+    assert (value["parties_helped"], value["parties_measured"]) == (helped, 4)
+    errors = iter((1 - local, 1 - federated, 0.05))
+    lower = replace(study, naive=worth(1 - naive), score=lambda *_: worth(next(errors)))
+    assert run_study(replace(lower, measure="wape"), settings)["parties_helped"] == helped
 
 
 def test_a_model_on_data_it_does_not_fit_is_one_sentence():
