@@ -9,13 +9,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from clients.training.errors import ForeignRowsError
-from clients.training.reads import unit_of
 from clients.training.sampling import UnitRows
-from experiments.errors import PolicyRefusalError
 from experiments.measuring import Optimiser, fit_as
 from experiments.settings import Settings
-from experiments.studies import MEASURES, Study, Worth, load_study
+from experiments.studies import MEASURES, Study, Worth, load_study, require_unit
 from federation.models import Vector
 from federation.recipes import Progress
 from policies.parties import PartyId
@@ -45,7 +42,7 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
         PolicyRefusalError: the run is private, and a feature reads rows of other parties.
     """
     if settings.private:
-        require_unit(study)
+        require_unit(study.features, study.unit)
     begun = time.monotonic()
     spec = settings.task.recipe.model
     start = spec.init(settings.task.seed)
@@ -61,18 +58,6 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
         "pooled": study.score(spec, dict.fromkeys(study.rows, whole)),
     }
     return _told(study, settings, worths, time.monotonic() - begun)
-
-
-def require_unit(study: Study) -> str:
-    """Return the name of the unit that a private run on this study hides.
-
-    Raises:
-        PolicyRefusalError: it would hide nobody, because a feature reads rows of other parties.
-    """
-    try:
-        return unit_of(study.features, study.unit)
-    except ForeignRowsError as why:
-        raise PolicyRefusalError(f"a private run is refused: {why}") from why
 
 
 def _told(

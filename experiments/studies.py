@@ -13,9 +13,10 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.training.errors import ForeignRowsError
 from clients.training.reads import Feature, Reads, Unit, reading, unit_of
 from clients.training.sampling import UnitRows, gather_units
-from experiments.errors import UsageError
+from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
 from federation.models import ModelSpec, Vector, forward
@@ -82,11 +83,24 @@ class Study:
         return unit_of(self.features, self.unit)
 
 
+def require_unit(features: Sequence[Feature], unit: Unit) -> str:
+    """Return the name of the unit that a private run on these features hides.
+
+    Raises:
+        PolicyRefusalError: it would hide nobody, because a feature reads rows of other parties.
+    """
+    try:
+        return unit_of(features, unit)
+    except ForeignRowsError as why:
+        raise PolicyRefusalError(f"a private run is refused: {why}") from why
+
+
 def load_study(settings: Settings) -> Study:
     """Return the study of a configuration.
 
     Raises:
         UsageError: the data is not there, or the model does not fit it.
+        PolicyRefusalError: the run is private, and a feature reads rows of other parties.
     """
     known: Mapping[tuple[str, str], Callable[[Settings], Study]] = {
         ("demand", "cheese"): _cheese,
@@ -247,12 +261,11 @@ def stallion_study(table: Any, rows_per_unit: int) -> Study:
 def _handbook(settings: Settings) -> Study:
     from experiments.datasets import files, handbook
 
-    raw = files.read(handbook.RAW, settings.data.folder)
-    return handbook_study(
-        handbook.handbook_splits(raw),
-        handbook.features_of(settings.data.features),
-        settings.task.recipe.rows_per_unit,
-    )
+    features = handbook.features_of(settings.data.features)
+    if settings.private:
+        require_unit(features, handbook.UNIT)  # before any row is read
+    splits = handbook.handbook_splits(files.read(handbook.RAW, settings.data.folder))
+    return handbook_study(splits, features, settings.task.recipe.rows_per_unit)
 
 
 def handbook_study(

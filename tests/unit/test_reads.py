@@ -1,12 +1,13 @@
 """A feature declares whose rows it reads: the unit follows from that, or the run is refused."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from clients.training.errors import ForeignRowsError, TrainingDataError
 from clients.training.reads import Feature, Reads, Unit, changed_elsewhere, unit_of
-from experiments.datasets import handbook, stallion
-from tests.tables import payments, volumes
+from experiments.datasets import files, handbook, stallion
+from tests.tables import payments, real, volumes
 
 UNIT = Unit("customer", "whole shop")
 OWN, PARTY, OTHERS = (
@@ -18,6 +19,19 @@ OWN, PARTY, OTHERS = (
     )
 )
 FREE = (Feature("month", Reads.PUBLIC), Feature("risk", Reads.RELEASED))
+
+
+def model_sees(raw):
+    made = handbook.handbook_features(raw)
+    names = [item.name for item in handbook.FEATURES]
+    return pd.DataFrame(handbook.model_inputs(made, handbook.FEATURES), raw.index, names)
+
+
+def require_declared(changed):
+    assert set(changed) == {item.name for item in handbook.FEATURES}
+    for item in handbook.FEATURES:
+        foreign = item.name.startswith("TERMINAL_ID")
+        assert (changed[item.name] > 0) == foreign == (item.reads is Reads.OTHERS), item
 
 
 def test_own_rows_public_values_and_released_statistics_leave_the_unit_as_it_is():
@@ -66,16 +80,29 @@ def test_rows_that_cannot_be_told_apart_are_refused():
         changed_elsewhere(lambda rows: rows, raw, raw["who"], 1)
 
 
+@pytest.mark.parametrize("build", [handbook.handbook_features, model_sees])
 @pytest.mark.parametrize("customer", [0, 7, 31])
 def test_the_handbook_features_declared_own_read_no_other_customer_and_terminal_windows_do(
-    customer,
+    customer, build
 ):
     raw = payments()
-    changed = changed_elsewhere(handbook.handbook_features, raw, raw["CUSTOMER_ID"], customer)
-    assert set(changed) == {item.name for item in handbook.FEATURES}
-    for item in handbook.FEATURES:
-        foreign = item.name.startswith("TERMINAL_ID")
-        assert (changed[item.name] > 0) == foreign == (item.reads is Reads.OTHERS), item
+    require_declared(changed_elsewhere(build, raw, raw["CUSTOMER_ID"], customer))
+
+
+@real(handbook.RAW)
+@pytest.mark.slow
+def test_the_real_handbook_features_read_what_they_declare():
+    raw = files.read(handbook.RAW)
+    raw = raw[raw["TX_TIME_DAYS"].between(77, 135)]
+    robbed = raw["CUSTOMER_ID"][raw["TX_FRAUD"] == 1].mode()[0]  # whose frauds others' risks count
+    require_declared(changed_elsewhere(model_sees, raw, raw["CUSTOMER_ID"], robbed))
+
+
+def test_the_inputs_that_a_study_trains_on_are_those_that_were_checked():
+    split = handbook.handbook_splits(payments(), issuers=2)[0]
+    raw = payments()
+    seen = model_sees(raw).loc[split.train.index].to_numpy(np.float32)
+    assert np.array_equal(seen, handbook.model_inputs(split.train, handbook.FEATURES))
 
 
 @pytest.mark.parametrize("series", [0, 5, 11])

@@ -15,8 +15,8 @@ from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import Optimiser, fit_as
 from experiments.settings import compose
 from experiments.simulate_view import simulation_table
-from experiments.simulating import require_unit, run_study
-from experiments.studies import Worth, handbook_study, stallion_study
+from experiments.simulating import run_study
+from experiments.studies import Worth, handbook_study, require_unit, stallion_study
 from federation.recipes import Progress
 from tests.tables import payments, real, volumes
 
@@ -136,6 +136,12 @@ def test_a_private_run_on_terminal_windows_is_refused_by_name(fraud):
         run_study(fraud, private)
 
 
+def test_the_refusal_comes_before_any_row_is_read(tmp_path, capsys):
+    words = ["handbook", "privacy=customer", f"data.folder={tmp_path}"]
+    assert run(["simulate", *words]) == 10
+    assert "TERMINAL_ID_RISK_1DAY_WINDOW" in capsys.readouterr().err
+
+
 def test_a_private_run_on_the_customers_own_rows_is_not_refused(splits):
     private = compose(
         ["experiment=handbook", "data.features=own", "privacy=customer", "model.rounds=1"]
@@ -149,10 +155,10 @@ def test_a_private_run_on_the_customers_own_rows_is_not_refused(splits):
 def test_what_no_privacy_could_hide_is_said(fraud, demand, splits, settings):
     value = run_study(fraud, settings)
     assert value["unit"] is None and value["claim"].startswith("no personal-data DP: TERMINAL_ID")
-    assert require_unit(demand) == stallion.UNIT.name
+    assert require_unit(demand.features, demand.unit) == stallion.UNIT.name
     assert "nobody" not in demand.claim() and "commercial confidentiality" in demand.claim()
     wide = replace(demand, features=(*demand.features, Feature("agency mean", Reads.OWN_PARTY)))
-    assert require_unit(wide) == stallion.UNIT.party
+    assert require_unit(wide.features, wide.unit) == stallion.UNIT.party
     own = handbook_study(splits, handbook.OWN_FEATURES, 100)
     assert "one customer" in own.claim()
 
