@@ -127,6 +127,10 @@ def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
             from experiments.datasets.handbook import features_of
 
             return len(features_of(data["features"]))
+        case "repeat", _:
+            from experiments.datasets.cdnow import FEATURES as REPEAT
+
+            return len(REPEAT)
         case "demand", _:
             from clients.training.demand import features_of as demand_features
 

@@ -63,10 +63,9 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
 def _told(
     study: Study, settings: Settings, worths: Mapping[str, Worth], seconds: float
 ) -> dict[str, Any]:
-    choose = max if study.measure == "ap" else min
     each = {way: worth.each for way, worth in worths.items()}
     helped = [
-        study.is_better(own, choose(each["naive"][party], each["local"][party]))
+        study.is_better(own, study.better(each["naive"][party], each["local"][party]))
         for party, own in each["federated"].items()
     ]
     value = {

@@ -24,12 +24,13 @@ from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
 Weights: TypeAlias = Mapping[PartyId, Vector]
-Measure: TypeAlias = Literal["wape", "ap"]
+Measure: TypeAlias = Literal["wape", "ap", "auc"]
 Array: TypeAlias = NDArray[np.float64]
 
 MEASURES: Final[Mapping[Measure, str]] = {
     "wape": "WAPE, lower is better",
     "ap": "average precision, higher is better",
+    "auc": "area under the ROC curve, higher is better",
 }
 
 
@@ -70,6 +71,10 @@ class Study:
         difference = round(one, 3) - round(other, 3)
         return difference < 0 if self.measure == "wape" else difference > 0
 
+    def better(self, one: float, other: float) -> float:
+        """Return the better of two."""
+        return min(one, other) if self.measure == "wape" else max(one, other)
+
     def claim(self) -> str:
         """Return in words whose presence a private run could hide, and why nobody's if nobody's."""
         if foreign := reading(self.features, Reads.OTHERS):
@@ -107,6 +112,7 @@ def load_study(settings: Settings) -> Study:
         ("demand", "stallion"): _stallion,
         ("fraud", "commerce"): _commerce,
         ("fraud", "handbook"): _handbook,
+        ("repeat", "cdnow"): _cdnow,
     }
     pair = (settings.task.model, settings.data.name)
     if pair not in known:
@@ -307,6 +313,39 @@ def handbook_study(
     )
 
 
+def _cdnow(settings: Settings) -> Study:
+    from experiments.datasets import cdnow, files
+
+    return cdnow_study(cdnow.shop_splits(files.read(cdnow.TABLE, settings.data.folder)))
+
+
+def cdnow_study(splits: Sequence[Any]) -> Study:
+    """Return the study of who orders again, at the shops of `splits`, each a party."""
+    from experiments.datasets.cdnow import FEATURES, UNIT
+
+    entropy = SystemEntropy()
+    truth = {split.party: split.test_again for split in splits}
+    orders = [item.name for item in FEATURES].index("further orders")
+
+    def score(spec: ModelSpec, weights: Weights) -> Worth:
+        return ranks(truth, {s.party: forward(spec, weights[s.party], s.test) for s in splits})
+
+    return Study(
+        measure="auc",
+        split="every third customer of each shop",
+        rows={
+            s.party: gather_units(s.train, s.train_again, np.arange(len(s.train)), 1, entropy)
+            for s in splits
+        },
+        naive=ranks(truth, {s.party: s.test[:, orders] for s in splits}),
+        score=score,
+        features=FEATURES,
+        unit=UNIT,
+        local=Optimiser(200, 0.05, 1e-3),
+        pooled=Optimiser(400, 0.05, 0.0),
+    )
+
+
 # -- scores ----------------------------------------------------------------------------------------
 
 
@@ -330,6 +369,18 @@ def precisions(truth: Mapping[PartyId, Any], scores: Mapping[PartyId, Any]) -> W
         if values.any()
     }
     return Worth(_together(average_precision, truth, scores), each)
+
+
+def ranks(truth: Mapping[PartyId, Any], scores: Mapping[PartyId, Any]) -> Worth:
+    """Return the AUC of all test rows in one ranking, and of every party with both outcomes."""
+    from sklearn.metrics import roc_auc_score
+
+    def auc(one: Any, other: Any) -> float:
+        return float(roc_auc_score(one, other))
+
+    both = {party: values for party, values in truth.items() if 0 < values.mean() < 1}
+    each = {party: auc(values, scores[party]) for party, values in both.items()}
+    return Worth(_together(auc, truth, scores), each)
 
 
 def _together(

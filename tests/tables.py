@@ -42,6 +42,27 @@ def payments(seed: int = 1, customers: int = 80, first_day: int = 77, last_day: 
     )
 
 
+def orders(seed: int = 1, customers: int = 300):
+    """Orders as in the cdnow table: who ordered often and lately orders again."""
+    chance = np.random.default_rng(seed)
+    parts = []
+    for number in range(1, customers + 1):
+        pace = chance.gamma(0.8, 4)
+        days = np.sort(chance.choice(546, 1 + chance.poisson(pace), replace=False))
+        days[0] = chance.integers(0, 80)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "customer_id": f"{number:05}",
+                    "date": pd.Timestamp("1997-01-01") + pd.to_timedelta(days, "D"),
+                    "n_cds": chance.integers(1, 5, len(days)),
+                    "dollar_value": np.round(chance.gamma(2, 15, len(days)), 2),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
 def volumes(seed: int = 1, agencies: int = 4, products: int = 3, months: int = 36):
     """Monthly volumes with a season, a trend and prices; the last month is December 2017."""
     chance = np.random.default_rng(seed)

@@ -12,9 +12,9 @@ import click
 def command(experiment: str, overrides: tuple[str, ...], as_json: bool) -> int:
     """Run EXPERIMENT of experiments/conf/experiment; OVERRIDES such as privacy=none.
 
-    Known: fraud, demand, demand_apart (88 retailers), stallion (58 agencies) and handbook
-    (50 issuers); the last three are NOT PRIVATE. The last two read real data from the folder that
-    the variable ENTREPOT_DATA or data.folder=DIR names.
+    Known: fraud, demand; and, NOT PRIVATE: demand_apart (88 retailers), stallion (58 agencies),
+    handbook (50 issuers) and cdnow (50 shops). The last three read tables from the folder that the
+    variable ENTREPOT_DATA or data.folder=DIR names.
     """
     from experiments.settings import compose
     from experiments.simulate_view import simulation_table

@@ -26,6 +26,7 @@ def command(
     from experiments.home import open_home
     from experiments.ordering import sign, training_order
     from experiments.settings import compose
+    from federation.tasks import MODELS
 
     home = open_home(federation)
     settings = compose([f"experiment={model}", *overrides])
@@ -34,9 +35,10 @@ def command(
             "BASE-007 a run without differential privacy is refused by every node; "
             "drop privacy=none, or use `entrepot simulate` on your own data"
         )
-    if settings.data.name not in {"cheese", "commerce"}:
+    if settings.data.name not in {"cheese", "commerce"} or settings.task.model not in MODELS:
         raise UsageError(
-            f"nodes train on their own rows: data={settings.data.name} is for `entrepot simulate`"
+            f"nodes train {' and '.join(MODELS)} on their own rows: {settings.task.model} on "
+            f"{settings.data.name} is for `entrepot simulate`"
         )
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
     order = training_order(home, task, settings.terms)

@@ -202,7 +202,11 @@ def test_a_model_on_data_it_does_not_fit_is_one_sentence():
 
 def test_nodes_do_not_train_on_the_sets_of_studies(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.home.open_home", lambda _: None)
-    for words in (["demand", "data=stallion", "model=demand_stallion"], ["fraud", "data=handbook"]):
+    for words in (
+        ["demand", "data=stallion", "model=demand_stallion"],
+        ["fraud", "data=handbook"],
+        ["fraud", "model=repeat"],
+    ):
         assert run(["train", *words, "--dry-run"]) == 2
         assert "entrepot simulate" in capsys.readouterr().err
 
@@ -223,6 +227,7 @@ def test_the_command_tells_progress_apart_from_the_result(monkeypatch, capsys):
 
 @real(stallion.TABLE)
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_real_agencies_forecast_better_together_than_alone():
     value = studies_run("stallion")
     assert value["stallion_wape_federated"] <= 0.165
@@ -232,6 +237,7 @@ def test_real_agencies_forecast_better_together_than_alone():
 
 @real(handbook.RAW)
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_real_issuers_find_more_fraud_together_than_alone():
     value = studies_run("handbook")
     assert value["handbook_ap_federated"] >= 0.58
