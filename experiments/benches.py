@@ -7,7 +7,11 @@ from typing import Any, Final
 
 from experiments.errors import UsageError
 
-BENCHES: Final = {"exchange": "experiments.bench_exchange", "books": "experiments.bench_books"}
+BENCHES: Final = {
+    "exchange": "experiments.bench_exchange",
+    "books": "experiments.bench_books",
+    "secagg": "experiments.bench_secagg",
+}
 
 
 def run(name: str, full: bool) -> list[dict[str, Any]]:
