@@ -28,7 +28,9 @@ from secure_compute.secagg.terms import Terms
 from secure_compute.secagg.unmasking import Sum
 
 Result = dict[str, Any]
-_REPETITIONS = 5
+_REPETITIONS: Final = 5
+LONG: Final = 10_000_000
+WIDE: Final = 100_000
 _LIMITS: Final = {
     "secagg_mask_ms_10x10m": ("limit", 60.0),
     "secagg_upload_ms_10x10m": ("limit", 600.0),
@@ -39,7 +41,10 @@ _LIMITS: Final = {
 def run(full: bool) -> list[Result]:
     """Return the results; a secure sum has nothing that `full` would measure more of."""
     del full
-    beside = {**_LIMITS, "secagg_mask_ms_10x10m_32": ("flwr's masks alone", _flower_ms(10, 10**6))}
+    beside = {
+        **_LIMITS,
+        "secagg_mask_ms_10x10m_32": ("flwr's masks alone", _flower_ms(10, LONG // 10)),
+    }
     return [
         _result(name, value, *beside.get(name, ("", None))) for name, value in measure().items()
     ]
@@ -64,13 +69,13 @@ def _flower_ms(organisations: int, dimension: int) -> float:
     from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
 
     each = _least_ms(lambda: pseudo_rand_gen(b"\x07" * 32, 1 << 32, [(dimension,)]), 3)
-    return round(organisations * each * 10_000_000 / dimension, 1)
+    return round(organisations * each * LONG / dimension, 1)
 
 
 def measure() -> dict[str, float]:
     """Return milliseconds and bytes by name: 10 × 10 M at 16 and 32 bits, and 100 × 100 k."""
     ten, hundred = _Cohort(10, 3), _Cohort(100, 33)
-    million = 10_000_000
+    million, many = LONG, WIDE
     return {
         "secagg_epoch_ms_100": hundred.epoch_ms,
         "secagg_mask_ms_10x10m": _masks_ms(ten, million, 16),
@@ -83,7 +88,7 @@ def measure() -> dict[str, float]:
         "secagg_control_bytes_per_peer_8": _control(_Cohort(8, 1)),
         "secagg_control_bytes_per_peer_100": _control(hundred),
         **_prefixed("10x10m_16", _round(ten, million, 16, lost=1, silent=1)),
-        **_prefixed("100x100k_32", _round(hundred, 100_000, 32, lost=5, silent=5)),
+        **_prefixed("100x100k_32", _round(hundred, many, 32, lost=5, silent=5)),
     }
 
 
