@@ -60,6 +60,19 @@ def l2_sensitivity(grid: int, clip: Fraction, dimension: int) -> int:
     return ceil(grid * clip * (1 + FLOAT_SLACK)) + root
 
 
+def l1_sensitivity(l2: int, dimension: int) -> int:
+    """Return the most by which one unit moves the integers in L1, rounded up.
+
+    Of an integer vector v, ‖v‖₁ <= ‖v‖₂², and of any, ‖v‖₁ <= √dimension · ‖v‖₂: the less of both.
+
+    Raises:
+        LocalProtocolError: `l2` or the dimension is not positive.
+    """
+    if l2 < 1 or dimension < 1:
+        raise LocalProtocolError("Sensitivity and dimension must be positive.")
+    return min(l2**2, isqrt(dimension * l2**2 - 1) + 1)
+
+
 def noise_scale(sensitivity: int, noise_multiplier: Fraction) -> int:
     """Return the integer σ = ⌈noise_multiplier · sensitivity⌉ that a price refers to.
 

@@ -33,10 +33,13 @@ from numpy.typing import NDArray
 
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.seed_stream import SeedStream
-from secure_compute.skellam_table import Table, build, cells_for, chernoff, cosine
+from secure_compute.skellam_law import cosine
+from secure_compute.skellam_table import Table, build, cells_for
+from secure_compute.skellam_table import table_error as error_of_one
 
 Integers: TypeAlias = NDArray[np.int64]
-Part: TypeAlias = tuple[int, Table]
+Part: TypeAlias = tuple[Fraction, int, int]
+"""Variance, stride and cells of one table."""
 
 LARGEST_VARIANCE = 1 << 42
 SMALLEST_VARIANCE = Fraction(1, 1 << 20)
@@ -57,11 +60,12 @@ def draw(variance: Fraction | int, size: int, seed: bytes) -> Integers:
     """
     exact = _required(variance)
     purpose = f"entrepot/skellam/1 {exact.numerator}/{exact.denominator}".encode()
-    stream, parts = SeedStream(seed, purpose), _parts(exact)
+    stream = SeedStream(seed, purpose)
+    tables = [(part[1], build(*part)) for part in _parts(exact)]
     drawn = np.empty(size, np.int64)
     for start in range(0, size, _BLOCK):
         block = drawn[start : start + _BLOCK]
-        block[:] = sum(stride * _looked_up(table, len(block), stream) for stride, table in parts)
+        block[:] = sum(stride * _looked_up(table, len(block), stream) for stride, table in tables)
     return drawn
 
 
@@ -76,9 +80,8 @@ def table_error(variance: Fraction | int) -> Fraction:
     """
     exact = _required(variance)
     parts = _parts(exact)
-    tables = sum((table.error for _, table in parts), Fraction(0))
-    stride = parts[0][0]
-    return tables if stride == 1 else tables + _lattice_error(exact, stride)
+    total = sum((error_of_one(*part) for part in parts), Fraction(0))
+    return total + _lattice_error(exact, parts[0][1])
 
 
 def _required(variance: Fraction | int) -> Fraction:
@@ -91,17 +94,14 @@ def _required(variance: Fraction | int) -> Fraction:
 
 @lru_cache(maxsize=64)
 def _parts(variance: Fraction) -> tuple[Part, ...]:
-    """Return strides and tables whose draws add up to noise of `variance`."""
+    """Return the tables whose draws, times their strides, add up to noise of `variance`."""
     cells = cells_for(variance, 1)
     if cells <= _ONE_TABLE:
-        return ((1, build(variance, 1, cells)),)
+        return ((variance, 1, cells),)
     stride = _stride(variance)
     fine = Fraction(4 * stride**2)
     coarse = variance - fine
-    return (
-        (stride, build(coarse, stride, cells_for(coarse, stride))),
-        (1, build(fine, 1, cells_for(fine, 1))),
-    )
+    return (coarse, stride, cells_for(coarse, stride)), (fine, 1, cells_for(fine, 1))
 
 
 def _stride(variance: Fraction) -> int:
@@ -113,7 +113,9 @@ def _stride(variance: Fraction) -> int:
 
 
 def _lattice_error(variance: Fraction, stride: int) -> Fraction:
-    """Return the bound of the module's docstring, for Y's weights not adding up as well."""
+    """Return the bound of the module's docstring twice: the weights of Y add up to 1 as nearly."""
+    if stride == 1:
+        return Fraction(0)
     fine = Fraction(4 * stride**2)
     gap = 1 - cosine(stride.bit_length() - 1) - Fraction(1, 1 << 200)
     exponent = -fine * (variance - fine) / variance * gap
