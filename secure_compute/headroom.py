@@ -69,7 +69,7 @@ def finest_grid(load: Load, chance: float = RARELY) -> int:
     """
     if wrap_chance(load, 1) >= chance:
         raise LocalProtocolError("No grid keeps this sum inside its ring: choose a wider ring.")
-    grid = 1
+    grid = 0
     for bit in reversed(range(load.ring_bits)):
         if wrap_chance(load, grid | 1 << bit) < chance:
             grid |= 1 << bit

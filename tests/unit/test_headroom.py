@@ -1,0 +1,86 @@
+"""How often a ring wraps is estimated from public numbers, never too low where they hold."""
+
+import inspect
+from dataclasses import fields, replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from secure_compute import headroom
+from secure_compute.errors import LocalProtocolError
+from secure_compute.headroom import RARELY, Load, finest_grid, wrap_chance
+
+LOAD = Load(
+    ring_bits=16,
+    nodes=8,
+    units=8000,
+    clip=Fraction(1),
+    dimension=4097,
+    noise_multiplier=Fraction("2.163"),
+)
+
+
+@pytest.mark.parametrize("bits", [16, 20, 24, 32])
+def test_the_finest_grid_rarely_wraps_and_the_next_finer_does_not_keep_that(bits: int) -> None:
+    load = replace(LOAD, ring_bits=bits)
+    grid = finest_grid(load)
+    assert wrap_chance(load, grid) < RARELY <= wrap_chance(load, grid + 1)
+
+
+def test_sixteen_bits_leave_some_forty_steps_to_the_clip_and_32_bits_millions() -> None:
+    assert 30 < finest_grid(LOAD) < 62  # an estimate of six deviations allowed 62
+    assert 500 < finest_grid(replace(LOAD, ring_bits=20)) < 1000
+    assert finest_grid(replace(LOAD, ring_bits=32)) > 1 << 20
+
+
+def test_whatever_fills_the_ring_makes_a_wrap_likelier() -> None:
+    grid = finest_grid(LOAD)
+    base = wrap_chance(LOAD, grid)
+    for name, more in {
+        "units": 16000,
+        "clip": Fraction(5, 4),
+        "noise_multiplier": Fraction(20),
+        "surplus": Fraction(8),
+        "nodes": 8000,
+    }.items():
+        assert wrap_chance(replace(LOAD, **{name: more}), grid) > base, name
+    assert wrap_chance(replace(LOAD, ring_bits=17), grid) < base
+    assert wrap_chance(LOAD, 1 << 15) == 1.0
+
+
+def test_sums_under_the_assumption_wrap_no_oftener_than_estimated() -> None:
+    """Units that push one coordinate by their whole clip, this way or that, in a small ring.
+
+    The estimate is a union over d coordinates, so for one coordinate it is divided by d.
+    """
+    generator = np.random.default_rng(1)
+    load = replace(LOAD, units=400, nodes=3, dimension=4096, noise_multiplier=Fraction(2))
+    sigma, sums = 2.0 * (64 + 64), 200_000
+    chances = []
+    for bits in (11, 12, 13):
+        pushed = generator.binomial(400, 0.5 + 0.5 / 64, sums) * 2 - 400  # a shared direction, too
+        totals = 64 * pushed + np.rint(generator.normal(0, sigma, sums))
+        seen = np.mean(np.abs(totals) >= 2.0 ** (bits - 1))
+        bound = wrap_chance(replace(load, ring_bits=bits), 64)
+        chances.append(bound)
+        assert seen * load.dimension <= bound or bound == 1.0
+    assert finest_grid(replace(load, ring_bits=15)) >= 64 > finest_grid(replace(load, ring_bits=13))
+
+
+def test_no_grid_for_a_ring_that_is_too_narrow() -> None:
+    with pytest.raises(LocalProtocolError, match="wider ring"):
+        finest_grid(replace(LOAD, ring_bits=8))
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Load)])
+def test_a_load_of_nothing_is_refused(name: str) -> None:
+    with pytest.raises(LocalProtocolError):
+        replace(LOAD, **{name: type(getattr(LOAD, name))(0)})
+
+
+def test_the_estimate_has_no_way_to_see_data() -> None:
+    """Its arguments are the public numbers of a load and a grid; arrays have no place in it."""
+    assert list(inspect.signature(wrap_chance).parameters) == ["load", "grid"]
+    assert {field.type for field in fields(Load)} <= {int, Fraction}
+    assert "numpy" not in inspect.getsource(headroom)
