@@ -4,11 +4,12 @@ import itertools
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from federation.errors import MalformedOrderError
 from federation.shares import Released, Shares, event, own_delta
-from policies.budget import accountant
+from policies.budget import accountant, divergences
 from policies.budget.attack import from_renyi
 from policies.budget.events import (
     Approximate,
@@ -20,8 +21,11 @@ from policies.budget.events import (
     loads,
 )
 from policies.budget.events import own_delta as summed_delta
+from policies.budget.moments import ORDERS
 from policies.budget.person import person_view
 from secure_compute import fixedpoint, skellam
+from tests.one_dimension import mixed, moved, renyi
+from tests.one_dimension import skellam as exactly
 
 COHORTS = [(3, 1, 3), (4, 1, 3), (8, 1, 5), (8, 3, 6), (10, 3, 7), (100, 33, 67)]
 DELTA = 1e-6
@@ -199,20 +203,33 @@ def test_without_sampling_a_person_moves_the_sum_by_all_silos_units(silos: int) 
     assert view == pytest.approx(accountant.epsilon([together], DELTA), abs=2e-4)
 
 
-def test_the_price_is_a_bound_on_an_exact_attack_in_one_dimension() -> None:
-    """The whole curve δ(ε) of exact Skellam noise lies below what the event is charged."""
-    import numpy as np
+def one_dimension(rate: float, shift: int) -> Event:
+    of = Released(sampling_rate=rate, l1=shift, l2=shift, dimension=1, epsilon=8)
+    return event(cohort(4, 1, 3, 30), of)
 
-    from policies.budget import divergences
-    from tests.one_dimension import moved
-    from tests.one_dimension import skellam as exactly
 
-    of = Released(sampling_rate=1, l1=3, l2=3, dimension=1, epsilon=8)
-    made = event(cohort(4, 1, 3, 30), of)
-    assert isinstance(made, Approximate)
+@pytest.mark.parametrize("rate", [0.02, 0.5, 1.0])
+@pytest.mark.parametrize("shift", [1, 3, 6])
+def test_exact_divergences_of_one_dimension_are_below_the_price_at_every_order(
+    rate: float, shift: int
+) -> None:
+    """Summed over all outcomes, both ways round, at all orders up to 64 that prices are kept at."""
+    noise = exactly(30.0, 900)
+    parts = (moved(noise, 0, 500), moved(noise, shift, 500))
+    release = mixed(parts, (1 - rate, rate))
+    charged = divergences.of_event(one_dimension(rate, shift))
+    orders = [order for order in ORDERS if order <= 64]
+    for place, order in enumerate(orders):
+        truth = max(renyi(order, release, parts[0]), renyi(order, parts[0], release))
+        assert truth <= charged[place] * (1 + 1e-9)
+    assert charged[0] < 1.3 * renyi(2, release, parts[0]) + 1e-3
+
+
+def test_the_whole_curve_of_an_exact_attack_is_below_the_price() -> None:
+    """δ at every ε of exact Skellam noise in one dimension."""
     noise = exactly(30.0, 400)
     plain, other = np.exp(moved(noise, 0, 300)), np.exp(moved(noise, 3, 300))
     for epsilon in (0.1, 0.5, 1.0, 2.0):
         exact = float(np.maximum(other - np.exp(epsilon) * plain, 0).sum())
-        charged = from_renyi(divergences.of_event(made), np.array([epsilon]))
+        charged = from_renyi(divergences.of_event(one_dimension(1, 3)), np.array([epsilon]))
         assert exact <= float(charged[0])
