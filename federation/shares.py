@@ -118,10 +118,10 @@ def own_delta(parts: Sequence[Fraction], nodes: int, released: Released) -> Deci
     """Return what tables that are not quite Skellam cost: (1 + e^ε) of all draws' errors.
 
     Every node draws every part once per coordinate. Draws within τ of exact noise in total
-    variation, in both worlds, turn (ε, δ) into (ε, δ + (1 + e^ε) τ).
+    variation, in both worlds, turn (ε, δ) into (ε, δ + (1 + e^ε) τ). Rounded up, at most 1.
     """
     per_coordinate = sum((skellam.table_error(part) for part in parts), Fraction(0))
     error = per_coordinate * released.dimension * nodes
-    factor = _UP.add(1, _UP.exp(Decimal(str(released.epsilon))))
+    factor = _UP.add(1, _UP.next_plus(_UP.exp(Decimal(str(released.epsilon)))))
     charged = _UP.multiply(_UP.divide(Decimal(error.numerator), Decimal(error.denominator)), factor)
-    return charged.quantize(_LEAST, rounding=ROUND_CEILING)
+    return min(Decimal(1), charged).quantize(_LEAST, context=_UP)

@@ -171,6 +171,15 @@ def test_own_deltas_grow_with_coordinates_nodes_parts_and_epsilon() -> None:
     assert own_delta(shares.parts[:1], 4, of) < paid
 
 
+@pytest.mark.parametrize("epsilon", [37, 60, 500])
+def test_a_price_of_tables_that_is_beyond_all_probability_is_one(epsilon: int) -> None:
+    of = Released(sampling_rate=1, l1=1, l2=1, dimension=10**7, epsilon=epsilon)
+    shares = cohort(8, 1, 5)
+    assert own_delta(shares.parts, 8, of) == 1
+    made = event(shares, of)
+    assert loads(dumps(made)) == made
+
+
 def test_one_table_pays_for_total_variation_in_both_worlds() -> None:
     """(ε, δ) of exact noise and τ of tables: δ + (1 + e^ε) τ, seen on one exact pair of worlds."""
     of = Released(sampling_rate=1, l1=1, l2=1, dimension=1, epsilon=1)
