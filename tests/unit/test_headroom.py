@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.stats import binom, norm
 
 from secure_compute import headroom
 from secure_compute.errors import LocalProtocolError
@@ -49,23 +50,21 @@ def test_whatever_fills_the_ring_makes_a_wrap_likelier() -> None:
     assert wrap_chance(LOAD, 1 << 15) == 1.0
 
 
-def test_sums_under_the_assumption_wrap_no_oftener_than_estimated() -> None:
-    """Units that push one coordinate by their whole clip, this way or that, in a small ring.
+@pytest.mark.parametrize("grid", [48, 56, 64, 72])
+def test_sums_under_the_assumption_wrap_no_oftener_than_estimated(grid: int) -> None:
+    """400 units push one coordinate by their whole clip, this way or that, and a little more that.
 
-    The estimate is a union over d coordinates, so for one coordinate it is divided by d.
+    Its exact tail, once for each of d coordinates: less than the estimate, and not absurdly less.
     """
-    generator = np.random.default_rng(1)
-    load = replace(LOAD, units=400, nodes=3, dimension=4096, noise_multiplier=Fraction(2))
-    sigma, sums = 2.0 * (64 + 64), 200_000
-    chances = []
-    for bits in (11, 12, 13):
-        pushed = generator.binomial(400, 0.5 + 0.5 / 64, sums) * 2 - 400  # a shared direction, too
-        totals = 64 * pushed + np.rint(generator.normal(0, sigma, sums))
-        seen = np.mean(np.abs(totals) >= 2.0 ** (bits - 1))
-        bound = wrap_chance(replace(load, ring_bits=bits), 64)
-        chances.append(bound)
-        assert seen * load.dimension <= bound or bound == 1.0
-    assert finest_grid(replace(load, ring_bits=15)) >= 64 > finest_grid(replace(load, ring_bits=13))
+    load = replace(LOAD, ring_bits=14, units=400, dimension=4096, noise_multiplier=Fraction(2))
+    up = np.arange(401)
+    pushed = binom.logpmf(up, 400, 0.5 + 0.5 / 64)
+    sigma, edge = 2.0 * (grid + 64), 2.0**13
+    beyond = norm.sf(edge, grid * (2 * up - 400), sigma) + norm.cdf(
+        -edge, grid * (2 * up - 400), sigma
+    )
+    exact = 4096 * float(np.exp(pushed) @ beyond)
+    assert exact < wrap_chance(load, grid) < min(1.0, 1e4 * exact)
 
 
 def test_no_grid_for_a_ring_that_is_too_narrow() -> None:
