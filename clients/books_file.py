@@ -6,7 +6,8 @@ way leaves the old books as they were.
 """
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from clients import books_tables, books_version1
 from clients.errors import BusyError, is_busy
 from federation.errors import ForeignLedgerError
 from federation.ledger.database import LAYOUT, layout
-from federation.ledger.store import Log, open_engine, tables
+from federation.ledger.store import Log, existing_engine, look, open_engine, tables
 from policies.errors import ForeignBooksError
 from secure_compute.primitives.signature import SigningKey
 
@@ -34,12 +35,48 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
         ForeignBooksError: there is something else, or books of another version.
         BusyError: another program holds them.
     """
-    path = Path(where) if isinstance(where, Path) or "://" not in where else None
+    path = _file(where)
+    with _told(path):
+        if path is not None and path.exists():
+            if _version(path) == books_version1.VERSION:
+                _carry_over(path, origin, key, at)
+            _require_known(path, _version(path))
+        return open_engine(where, books_tables.beside)
+
+
+def existing_books(where: Path | str) -> Engine | None:
+    """Return the database of the books at `where` to be looked at; None where there are none yet.
+
+    Nothing is created or carried over, and no byte changes.
+
+    Raises:
+        ForeignBooksError: there is something else, or books of another version.
+        BusyError: another program holds them.
+    """
+    path = _file(where)
+    with _told(path):
+        if path is not None and path.exists():
+            with closing(look(path)) as connection:
+                version = _version_of(connection)
+            if version == books_version1.VERSION:
+                raise ForeignBooksError(
+                    f"{path.name} is of version {version}; run the node once: it carries over "
+                    f"what they say, and then they can be looked at"
+                )
+            _require_known(path, version)
+        return existing_engine(where, books_tables.beside)
+
+
+def _file(where: Path | str) -> Path | None:
+    return Path(where) if isinstance(where, Path) or "://" not in where else None
+
+
+@contextmanager
+def _told(path: Path | None) -> Iterator[None]:
+    """Tell in words of this package what is wrong with the database."""
     named = "the database" if path is None else path.name
     try:
-        if path is not None and path.exists():
-            _require_known(path, origin, key, at)
-        return open_engine(where, books_tables.beside)
+        yield
     except ForeignLedgerError as why:
         raise ForeignBooksError(f"{named} is no account book: {why}") from why
     except (sqlite3.DatabaseError, sa.exc.DatabaseError) as why:
@@ -50,10 +87,7 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
         ) from why
 
 
-def _require_known(path: Path, origin: str, key: SigningKey, at: int) -> None:
-    if _version(path) == books_version1.VERSION:
-        _carry_over(path, origin, key, at)
-    version = _version(path)
+def _require_known(path: Path, version: int) -> None:
     if version not in _KNOWN:
         raise ForeignBooksError(
             f"{path.name} is of version {version}, this node knows version {VERSION}; "
@@ -63,7 +97,11 @@ def _require_known(path: Path, origin: str, key: SigningKey, at: int) -> None:
 
 def _version(path: Path) -> int:
     with closing(sqlite3.connect(path, timeout=30.0)) as connection:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+        return _version_of(connection)
+
+
+def _version_of(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _carry_over(path: Path, origin: str, key: SigningKey, at: int) -> None:

@@ -7,12 +7,13 @@ two calls. Signatures of others are checked by whoever calls.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from clients import books_orders, books_windows, books_witness
-from clients.books_file import open_books
+from clients.books_file import existing_books, open_books
 from clients.books_proof import require_replay
 from clients.errors import SilentBooksError
 from federation.errors import FederationError
@@ -28,7 +29,7 @@ class BookLog:
     """The log in the database at `where`; any number of processes may hold one at a time.
 
     Args:
-        where: a path, or the URL of a database.
+        where: a path, the URL of a database, or one that was opened.
         origin: the name of this party's log.
         key: what signs the heads of the log.
         now: seconds since 1970; what the log says of the time of its entries.
@@ -41,7 +42,7 @@ class BookLog:
 
     def __init__(
         self,
-        where: Path | str,
+        where: Path | str | Engine,
         origin: str,
         key: SigningKey,
         now: Callable[[], float],
@@ -50,8 +51,23 @@ class BookLog:
         self._now = now
         self._verify_key = key.verify_key
         self._organisations = organisations or {}
-        self._engine = open_books(where, origin, key, self._at())
+        if not isinstance(where, Engine):
+            where = open_books(where, origin, key, self._at())
+        self._engine = where
         self._log = Log(self._engine, origin, key)
+
+    @classmethod
+    def existing(
+        cls, where: Path | str, origin: str, key: SigningKey, now: Callable[[], float]
+    ) -> Self | None:
+        """Return what lies at `where` to be looked at: no byte changes. None if nothing is there.
+
+        Raises:
+            ForeignBooksError: there is no account book, or one of another version.
+            BusyError: another program holds it.
+        """
+        engine = existing_books(where)
+        return None if engine is None else cls(engine, origin, key, now)
 
     # -- windows and time ------------------------------------------------------------------------
 

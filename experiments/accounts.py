@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from clients.books import Books
 from clients.settings import NodeSettings, load_settings
@@ -14,15 +15,22 @@ from policies.budget.account import Scope, scopes_of
 from policies.budget.events import Event
 from policies.budget.statement import Statement
 from policies.contracts import COMMERCIAL_LABEL, DataContract, UnitKind
+from policies.errors import ForeignBooksError
+
+_NOWHERE: Final = "sqlite://"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeBooks:
-    """One node's settings, contracts and books. Nothing of it opens a table of rows."""
+    """One node's settings, contracts and books. Nothing of it opens a table of rows.
+
+    begun: whether it has books; a node that never ran has none yet, and has spent nothing.
+    """
 
     settings: NodeSettings
     contracts: dict[str, DataContract]
     books: Books
+    begun: bool = True
 
     @property
     def node(self) -> str:
@@ -86,11 +94,26 @@ def _personal(statement: Statement) -> UnitKind:
 
 
 def open_books(folder: Path) -> NodeBooks:
-    """Open the books of the node in `folder`, whether it runs or not."""
+    """Open the books of the node in `folder` to look at them, whether it runs or not.
+
+    Nothing is written: books that were never begun are empty ones in memory.
+
+    Raises:
+        ForeignBooksError: what lies there is no account book of this version.
+    """
     settings = load_settings(folder)
     origin = origin_of(settings.federation, settings.party)
-    books = Books(folder / "books.sqlite", origin, settings.identity, time.time)
-    return NodeBooks(settings, settings.contracts(), books)
+    try:
+        found = Books.existing(folder / "books.sqlite", origin, settings.identity, time.time)
+    except ForeignBooksError as why:
+        raise ForeignBooksError(f"{settings.party}: {why}") from why
+    books = found or Books(_NOWHERE, origin, settings.identity, time.time)
+    return NodeBooks(settings, settings.contracts(), books, begun=found is not None)
+
+
+def without_books(home: Home) -> list[str]:
+    """Return the data nodes that have no books yet, in roster order."""
+    return [books.node for books in all_books(home) if not books.begun]
 
 
 def all_books(home: Home) -> Iterator[NodeBooks]:

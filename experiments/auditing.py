@@ -12,9 +12,10 @@ from typing import Any
 from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.telling import told
+from federation.errors import ForeignLedgerError
 from federation.ledger.entries import Entry, EntryKind, decode
 from federation.ledger.notes import origin_of
-from federation.ledger.store import Log, open_engine, reading
+from federation.ledger.store import Log, existing_engine, reading
 from federation.membership import Member
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.primitives.signature import SigningKey
@@ -31,11 +32,19 @@ class Kept:
     key: Path
 
     def log(self, federation: str) -> Log | None:
-        """Open it; None where nothing was ever written."""
-        if not self.path.exists():
+        """Open it to be looked at; None where nothing was ever written.
+
+        Raises:
+            ForeignLedgerError: what lies there is no ledger of this version.
+        """
+        try:
+            engine = existing_engine(self.path)
+        except ForeignLedgerError as why:
+            raise ForeignLedgerError(f"{self.party}: {why}") from why
+        if engine is None:
             return None
         key = SigningKey(self.key.read_bytes())
-        return Log(open_engine(self.path), origin_of(federation, self.party), key)
+        return Log(engine, origin_of(federation, self.party), key)
 
 
 @dataclass(frozen=True, slots=True)

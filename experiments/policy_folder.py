@@ -102,9 +102,9 @@ def count_so_far(
 ) -> tuple[Export, Count] | None:
     """Return the people whose data left this year; None where the territory does not count."""
     path, tally = settings.folder / "books.sqlite", Tally()
-    if path.exists():
-        origin = origin_of(settings.federation, settings.party)
-        books = Books(path, origin, settings.identity, time.time)
+    origin = origin_of(settings.federation, settings.party)
+    books = Books.existing(path, origin, settings.identity, time.time)
+    if books is not None:
         tally = Left(books)()
     return counted(
         settings.jurisdiction,

@@ -58,7 +58,7 @@ def export(home: Home, node: str | None = None) -> Exported:
         UsageError: there is no such party, or there is nothing to export yet.
     """
     trust = trust_of(home)
-    chosen = [kept for kept in keepers(home, node) if kept.path.exists()]
+    chosen = [kept for kept in keepers(home, node) if kept.log(home.name)]
     parts = _settled(home, {notes.origin_of(home.name, kept.party): kept for kept in chosen}, trust)
     logs = [part.log for part in parts]
     seen = [log for log in logs if node is not None or _is_booked(log, trust)]

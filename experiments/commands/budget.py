@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from experiments.commands.options import AS_JSON, FEDERATION, LANGUAGE
+from experiments.home import Home
 
 
 @click.group()
@@ -24,7 +25,9 @@ def show(federation: Path | None, lang: Any, as_json: bool) -> int:
     from experiments.statements import statements
     from experiments.viewing import show_budgets
 
-    rows = statements(open_home(federation))
+    home = open_home(federation)
+    rows = statements(home)
+    _say_who_has_none(home, lang)
     if as_json:
         value = {"schema": "entrepot.budget/1", "budgets": [row.to_json() for row in rows]}
         click.echo(json.dumps(value))
@@ -52,6 +55,7 @@ def what_if(
 
     home = open_home(federation)
     value = what_if(home, order_of(home, (run, *words)))
+    _say_who_has_none(home, lang)
     if as_json:
         click.echo(json.dumps(value.to_json(), ensure_ascii=False))
     else:
@@ -76,6 +80,7 @@ def forecast(wishes: tuple[str, ...], federation: Path | None, lang: Any, as_jso
     home = open_home(federation)
     rows = forecasts(home, int(time.time()))
     fitted = which_fit(home, [read_wish(home, wish) for wish in wishes])
+    _say_who_has_none(home, lang)
     if as_json:
         value: dict[str, Any] = {
             "schema": "entrepot.budget.forecast/1",
@@ -88,3 +93,11 @@ def forecast(wishes: tuple[str, ...], federation: Path | None, lang: Any, as_jso
     if fitted:
         show_wishes(fitted, lang)
     return 0
+
+
+def _say_who_has_none(home: Home, language: Any) -> None:
+    from experiments.accounts import without_books
+    from experiments.words import say
+
+    if nodes := without_books(home):
+        click.echo(say("budget.no_books", language, nodes=", ".join(nodes)), err=True)

@@ -9,6 +9,7 @@ that says so are written together or not at all.
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,14 +84,49 @@ def open_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine:
         ForeignLedgerError: it holds something else, or a ledger of another version.
     """
     url, wanted = _url(where), [*_OWN, *beside]
-    if url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}:
-        _found(Path(str(url.database)), wanted)
+    path = _file(url)
+    if path is not None:
+        _found(path, wanted)
     engine = _engine(url)
     try:
-        _prepare(engine, wanted)
+        _prepare(engine, wanted, is_new=path is None)
     except sa.exc.DatabaseError as why:
         raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
     return engine
+
+
+def existing_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine | None:
+    """Return the database `where` to be looked at; None where nothing was ever written.
+
+    Nothing is created or completed, and whatever is asked through it, no byte changes.
+
+    Raises:
+        ForeignLedgerError: it holds something else, or a ledger of another version.
+    """
+    url = _url(where)
+    path = _file(url)
+    if url.get_backend_name() == "sqlite" and (path is None or not path.exists()):
+        return None
+    engine = _looking(url, path)
+    try:
+        is_there = _holds(engine, [*_OWN, *beside], is_new=path is None)
+    except sa.exc.DatabaseError as why:
+        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
+    return engine if is_there else None
+
+
+def look(path: Path) -> sqlite3.Connection:
+    """Return a connection that changes no byte of the SQLite file at `path`, and leaves no other.
+
+    A write-ahead file lies beside it while another program is connected, or since one was killed:
+    it must not be folded in when this closes, so this one opens for reading alone. Where there is
+    none a reader makes one too, and takes it away again only if it may write.
+    """
+    mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
+    place = f"{path.resolve().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(place, timeout=_WAIT, isolation_level=None, uri=True)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
 
 
 @contextmanager
@@ -123,6 +159,21 @@ def _url(where: str | Path) -> sa.URL:
     raise ForeignLedgerError("a ledger lives in SQLite or PostgreSQL; give a path or such a URL")
 
 
+def _file(url: sa.URL) -> Path | None:
+    """Return the file that an SQLite database is; None for one in memory or on a server."""
+    is_file = url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}
+    return Path(str(url.database)) if is_file else None
+
+
+def _looking(url: sa.URL, path: Path | None) -> Engine:
+    creator = {} if path is None else {"creator": lambda: look(path)}
+    engine = sa.create_engine(url, poolclass=sa.NullPool, **creator)
+    if path is None:
+        event.listen(engine, "connect", _on_connect_reader)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
 def _engine(url: sa.URL) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
     engine = sa.create_engine(url, connect_args={"timeout": _WAIT} if sqlite else {})
@@ -142,6 +193,11 @@ def _on_connect_sqlite(dbapi: Any, record: Any) -> None:
 def _on_connect_postgresql(dbapi: Any, record: Any) -> None:
     record.info["pid"] = os.getpid()
     dbapi.execute("SET synchronous_commit TO on")
+    dbapi.commit()
+
+
+def _on_connect_reader(dbapi: Any, _: Any) -> None:
+    dbapi.execute("SET default_transaction_read_only TO on")
     dbapi.commit()
 
 
@@ -173,7 +229,7 @@ def _found(path: Path, wanted: Sequence[sa.Table]) -> None:
         fresh = Path(folder) / path.name
         fresh.touch(mode=0o600)
         engine = _engine(_url(fresh))
-        _prepare(engine, wanted)
+        _prepare(engine, wanted, is_new=True)
         engine.dispose()
         with suppress(FileExistsError):
             os.link(fresh, path)
@@ -182,19 +238,34 @@ def _found(path: Path, wanted: Sequence[sa.Table]) -> None:
     os.close(handle)
 
 
-def _prepare(engine: Engine, wanted: Sequence[sa.Table]) -> None:
-    with reading(engine) as connection:
-        there = set(sa.inspect(connection).get_table_names())
-        if layout.name in there:
-            _same_layout(connection)
-    if there >= {table.name for table in wanted}:
+def _prepare(engine: Engine, wanted: Sequence[sa.Table], *, is_new: bool) -> None:
+    """Every table that is `wanted` is there; is_new: nothing at all may have been there before."""
+    if _holds(engine, wanted, is_new=is_new, whole=False):
         return
-    if there and layout.name not in there:
-        raise ForeignLedgerError(f"{_named(engine.url)} holds tables that are no ledger's")
     with writing(engine) as connection:
         tables.create_all(connection, wanted)
         if connection.scalar(sa.select(layout.c.version)) is None:
             connection.execute(sa.insert(layout).values(version=LAYOUT))
+
+
+def _holds(engine: Engine, wanted: Sequence[sa.Table], *, is_new: bool, whole: bool = True) -> bool:
+    """Return whether every table is there; whole: a ledger that lacks some is none.
+
+    Raises:
+        ForeignLedgerError: something else is there, or nothing where not `is_new`.
+    """
+    with reading(engine) as connection:
+        there = set(sa.inspect(connection).get_table_names())
+        if layout.name in there:
+            _same_layout(connection)
+        elif there:
+            raise ForeignLedgerError(f"{_named(engine.url)} holds tables that are no ledger's")
+        elif not is_new:
+            raise ForeignLedgerError(f"{_named(engine.url)} is there and holds no ledger")
+    is_whole = there >= {table.name for table in wanted}
+    if whole and there and not is_whole:
+        raise ForeignLedgerError(f"{_named(engine.url)} holds a ledger that lacks tables")
+    return is_whole
 
 
 def _same_layout(connection: Connection) -> None:

@@ -22,8 +22,10 @@ from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
     cosignatures,
+    existing_engine,
     heads,
     leaves,
+    look,
     open_engine,
     reading,
     tables,
@@ -38,7 +40,7 @@ from federation.ledger.trust import Trust, booked
 from federation.ledger.witness import WitnessRequest
 from secure_compute.primitives.signature import SigningKey
 
-__all__ = ["Log", "open_engine", "reading", "tables", "writing"]
+__all__ = ["Log", "existing_engine", "look", "open_engine", "reading", "tables", "writing"]
 
 TILE: Final = 256
 _HEIGHT: Final = 8  # 2^8 hashes fill a tile

@@ -22,8 +22,8 @@ from federation.ledger.database import heads
 from federation.ledger.entries import Entry, EntryKind, encode
 from federation.ledger.export import Export, LogExport
 from federation.ledger.merkle import roots
-from federation.ledger.notes import Checkpoint, NamedKey
-from federation.ledger.store import reading, writing
+from federation.ledger.notes import Checkpoint, NamedKey, origin_of
+from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust, Vouched
 from policies.parties import PartyId
 from secure_compute import canonical
@@ -130,6 +130,36 @@ def test_looking_writes_no_entry(federation: Played, capsys: pytest.CaptureFixtu
     for words in (("show",), ("show", "--json"), ("prove",)):
         assert said(capsys, "audit", *words, *home(federation))[0] == 0
     assert sizes(federation) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"no database at all" * 100])
+@pytest.mark.parametrize("words", [("show",), ("prove",), ("prove", "--node", "aggregator")])
+def test_a_file_that_is_no_ledger_is_one_sentence(
+    words: tuple[str, ...],
+    content: bytes,
+    federation: Played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = federation.copy(tmp_path / "copy")
+    file = copy.aggregator / "ledger.sqlite"
+    file.write_bytes(content)
+    code, out, err = said(capsys, "audit", *words, "--federation", str(copy.folder))
+    assert (code, out) == (2, "")
+    assert err.startswith("entrepot: aggregator: ledger.sqlite")
+    assert len(err.splitlines()) == 1
+    assert file.read_bytes() == content
+
+
+def test_a_ledger_that_is_missing_is_not_made(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = federation.copy(tmp_path / "copy")
+    file = copy.aggregator / "ledger.sqlite"
+    file.unlink()
+    for words in (("show",), ("prove",)):
+        assert said(capsys, "audit", *words, "--federation", str(copy.folder))[0] == 0
+    assert not file.exists()
 
 
 def sizes(federation: Played) -> dict[Path, int]:
@@ -376,8 +406,8 @@ def test_reading_a_ledger_signs_nothing(
 ) -> None:
     """What a party has not signed itself is left out and counted: its copy may be an old one."""
     kept = next(kept for kept in keepers(federation.home) if kept.party == UK)
-    log = kept.log(federation.home.name)
-    assert log is not None
+    origin, key = origin_of(federation.home.name, kept.party), SigningKey(kept.key.read_bytes())
+    log = Log(open_engine(kept.path), origin, key)
     with writing(log.engine) as connection:
         log.checkpoint(connection)
         first = log.append(connection, [Entry(EntryKind.LEFT, 5, "", {"party": "x", "epoch": 1})])

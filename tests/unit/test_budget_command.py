@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from policies.budget.account import Charge, charges
 from policies.budget.events import Gaussian
 from policies.parties import PartyId
 from tests.played import Played, played
+from tests.unit.test_books_version1 import write_version_1
 
 UK = PartyId("warehouse-uk")
 DELTA = 1e-6
@@ -296,6 +298,131 @@ def ledgers(home: Home) -> dict[str, list[tuple[Any, ...]]]:
             ]
     assert len(found) == 9
     return found
+
+
+LOOKS = (
+    ("budget", "show"),
+    ("budget", "what-if", *RUNS[0]),
+    ("budget", "forecast", "--wish", "train fraud"),
+    ("query", AVERAGE, "--explain"),
+    ("audit", "show"),
+)
+
+
+@pytest.mark.parametrize(("words", "killed"), [*((w, False) for w in LOOKS), (LOOKS[0], True)])
+def test_looking_changes_no_byte(
+    words: tuple[str, ...],
+    killed: bool,
+    federation: Played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nor does it fold in what a killed node left beside its books, nor leave a file."""
+    home = federation.copy(tmp_path / "copy")
+    if killed:
+        leave_as_by_kill(home.node(UK) / "books.sqlite")
+    before = contents(home.folder)
+    assert said(capsys, home, *words)[0] == 0
+    assert contents(home.folder) == before
+
+
+def leave_as_by_kill(path: Path) -> None:
+    """A last entry stands in the write-ahead file alone, as after kill -9."""
+    apart = path.with_name("apart")
+    apart.mkdir()
+    with closing(sqlite3.connect(path)) as books:
+        books.execute("INSERT INTO times VALUES (1)")
+        books.commit()
+        for suffix in ("", "-wal", "-shm"):
+            shutil.copy(f"{path}{suffix}", apart)
+    for file in apart.iterdir():
+        file.replace(path.with_name(file.name))
+    apart.rmdir()
+    assert path.with_name("books.sqlite-wal").stat().st_size
+
+
+def contents(folder: Path) -> dict[str, bytes | None]:
+    """What lies in a folder; of files that only say who is connected, no more than that."""
+    return {
+        str(path.relative_to(folder)): None if path.name.endswith("-shm") else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("words", LOOKS)
+def test_books_that_are_missing_are_not_made(
+    words: tuple[str, ...],
+    federation: Played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    (home.node(UK) / "books.sqlite").unlink()
+    before = contents(home.folder)
+    code, _, err = said(capsys, home, *words)
+    assert code == 0
+    assert contents(home.folder) == before
+    if words[0] == "budget":
+        assert say("budget.no_books", "en", nodes=UK) in err
+
+
+def test_a_node_that_never_ran_has_spent_nothing(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    (home.node(UK) / "books.sqlite").unlink()
+    before, after = budgets(capsys, federation.home), budgets(capsys, home)
+    assert after.keys() == before.keys()
+    row = after[UK, "demand"]
+    assert (row["epsilon"], row["pending"], row["releases"], row["course"]) == (0, 0, 0, [])
+    assert row["left"] == row["limit"] == before[UK, "demand"]["limit"]
+    assert row["window"] == before[UK, "demand"]["window"]
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        *((LOOKS[0], content) for content in (b"", b"no database at all" * 100, None)),
+        *((words, b"x") for words in LOOKS),
+    ],
+)
+def test_what_is_no_book_is_one_sentence(
+    words: tuple[str, ...],
+    content: bytes | None,
+    federation: Played,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    path = home.node(UK) / "books.sqlite"
+    path.unlink()
+    if content is None:
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("CREATE TABLE guests (name TEXT)")
+            other.commit()
+    else:
+        path.write_bytes(content)
+    before = contents(home.folder)
+    code, out, err = said(capsys, home, *words)
+    assert (code, out) == (2, "")
+    assert UK in err
+    assert len(err.splitlines()) == 1
+    assert contents(home.folder) == before
+
+
+def test_books_of_version_1_are_not_carried_over_by_looking(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    path = home.node(UK) / "books.sqlite"
+    path.unlink()
+    write_version_1(path)
+    before = path.read_bytes()
+    code, out, err = said(capsys, home, "budget", "show")
+    assert (code, out) == (2, "")
+    assert "run the node once" in err
+    assert path.read_bytes() == before
 
 
 def test_too_much_does_not_fit_and_what_is_suggested_does(
