@@ -7,7 +7,7 @@ two calls. Signatures of others are checked by whoever calls.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +23,9 @@ from federation.ledger.store import Log, reading, writing
 from federation.ledger.trust import COLLUDING
 from federation.ledger.witness import WitnessRequest
 from secure_compute.primitives.signature import SigningKey
+
+NOWHERE: Final = "sqlite://"
+"""Where books lie that a node never began: in memory, empty, and gone with the process."""
 
 
 class BookLog:

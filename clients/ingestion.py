@@ -87,6 +87,16 @@ def open_windows(contracts: Iterable[DataContract], books: WindowBook) -> None:
                 books.open_window(subjects, label)
 
 
+def foreseen(contracts: Iterable[DataContract], windows: Windows) -> Windows:
+    """Return `windows` as `open_windows` would leave them; nothing is opened."""
+    found = dict(windows)
+    for contract in contracts:
+        for subjects, label in _labels(contract).items():
+            known = found.get(subjects, ())
+            found[subjects] = known if label in known else (*known, label)
+    return found
+
+
 class Stamp(NamedTuple):
     """One state of one file; whatever writes to it or puts another in its place changes this."""
 

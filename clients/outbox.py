@@ -5,12 +5,13 @@ the same bytes again: no fresh noise is ever drawn for a release that was alread
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
+from federation.ledger.store import look
 
 WAIT: Final = 30.0
 """Seconds to wait for another program that holds the file."""
@@ -35,16 +36,10 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
+        with _told(path):
             with closing(self._open()) as db:
                 db.executescript(SCHEMA)
             path.chmod(0o600)
-        except sqlite3.DatabaseError as why:
-            if is_busy(why):
-                raise BusyError(path.name) from why
-            raise NodeSettingsError(
-                f"{path.name} is not readable as an outbox; restore it, with the books beside it"
-            ) from why
 
     def accept(self, order: str, wire: bytes) -> None:
         """Remember that this node agreed to an order."""
@@ -103,3 +98,28 @@ class Outbox:
         with closing(self._open()) as db:
             row = db.execute(sql, (key,)).fetchone()
         return bytes(row[0]) if row else None
+
+
+def require_readable(path: Path) -> None:
+    """Accept an outbox at `path`, or nothing; no byte of it changes.
+
+    Raises:
+        NodeSettingsError: the file is no outbox.
+        BusyError: another program holds it.
+    """
+    if path.exists():
+        with _told(path), closing(look(path)) as db:
+            db.execute("SELECT name FROM sqlite_master").fetchall()
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Tell in words of this package what is wrong with the file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as why:
+        if is_busy(why):
+            raise BusyError(path.name) from why
+        raise NodeSettingsError(
+            f"{path.name} is not readable as an outbox; restore it, with the books beside it"
+        ) from why

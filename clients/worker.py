@@ -8,40 +8,37 @@ made. Whatever goes wrong later is this process's end and its supervisor's next 
 
 import argparse
 import logging
-import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from clients.books import Books
+from clients.checking import sound
 from clients.clock import Clock
 from clients.commitments import Commitments
 from clients.compute import Compute
-from clients.errors import ClientError, NodeSettingsError
+from clients.errors import ClientError
 from clients.exports import Left
 from clients.ingestion import Ingestion, open_windows
 from clients.judgement import Judge
 from clients.keyholding import Keyholding
 from clients.node import Node
 from clients.outbox import Outbox
-from clients.policy import load_packs, load_policy
 from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
-from clients.tables import conform_table, file_marks
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
-from policies.budget.account import scope_of, scopes_of
-from policies.budget.units import require_own_files
+from policies.budget.account import scopes_of
+from policies.contracts import DataContract
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
-from secure_compute.primitives.node_keys import load_node_key
 
 UNREACHABLE = 20
 USAGE = 2
@@ -55,7 +52,9 @@ def build(
     monotonic: Callable[[], float] = time.monotonic,
     halt: Callable[[], None] = lambda: None,
 ) -> Node:
-    """Put a node together from its folder, having checked every part of it.
+    """Put a node together from its folder, having checked every part of it, and begin its ledger.
+
+    This is a start: what changed since the last one is written down. `clients.checking` only looks.
 
     Args:
         settings: the folder's.
@@ -64,24 +63,11 @@ def build(
         halt: called when the node must end and not start again by itself; `Node.ended` says why.
 
     Raises:
-        NodeSettingsError: a file is missing or unreadable.
-        PolicyError: a contract or the policy is malformed, or a table is not what it promises.
-        FederationError: the roster is not the federation's.
-        LocalProtocolError: the key for the transport is missing or is no such key.
+        NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `checking.sound`.
         BrokenBooksError: the books do not say what the log beside them says.
     """
-    roster, contracts = settings.roster(), settings.contracts()
-    if roster.find(settings.party).identity != settings.identity.verify_key:
-        raise NodeSettingsError(
-            f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
-        )
-    for name, contract in contracts.items():
-        scope_of(name, contracts.values())
-        conform_table(contract, settings.table(contract))
-    files = {c.table: file_marks(settings.table(c)) for c in contracts.values()}
-    require_own_files(contracts.values(), files)
-    _require_transport(settings)
-    law, known = load_policy(settings.folder / "policy"), load_packs(settings.folder / "policy")
+    found = sound(settings)
+    roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()
     clock = Clock(wall, monotonic)
@@ -94,19 +80,14 @@ def build(
     )
     books.reconcile()
     clock.never_before(books.highest_time())
-    recorder = Recorder(settings, roster, books, law.digest, clock.now)
-    recorder.began(contracts)
+    recorder = Recorder(settings, roster, books, found.law.digest, clock.now)
     commitments = Commitments(books, clock.now)
     ingestion = Ingestion(settings.folder, contracts.values(), entropy, commitments)
-    open_windows(contracts.values(), books)
-    for name in contracts:
-        books.require_kinds(scopes_of(name, contracts.values(), books.windows()))
-    for contract in contracts.values():
-        ingestion.look(contract, settings.table(contract), books.windows())
+    _begin(settings, contracts, books, recorder, ingestion)
     return Node(
         settings,
         roster,
-        Judge(settings, roster, contracts, law, books, clock.now, Left(books), known),
+        Judge(settings, roster, contracts, found.law, books, clock.now, Left(books), found.packs),
         books,
         outbox,
         Compute(),
@@ -120,14 +101,20 @@ def build(
     )
 
 
-def _require_transport(settings: NodeSettings) -> None:
-    load_node_key(settings.folder / "keys" / "flower")
-    try:
-        ssl.create_default_context(cafile=settings.ca)
-    except OSError as why:  # an SSLError is one too
-        raise NodeSettingsError(
-            f"{settings.ca} is missing or holds no certificate; ask the aggregator for its ca.crt"
-        ) from why
+def _begin(
+    settings: NodeSettings,
+    contracts: Mapping[str, DataContract],
+    books: Books,
+    recorder: Recorder,
+    ingestion: Ingestion,
+) -> None:
+    """What has changed since the last start stands in the ledger, and every row has a window."""
+    recorder.began(contracts)
+    open_windows(contracts.values(), books)
+    for name in contracts:
+        books.require_kinds(scopes_of(name, contracts.values(), books.windows()))
+    for contract in contracts.values():
+        ingestion.look(contract, settings.table(contract), books.windows())
 
 
 def run(folder: Path) -> int:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
 
 from clients.books import Books
+from clients.books_log import NOWHERE
 from clients.settings import NodeSettings, load_settings
 from experiments.home import Home
 from federation.ledger.notes import origin_of
@@ -16,8 +16,6 @@ from policies.budget.events import Event
 from policies.budget.statement import Statement
 from policies.contracts import COMMERCIAL_LABEL, DataContract, UnitKind
 from policies.errors import ForeignBooksError
-
-_NOWHERE: Final = "sqlite://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ def open_books(folder: Path) -> NodeBooks:
         found = Books.existing(folder / "books.sqlite", origin, settings.identity, time.time)
     except ForeignBooksError as why:
         raise ForeignBooksError(f"{settings.party}: {why}") from why
-    books = found or Books(_NOWHERE, origin, settings.identity, time.time)
+    books = found or Books(NOWHERE, origin, settings.identity, time.time)
     return NodeBooks(settings, settings.contracts(), books, begun=found is not None)
 
 

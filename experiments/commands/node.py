@@ -28,13 +28,16 @@ def run(folder: Path) -> int:
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def check(folder: Path) -> int:
-    """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books."""
+    """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books.
+
+    Nothing is written: neither into FOLDER nor into its ledger.
+    """
+    from clients import checking
     from clients.settings import load_settings
-    from clients.worker import build
     from experiments.policy_folder import export_warnings, key_warnings
 
     settings = load_settings(folder)
-    build(settings)
+    checking.check(settings)
     offered = ", ".join(settings.contracts()) or "nothing"
     click.echo(
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"

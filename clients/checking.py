@@ -1,0 +1,101 @@
+"""Whether a node's folder is one that a node can start from; looking at it changes nothing.
+
+`sound` reads what people write: settings, keys, roster, law, contracts, tables. `check` also reads
+what the node itself wrote, as the next start would find it: the books are only looked at, and the
+tables are looked through in memory. What a start writes down, writes `clients.worker.build`.
+"""
+
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clients.books import Books
+from clients.books_log import NOWHERE
+from clients.errors import NodeSettingsError
+from clients.ingestion import foreseen
+from clients.outbox import require_readable
+from clients.policy import load_packs, load_policy
+from clients.rehearsal import Rehearsal
+from clients.settings import NodeSettings
+from clients.tables import conform_table, file_marks
+from federation.ledger.notes import origin_of
+from federation.membership import Roster
+from policies.budget.account import scope_of, scopes_of
+from policies.budget.units import require_own_files
+from policies.contracts import DataContract
+from policies.engine import Law
+from policies.law.packs import Pack
+from policies.parties import Jurisdiction
+from secure_compute.entropy import SystemEntropy
+from secure_compute.primitives.node_keys import load_node_key
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What a folder says, every part of it checked."""
+
+    roster: Roster
+    contracts: Mapping[str, DataContract]
+    law: Law
+    packs: Mapping[Jurisdiction, Pack]
+
+
+def sound(settings: NodeSettings) -> Sound:
+    """Return what people wrote into the folder.
+
+    Raises:
+        NodeSettingsError: a file is missing or unreadable.
+        PolicyError: a contract or the policy is malformed, or a table is not what it promises.
+        FederationError: the roster is not the federation's.
+        LocalProtocolError: the key for the transport is missing or is no such key.
+    """
+    roster, contracts = settings.roster(), settings.contracts()
+    if roster.find(settings.party).identity != settings.identity.verify_key:
+        raise NodeSettingsError(
+            f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
+        )
+    for name, contract in contracts.items():
+        scope_of(name, contracts.values())
+        conform_table(contract, settings.table(contract))
+    files = {c.table: file_marks(settings.table(c)) for c in contracts.values()}
+    require_own_files(contracts.values(), files)
+    _require_transport(settings)
+    policy = settings.folder / "policy"
+    return Sound(roster, contracts, load_policy(policy), load_packs(policy))
+
+
+def check(settings: NodeSettings) -> None:
+    """Return if a node would start from the folder; no byte of it changes.
+
+    Raises:
+        NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `sound`; or a
+            file that the node wrote is none of its own.
+        BrokenBooksError: the books do not say what the log beside them says.
+    """
+    contracts = sound(settings).contracts
+    books = _books(settings)
+    books.reconcile()
+    require_readable(settings.folder / "outbox.sqlite")
+    windows = foreseen(contracts.values(), books.windows())
+    for name in contracts:
+        books.require_kinds(scopes_of(name, contracts.values(), windows))
+    rehearsal = Rehearsal(settings.folder, contracts.values(), SystemEntropy(), books)
+    for contract in contracts.values():
+        rehearsal.look(contract, settings.table(contract), windows)
+
+
+def _books(settings: NodeSettings) -> Books:
+    origin = origin_of(settings.federation, settings.party)
+    words = (origin, settings.identity, time.time)
+    return Books.existing(settings.folder / "books.sqlite", *words) or Books(NOWHERE, *words)
+
+
+def _require_transport(settings: NodeSettings) -> None:
+    load_node_key(settings.folder / "keys" / "flower")
+    try:
+        ssl.create_default_context(cafile=settings.ca)
+    except OSError as why:  # an SSLError is one too
+        raise NodeSettingsError(
+            f"{settings.ca} is missing or holds no certificate; ask the aggregator for its ca.crt"
+        ) from why
