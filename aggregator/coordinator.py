@@ -70,7 +70,7 @@ class Coordinator:
         self._settings = settings
         self._jobs = jobs
         self._desk = Desk(settings.party, key, roster)
-        self._record = Record(settings.folder / "ledger.sqlite", settings.party, key, roster, now)
+        self._record = Record(settings.ledger, settings.party, key, roster, now)
         relay = Relay(roster, self._record)
         self._asking = Asking(self._desk, jobs, transport, relay, present)
 

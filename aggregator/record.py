@@ -1,4 +1,4 @@
-"""The aggregator's own ledger, `ledger.sqlite`: what was proposed, refused and released.
+"""The aggregator's own ledger, in `ledger.sqlite`: what was proposed, refused and released.
 
 It is a log like every party's, and the parties witness it like every other. The officer reads here
 who declined and why; the data team is told that parties declined, and how many.
@@ -13,7 +13,7 @@ from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.notes import NamedKey, origin_of
-from federation.ledger.store import Log, open_engine, reading, writing
+from federation.ledger.store import Log, claim, open_engine, reading, writing
 from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
 from federation.membership import Roster
@@ -30,11 +30,17 @@ class Record:
     """The log of one aggregator; every process of it may write.
 
     Raises:
-        ForeignLedgerError: the file is no ledger of this version.
+        ForeignLedgerError: the database is no ledger of this version, or another party's.
+        SilentLedgerError: a server does not answer.
     """
 
     def __init__(
-        self, path: Path, party: PartyId, key: SigningKey, roster: Roster, now: Callable[[], float]
+        self,
+        where: Path | str,
+        party: PartyId,
+        key: SigningKey,
+        roster: Roster,
+        now: Callable[[], float],
     ) -> None:
         self.party = party
         self._roster = roster
@@ -42,7 +48,8 @@ class Record:
         self._now = now
         origin = origin_of(roster.federation, party)
         self._named = NamedKey(origin, key.verify_key)
-        self._log = Log(open_engine(path), origin, key)
+        self._log = Log(open_engine(where), origin, key)
+        claim(self._log.engine, origin)
         self._lock = threading.Lock()
         self._read = 0
         self._known: set[str] = set()

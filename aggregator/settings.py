@@ -1,10 +1,12 @@
 """The aggregator is a folder too; `aggregator.toml` says where it listens and what it believes."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aggregator.errors import AggregatorSettingsError
+from federation.errors import ForeignLedgerError
+from federation.ledger.store import place_of
 from federation.membership import Roster, open_roster
 from policies.parties import PartyId
 from secure_compute.errors import LocalProtocolError
@@ -18,6 +20,8 @@ class AggregatorSettings:
     fleet_port:   where nodes connect, over TLS.
     control_port: loopback only; starts runs and hands out tasks.
     capture:      whether every outbound message is also written to `captures/`.
+    ledger:       where its own ledger lies: a file of the folder, or the URL of a PostgreSQL
+                  database, in which a password may stand.
     """
 
     folder: Path
@@ -27,6 +31,7 @@ class AggregatorSettings:
     control_port: int
     pin: VerifyKey
     capture: bool
+    ledger: Path | str = field(repr=False)
 
     @property
     def identity(self) -> SigningKey:
@@ -55,10 +60,13 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
             control_port=int(value["control_port"]),
             pin=VerifyKey(value["pin"]),
             capture=bool(value.get("capture", False)),
+            ledger=place_of(value.get("ledger"), folder.resolve() / "ledger.sqlite"),
         )
     except FileNotFoundError as why:
         raise AggregatorSettingsError(f"{folder} is no aggregator: no aggregator.toml") from why
     except KeyError as why:
         raise AggregatorSettingsError(f"{path} lacks {why}") from why
+    except ForeignLedgerError as why:
+        raise AggregatorSettingsError(f"{path}: ledger: {why}") from why
     except (tomllib.TOMLDecodeError, ValueError, LocalProtocolError) as why:
         raise AggregatorSettingsError(f"{path}: {why}") from why

@@ -19,7 +19,15 @@ from clients import books_tables, books_version1
 from clients.errors import BusyError, is_busy
 from federation.errors import ForeignLedgerError
 from federation.ledger.database import LAYOUT, layout
-from federation.ledger.store import Log, existing_engine, look, open_engine, tables
+from federation.ledger.store import (
+    Log,
+    claim,
+    existing_engine,
+    look,
+    open_engine,
+    require_owner,
+    tables,
+)
 from policies.errors import ForeignBooksError
 from secure_compute.primitives.signature import SigningKey
 
@@ -32,7 +40,8 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
     """Return the database of the books at `where`, a path or a URL; empty ones if there were none.
 
     Raises:
-        ForeignBooksError: there is something else, or books of another version.
+        ForeignBooksError: there is something else, another's books, or those of another version.
+        SilentLedgerError: a server does not answer.
         BusyError: another program holds them.
     """
     path = _file(where)
@@ -41,16 +50,19 @@ def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engi
             if _version(path) == books_version1.VERSION:
                 _carry_over(path, origin, key, at)
             _require_known(path, _version(path))
-        return open_engine(where, books_tables.beside)
+        engine = open_engine(where, books_tables.beside)
+        claim(engine, origin)
+        return engine
 
 
-def existing_books(where: Path | str) -> Engine | None:
+def existing_books(where: Path | str, origin: str) -> Engine | None:
     """Return the database of the books at `where` to be looked at; None where there are none yet.
 
     Nothing is created or carried over, and no byte changes.
 
     Raises:
-        ForeignBooksError: there is something else, or books of another version.
+        ForeignBooksError: there is something else, another's books, or those of another version.
+        SilentLedgerError: a server does not answer.
         BusyError: another program holds them.
     """
     path = _file(where)
@@ -64,7 +76,10 @@ def existing_books(where: Path | str) -> Engine | None:
                     f"what they say, and then they can be looked at"
                 )
             _require_known(path, version)
-        return existing_engine(where, books_tables.beside)
+        engine = existing_engine(where, books_tables.beside)
+        if engine is not None:
+            require_owner(engine, origin)
+        return engine
 
 
 def _file(where: Path | str) -> Path | None:

@@ -69,7 +69,7 @@ class BookLog:
             ForeignBooksError: there is no account book, or one of another version.
             BusyError: another program holds it.
         """
-        engine = existing_books(where)
+        engine = existing_books(where, origin)
         return None if engine is None else cls(engine, origin, key, now)
 
     # -- windows and time ------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def check(settings: NodeSettings) -> None:
 def _books(settings: NodeSettings) -> Books:
     origin = origin_of(settings.federation, settings.party)
     words = (origin, settings.identity, time.time)
-    return Books.existing(settings.folder / "books.sqlite", *words) or Books(NOWHERE, *words)
+    return Books.existing(settings.books, *words) or Books(NOWHERE, *words)
 
 
 def _require_transport(settings: NodeSettings) -> None:

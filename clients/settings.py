@@ -6,11 +6,13 @@ books.sqlite  outbox.sqlite  ingestion.sqlite
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from clients.errors import NodeSettingsError
+from federation.errors import ForeignLedgerError
+from federation.ledger.store import place_of
 from federation.membership import Roster, open_roster
 from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role
@@ -26,6 +28,8 @@ class NodeSettings:
     pin:     the federation key shown at joining; the roster is believed under it alone.
     address: `host:port` of the aggregator's fleet port.
     capture: whether every outbound message is also written to `captures/`.
+    books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
+             database, in which a password may stand.
     """
 
     folder: Path
@@ -39,6 +43,7 @@ class NodeSettings:
     ca: Path
     pin: VerifyKey
     capture: bool
+    books: Path | str = field(repr=False)
 
     @property
     def identity(self) -> SigningKey:
@@ -91,6 +96,8 @@ def load_settings(folder: Path) -> NodeSettings:
         return _settings(folder.resolve(), value)
     except KeyError as why:
         raise NodeSettingsError(f"{path} lacks {why}") from why
+    except ForeignLedgerError as why:
+        raise NodeSettingsError(f"{path}: books: {why}") from why
     except (ValueError, LocalProtocolError) as why:
         raise NodeSettingsError(f"{path}: {why}") from why
     except TypeError as why:
@@ -110,6 +117,7 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         ca=folder / value["aggregator"]["ca"],
         pin=VerifyKey(value["pin"]),
         capture=bool(value.get("capture", False)),
+        books=place_of(value.get("books"), folder / "books.sqlite"),
     )
 
 

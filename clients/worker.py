@@ -72,7 +72,7 @@ def build(
     entropy = SystemEntropy()
     clock = Clock(wall, monotonic)
     books = Books(
-        settings.folder / "books.sqlite",
+        settings.books,
         origin_of(settings.federation, settings.party),
         settings.identity,
         clock.now,

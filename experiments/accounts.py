@@ -102,7 +102,7 @@ def open_books(folder: Path) -> NodeBooks:
     settings = load_settings(folder)
     origin = origin_of(settings.federation, settings.party)
     try:
-        found = Books.existing(folder / "books.sqlite", origin, settings.identity, time.time)
+        found = Books.existing(settings.books, origin, settings.identity, time.time)
     except ForeignBooksError as why:
         raise ForeignBooksError(f"{settings.party}: {why}") from why
     books = found or Books(NOWHERE, origin, settings.identity, time.time)

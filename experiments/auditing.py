@@ -5,17 +5,19 @@ Looking changes nothing; a party that has never run has none yet.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aggregator.settings import load_aggregator
+from clients.settings import load_settings
 from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.telling import told
 from federation.errors import ForeignLedgerError
 from federation.ledger.entries import Entry, EntryKind, decode
 from federation.ledger.notes import origin_of
-from federation.ledger.store import Log, existing_engine, reading
+from federation.ledger.store import Log, existing_engine, reading, require_owner
 from federation.membership import Member
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.primitives.signature import SigningKey
@@ -25,26 +27,27 @@ KEEPERS = (*DATA_ROLES, Role.KEYHOLDER, Role.AGGREGATOR)
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Where one party's ledger lies."""
+    """Where one party's ledger lies: a file, or the URL of a database."""
 
     party: PartyId
-    path: Path
+    where: Path | str = field(repr=False)
     key: Path
 
     def log(self, federation: str) -> Log | None:
         """Open it to be looked at; None where nothing was ever written.
 
         Raises:
-            ForeignLedgerError: what lies there is no ledger of this version.
+            ForeignLedgerError: what lies there is no ledger of this version, or another party's.
+        SilentLedgerError: a server does not answer.
         """
         try:
-            engine = existing_engine(self.path)
+            engine, origin = existing_engine(self.where), origin_of(federation, self.party)
+            if engine is None:
+                return None
+            require_owner(engine, origin)
         except ForeignLedgerError as why:
             raise ForeignLedgerError(f"{self.party}: {why}") from why
-        if engine is None:
-            return None
-        key = SigningKey(self.key.read_bytes())
-        return Log(engine, origin_of(federation, self.party), key)
+        return Log(engine, origin, SigningKey(self.key.read_bytes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +106,14 @@ def keepers(home: Home, node: str | None = None) -> list[Kept]:
 
 
 def _kept(home: Home, member: Member) -> Kept:
+    where: Path | str
     if member.role is Role.AGGREGATOR:
-        folder, name = home.aggregator, "ledger.sqlite"
+        folder = home.aggregator
+        where = load_aggregator(folder).ledger
     else:
-        folder, name = home.node(member.party), "books.sqlite"
-    return Kept(member.party, folder / name, folder / "keys" / "identity.key")
+        folder = home.node(member.party)  # of a party that is elsewhere, nothing lies here
+        where = load_settings(folder).books if folder.exists() else folder / "books.sqlite"
+    return Kept(member.party, where, folder / "keys" / "identity.key")
 
 
 def known_kinds(names: Sequence[str]) -> frozenset[EntryKind]:

@@ -101,11 +101,9 @@ def count_so_far(
     settings: NodeSettings, contracts: Mapping[str, DataContract]
 ) -> tuple[Export, Count] | None:
     """Return the people whose data left this year; None where the territory does not count."""
-    path, tally = settings.folder / "books.sqlite", Tally()
     origin = origin_of(settings.federation, settings.party)
-    books = Books.existing(path, origin, settings.identity, time.time)
-    if books is not None:
-        tally = Left(books)()
+    books = Books.existing(settings.books, origin, settings.identity, time.time)
+    tally = Tally() if books is None else Left(books)()
     return counted(
         settings.jurisdiction,
         contracts.values(),

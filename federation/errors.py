@@ -57,6 +57,12 @@ class ForeignLedgerError(FederationError):
     """The database is no ledger of this version."""
 
 
+class SilentLedgerError(FederationError):
+    """The database of the ledger does not answer, or not to this user; nothing was changed."""
+
+    exit_code = 20
+
+
 class InconsistentLogError(FederationError):
     """A log shows a head that does not continue the one a witness saw last."""
 

@@ -471,9 +471,9 @@ class Simulation:
 
     def books(self, party: PartyId) -> Books:
         """The node's books, as on disk."""
-        folder = self.folder(party)
         origin = origin_of(self.roster.federation, party)
-        return Books(folder / "books.sqlite", origin, self.key(party), self.now)
+        where = load_settings(self.folder(party)).books
+        return Books(where, origin, self.key(party), self.now)
 
     def account(self, party: PartyId, dataset: str = "demand") -> Statement | None:
         """The statement about a dataset, or None where nothing was ever reserved."""

@@ -1,8 +1,9 @@
 """The database under a ledger: its tables, its triggers, and one way to open and to lock it.
 
-The default is one SQLite file; a PostgreSQL database is given by URL. The models are the same. The
-tables are only ever added to, and triggers refuse every change and removal, whoever asks. What a
-transaction wrote is on disk when it ends. There is one writer at a time, over all processes.
+The default is one SQLite file; a PostgreSQL database is given by URL, and belongs to the party that
+opened it first. The models are the same. The tables are only ever added to, and triggers refuse
+every change and removal, whoever asks. What a transaction wrote is on disk when it ends. There is
+one writer at a time, over all processes.
 
 Other modules put their tables beside these (`tables`), so that what they say and the ledger entry
 that says so are written together or not at all.
@@ -12,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
-from federation.errors import ForeignLedgerError
+from federation.errors import ForeignLedgerError, SilentLedgerError
 
 LAYOUT: Final = 1
 _WAIT: Final = 30.0  # seconds for another writer to finish
@@ -82,16 +84,15 @@ def open_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine:
 
     Raises:
         ForeignLedgerError: it holds something else, or a ledger of another version.
+        SilentLedgerError: a server does not answer.
     """
     url, wanted = _url(where), [*_OWN, *beside]
     path = _file(url)
     if path is not None:
         _found(path, wanted)
     engine = _engine(url)
-    try:
+    with _told(url):
         _prepare(engine, wanted, is_new=path is None)
-    except sa.exc.DatabaseError as why:
-        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
     return engine
 
 
@@ -102,17 +103,99 @@ def existing_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engin
 
     Raises:
         ForeignLedgerError: it holds something else, or a ledger of another version.
+        SilentLedgerError: a server does not answer.
     """
     url = _url(where)
     path = _file(url)
     if url.get_backend_name() == "sqlite" and (path is None or not path.exists()):
         return None
     engine = _looking(url, path)
-    try:
+    with _told(url):
         is_there = _holds(engine, [*_OWN, *beside], is_new=path is None)
+    return engine if is_there else None
+
+
+def place_of(text: object, file: Path) -> Path | str:
+    """Return where an operator wants a ledger: in `file`, or at the URL `text` if there is one.
+
+    Raises:
+        ForeignLedgerError: it is not the URL of a PostgreSQL database, its driver is missing, or
+            `file` is there too. The sentence does not repeat the URL: a password may stand in it.
+    """
+    if text is None:
+        return file
+    advice = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the folder"
+    try:
+        url = sa.make_url(str(text))
+    except (sa.exc.ArgumentError, ValueError):
+        raise ForeignLedgerError(f"what it names is not the URL of a database; {advice}") from None
+    if url.get_backend_name() != "postgresql":
+        raise ForeignLedgerError(f"a ledger lives in SQLite or PostgreSQL; {advice}")
+    try:
+        import_module("psycopg")
+    except ImportError as why:
+        raise ForeignLedgerError(
+            "a ledger in PostgreSQL needs its driver; install entrepot[postgres]"
+        ) from why
+    if file.exists():
+        raise ForeignLedgerError(
+            f"it names a database, and {file.name} lies in the folder; what that says is not "
+            f"carried over: keep the one that was written to last and take the other away"
+        )
+    return str(text)
+
+
+def claim(engine: Engine, origin: str) -> None:
+    """The database on a server is that of the log `origin` from now on; a file is its folder's.
+
+    Raises:
+        ForeignLedgerError: it is another's.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with _told(engine.url), writing(engine) as connection:
+        if _owner(connection) is None:
+            named = sa.Table(layout.name, sa.MetaData(), comment=origin)
+            connection.execute(sa.schema.SetTableComment(named))
+    require_owner(engine, origin)
+
+
+def require_owner(engine: Engine, origin: str) -> None:
+    """Accept a database that is a file, or on a server that of the log `origin`.
+
+    Raises:
+        ForeignLedgerError: it is another's.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    with _told(engine.url), reading(engine) as connection:
+        owner = _owner(connection)
+    if owner not in {None, origin}:
+        raise ForeignLedgerError(
+            f"{_named(engine.url)} holds the ledger of {owner}, not of {origin}; give every party "
+            f"a database of its own"
+        )
+
+
+def _owner(connection: Connection) -> str | None:
+    known: str | None = sa.inspect(connection).get_table_comment(layout.name)["text"]
+    return known
+
+
+@contextmanager
+def _told(url: sa.URL) -> Iterator[None]:
+    """Tell in words of this package what is wrong with the database; its URL is not repeated."""
+    try:
+        yield
+    except sa.exc.OperationalError as why:
+        if url.get_backend_name() == "postgresql":
+            raise SilentLedgerError(
+                f"the database {_named(url)} does not answer, or not to this user; see that its "
+                f"server runs, and which host, user and password its URL names"
+            ) from why
+        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
     except sa.exc.DatabaseError as why:
         raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
-    return engine if is_there else None
 
 
 def look(path: Path) -> sqlite3.Connection:

@@ -21,13 +21,16 @@ from federation.errors import BadProofError, FederationError
 from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
+    claim,
     cosignatures,
     existing_engine,
     heads,
     leaves,
     look,
     open_engine,
+    place_of,
     reading,
+    require_owner,
     tables,
     tiles,
     witnessed,
@@ -40,7 +43,18 @@ from federation.ledger.trust import Trust, booked
 from federation.ledger.witness import WitnessRequest
 from secure_compute.primitives.signature import SigningKey
 
-__all__ = ["Log", "existing_engine", "look", "open_engine", "reading", "tables", "writing"]
+__all__ = [
+    "Log",
+    "claim",
+    "existing_engine",
+    "look",
+    "open_engine",
+    "place_of",
+    "reading",
+    "require_owner",
+    "tables",
+    "writing",
+]
 
 TILE: Final = 256
 _HEIGHT: Final = 8  # 2^8 hashes fill a tile

@@ -1,7 +1,7 @@
 """Every database that a ledger can live in."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,18 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield str(tmp_path / "folder" / "ledger.sqlite")
         return
-    url, name = request.getfixturevalue("postgresql"), f"ledger{next(_numbers)}"
+    yield _schema(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def database(postgresql: str) -> Callable[[], str]:
+    """Makes a further place in PostgreSQL where there is no ledger yet."""
+    return lambda: _schema(postgresql)
+
+
+def _schema(url: str) -> str:
+    name = f"ledger{next(_numbers)}"
     admin = sa.create_engine(url.replace("://", "+psycopg://"), poolclass=sa.NullPool)
     with admin.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
-    yield f"{url}&options=-csearch_path%3D{name}"
+    return f"{url}&options=-csearch_path%3D{name}"

@@ -407,7 +407,7 @@ def test_reading_a_ledger_signs_nothing(
     """What a party has not signed itself is left out and counted: its copy may be an old one."""
     kept = next(kept for kept in keepers(federation.home) if kept.party == UK)
     origin, key = origin_of(federation.home.name, kept.party), SigningKey(kept.key.read_bytes())
-    log = Log(open_engine(kept.path), origin, key)
+    log = Log(open_engine(kept.where), origin, key)
     with writing(log.engine) as connection:
         log.checkpoint(connection)
         first = log.append(connection, [Entry(EntryKind.LEFT, 5, "", {"party": "x", "epoch": 1})])
