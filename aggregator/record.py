@@ -13,7 +13,8 @@ from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.notes import NamedKey, origin_of
-from federation.ledger.store import Log, claim, open_engine, reading, writing
+from federation.ledger.places import claim
+from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust
 from federation.ledger.witness import WitnessRequest
 from federation.membership import Roster

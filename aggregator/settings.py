@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aggregator.errors import AggregatorSettingsError
 from federation.errors import ForeignLedgerError
-from federation.ledger.store import place_of
+from federation.ledger.places import place_of
 from federation.membership import Roster, open_roster
 from policies.parties import PartyId
 from secure_compute.errors import LocalProtocolError

@@ -19,13 +19,12 @@ from clients import books_tables, books_version1
 from clients.errors import BusyError, is_busy
 from federation.errors import ForeignLedgerError
 from federation.ledger.database import LAYOUT, layout
+from federation.ledger.places import claim, require_owner
 from federation.ledger.store import (
     Log,
-    claim,
     existing_engine,
     look,
     open_engine,
-    require_owner,
     tables,
 )
 from policies.errors import ForeignBooksError

@@ -12,7 +12,7 @@ from typing import Any
 
 from clients.errors import NodeSettingsError
 from federation.errors import ForeignLedgerError
-from federation.ledger.store import place_of
+from federation.ledger.places import place_of
 from federation.membership import Roster, open_roster
 from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role

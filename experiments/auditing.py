@@ -17,7 +17,8 @@ from experiments.telling import told
 from federation.errors import ForeignLedgerError
 from federation.ledger.entries import Entry, EntryKind, decode
 from federation.ledger.notes import origin_of
-from federation.ledger.store import Log, existing_engine, reading, require_owner
+from federation.ledger.places import require_owner
+from federation.ledger.store import Log, existing_engine, reading
 from federation.membership import Member
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.primitives.signature import SigningKey

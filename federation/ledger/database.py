@@ -13,7 +13,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -91,7 +90,7 @@ def open_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine:
     if path is not None:
         _found(path, wanted)
     engine = _engine(url)
-    with _told(url):
+    with telling(url):
         _prepare(engine, wanted, is_new=path is None)
     return engine
 
@@ -110,92 +109,25 @@ def existing_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engin
     if url.get_backend_name() == "sqlite" and (path is None or not path.exists()):
         return None
     engine = _looking(url, path)
-    with _told(url):
+    with telling(url):
         is_there = _holds(engine, [*_OWN, *beside], is_new=path is None)
     return engine if is_there else None
 
 
-def place_of(text: object, file: Path) -> Path | str:
-    """Return where an operator wants a ledger: in `file`, or at the URL `text` if there is one.
-
-    Raises:
-        ForeignLedgerError: it is not the URL of a PostgreSQL database, its driver is missing, or
-            `file` is there too. The sentence does not repeat the URL: a password may stand in it.
-    """
-    if text is None:
-        return file
-    advice = "write postgresql://USER@HOST/DATABASE, or leave it out for a file in the folder"
-    try:
-        url = sa.make_url(str(text))
-    except (sa.exc.ArgumentError, ValueError):
-        raise ForeignLedgerError(f"what it names is not the URL of a database; {advice}") from None
-    if url.get_backend_name() != "postgresql":
-        raise ForeignLedgerError(f"a ledger lives in SQLite or PostgreSQL; {advice}")
-    try:
-        import_module("psycopg")
-    except ImportError as why:
-        raise ForeignLedgerError(
-            "a ledger in PostgreSQL needs its driver; install entrepot[postgres]"
-        ) from why
-    if file.exists():
-        raise ForeignLedgerError(
-            f"it names a database, and {file.name} lies in the folder; what that says is not "
-            f"carried over: keep the one that was written to last and take the other away"
-        )
-    return str(text)
-
-
-def claim(engine: Engine, origin: str) -> None:
-    """The database on a server is that of the log `origin` from now on; a file is its folder's.
-
-    Raises:
-        ForeignLedgerError: it is another's.
-    """
-    if engine.dialect.name != "postgresql":
-        return
-    with _told(engine.url), writing(engine) as connection:
-        if _owner(connection) is None:
-            named = sa.Table(layout.name, sa.MetaData(), comment=origin)
-            connection.execute(sa.schema.SetTableComment(named))
-    require_owner(engine, origin)
-
-
-def require_owner(engine: Engine, origin: str) -> None:
-    """Accept a database that is a file, or on a server that of the log `origin`.
-
-    Raises:
-        ForeignLedgerError: it is another's.
-    """
-    if engine.dialect.name != "postgresql":
-        return
-    with _told(engine.url), reading(engine) as connection:
-        owner = _owner(connection)
-    if owner not in {None, origin}:
-        raise ForeignLedgerError(
-            f"{_named(engine.url)} holds the ledger of {owner}, not of {origin}; give every party "
-            f"a database of its own"
-        )
-
-
-def _owner(connection: Connection) -> str | None:
-    known: str | None = sa.inspect(connection).get_table_comment(layout.name)["text"]
-    return known
-
-
 @contextmanager
-def _told(url: sa.URL) -> Iterator[None]:
+def telling(url: sa.URL) -> Iterator[None]:
     """Tell in words of this package what is wrong with the database; its URL is not repeated."""
     try:
         yield
     except sa.exc.OperationalError as why:
         if url.get_backend_name() == "postgresql":
             raise SilentLedgerError(
-                f"the database {_named(url)} does not answer, or not to this user; see that its "
+                f"the database {named(url)} does not answer, or not to this user; see that its "
                 f"server runs, and which host, user and password its URL names"
             ) from why
-        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
+        raise ForeignLedgerError(f"{named(url)} is not readable as a ledger") from why
     except sa.exc.DatabaseError as why:
-        raise ForeignLedgerError(f"{_named(url)} is not readable as a ledger") from why
+        raise ForeignLedgerError(f"{named(url)} is not readable as a ledger") from why
 
 
 def look(path: Path) -> sqlite3.Connection:
@@ -342,12 +274,12 @@ def _holds(engine: Engine, wanted: Sequence[sa.Table], *, is_new: bool, whole: b
         if layout.name in there:
             _same_layout(connection)
         elif there:
-            raise ForeignLedgerError(f"{_named(engine.url)} holds tables that are no ledger's")
+            raise ForeignLedgerError(f"{named(engine.url)} holds tables that are no ledger's")
         elif not is_new:
-            raise ForeignLedgerError(f"{_named(engine.url)} is there and holds no ledger")
+            raise ForeignLedgerError(f"{named(engine.url)} is there and holds no ledger")
     is_whole = there >= {table.name for table in wanted}
     if whole and there and not is_whole:
-        raise ForeignLedgerError(f"{_named(engine.url)} holds a ledger that lacks tables")
+        raise ForeignLedgerError(f"{named(engine.url)} holds a ledger that lacks tables")
     return is_whole
 
 
@@ -355,12 +287,13 @@ def _same_layout(connection: Connection) -> None:
     version = connection.scalar(sa.select(sa.func.max(layout.c.version)))
     if version != LAYOUT:
         raise ForeignLedgerError(
-            f"{_named(connection.engine.url)} is of version {version}, this is version {LAYOUT}; "
+            f"{named(connection.engine.url)} is of version {version}, this is version {LAYOUT}; "
             f"install the version that wrote it"
         )
 
 
-def _named(url: sa.URL) -> str:
+def named(url: sa.URL) -> str:
+    """Return what a database is called; nothing else of its URL."""
     return Path(url.database or "the database").name
 
 

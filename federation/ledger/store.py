@@ -21,16 +21,13 @@ from federation.errors import BadProofError, FederationError
 from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
-    claim,
     cosignatures,
     existing_engine,
     heads,
     leaves,
     look,
     open_engine,
-    place_of,
     reading,
-    require_owner,
     tables,
     tiles,
     witnessed,
@@ -45,13 +42,10 @@ from secure_compute.primitives.signature import SigningKey
 
 __all__ = [
     "Log",
-    "claim",
     "existing_engine",
     "look",
     "open_engine",
-    "place_of",
     "reading",
-    "require_owner",
     "tables",
     "writing",
 ]
