@@ -171,7 +171,7 @@ CHARGES = st.lists(
 )
 BODIES = {
     EntryKind.RESERVED: {"charges": CHARGES},
-    EntryKind.SETTLED: {"release": TOKEN, "masked": st.integers(0, 2)},
+    EntryKind.SETTLED: {"release": TOKEN, "masked": st.integers(0, 1)},
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": TOKEN, "statements": st.lists(HEX, max_size=3)},
     EntryKind.LIMIT_SET: LIMIT,

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ import pytest
 from dp_accounting.rdp import RdpAccountant
 
 from clients.books import Books
+from clients.settings import load_settings
 from experiments.accounts import open_books
 from experiments.cli import run
 from experiments.home import Home
@@ -125,9 +126,10 @@ def test_a_run_that_ended_early_shows_what_rdp_says(
     before = budgets(capsys, home)[UK, "demand"]
     node = open_books(home.node(UK))
     (account,) = [each for each in node.accounts() if each.statement.dataset == "demand"]
-    node.books.reserve([Charge(account.scope, federation.trained.event, 2)], "early")
-    node.books.settle("early", "k")
-    node.books.close("early")
+    books = writable(home, UK)
+    books.reserve([Charge(account.scope, federation.trained.event, 2)], "early")
+    books.settle("early", "k")
+    books.close("early")
     row = budgets(capsys, home)[UK, "demand"]
     assert (before["certificate"]["epsilon"] is None, before["plain"]["curve"]) == (False, "pld")
     assert (row["certificate"]["epsilon"], row["plain"]["curve"]) == (None, "rdp")
@@ -204,15 +206,15 @@ def test_the_course_falls_run_by_run(
     assert row["releases"] == 7
 
 
+def writable(home: Home, node: PartyId, now: Callable[[], float] = time.time) -> Books:
+    key = load_settings(home.node(node)).identity
+    return Books(home.node(node) / "books.sqlite", origin_of(home.name, node), key, now)
+
+
 def spend(home: Home, node: PartyId, times: list[int], multiplier: str = "20") -> None:
     """One run of one Gaussian release at each time, in the demand account of a node."""
     own, clock = open_books(home.node(node)), [0]
-    books = Books(
-        home.node(node) / "books.sqlite",
-        origin_of(home.name, node),
-        own.settings.identity,
-        lambda: clock[0],
-    )
+    books = writable(home, node, lambda: clock[0])
     contracts = tuple(own.contracts.values())
     for place, at in enumerate(times):
         clock[0] = at
@@ -396,7 +398,8 @@ def test_what_is_no_book_is_one_sentence(
 ) -> None:
     home = federation.copy(tmp_path / "copy")
     path = home.node(UK) / "books.sqlite"
-    path.unlink()
+    for kept in home.node(UK).glob("books.sqlite*"):
+        kept.unlink()
     if content is None:
         with closing(sqlite3.connect(path)) as other:
             other.execute("CREATE TABLE guests (name TEXT)")

@@ -23,6 +23,7 @@ CHARGE = {
     "failures": "0",
     "event": dumps(Gaussian("10")),
     "releases": 11,
+    "spare": 3,
 }
 LIMIT = {name: CHARGE[name] for name in FIELDS[EntryKind.LIMIT_SET]}
 

@@ -79,7 +79,7 @@ def test_an_entry_is_read_back_from_its_one_spelling(kind: EntryKind) -> None:
 def test_the_spelling_is_known_to_the_byte() -> None:
     entry = Entry(EntryKind.SETTLED, 7, "o-1", {"release": "3/a", "masked": 0})
     assert encode(entry) == (
-        b'{"at":7,"body":{"release":"3/a"},"kind":"settled","order":"o-1","version":1}'
+        b'{"at":7,"body":{"masked":0,"release":"3/a"},"kind":"settled","order":"o-1","version":1}'
     )
 
 

@@ -99,8 +99,9 @@ def test_no_single_witness_says_as_of_when(parties: dict[str, Party], lie: int) 
 def test_what_entries_cannot_show_stands_in_the_verdict(parties: dict[str, Party]) -> None:
     plain = verify(export(parties), TRUST)
     assert (plain.unproven, plain.raised) == (0, ())
-    back = {"release": "r0", "statements": ["a" * 64, "b" * 64]}
-    parties["cn"].append([Entry(EntryKind.GIVEN_BACK, NOW, "order-of-cn", back)])
+    back = {"release": "m", "statements": ["a" * 64, "b" * 64]}
+    masked = [reserved("hidden"), settled("hidden", "m", masked=1)]
+    parties["cn"].append([*masked, Entry(EntryKind.GIVEN_BACK, NOW, "hidden", back)])
     parties["eu"].append([reserved("more", epsilon="9")])
     for trust in (TRUST, None):
         verdict = verify(export(parties), trust)
