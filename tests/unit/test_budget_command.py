@@ -24,7 +24,7 @@ from experiments.home import Home
 from experiments.words import say
 from federation.ledger.notes import origin_of
 from policies.budget.account import Charge, charges
-from policies.budget.events import Gaussian
+from policies.budget.events import Gaussian, from_json
 from policies.parties import PartyId
 from tests.played import Played, played
 from tests.unit.test_books_version1 import write_version_1
@@ -127,7 +127,7 @@ def test_a_run_that_ended_early_shows_what_rdp_says(
     node = open_books(home.node(UK))
     (account,) = [each for each in node.accounts() if each.statement.dataset == "demand"]
     books = writable(home, UK)
-    books.reserve([Charge(account.scope, federation.trained.event, 2)], "early")
+    books.reserve([Charge(account.scope, from_json(federation.trained.event), 2)], "early")
     books.settle("early", "k")
     books.close("early")
     row = budgets(capsys, home)[UK, "demand"]
