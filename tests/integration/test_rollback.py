@@ -58,7 +58,7 @@ class Town:
 
     def stop(self, party: PartyId) -> None:
         self.nodes[party].terminate()
-        assert finish(self.nodes[party], 60.0).code == 0
+        assert finish(self.nodes[party]).code == 0
 
     def train(self, seed: int) -> Job:
         task = TrainingTask("demand", seed, 0, small_recipe(rounds=2))
@@ -105,7 +105,7 @@ def test_a_folder_that_was_put_back_ends_the_node_and_it_stays_down(
 
     third = town.train(3)
     assert third.status == "done" and (third.result or {})["parties"] == [EU, UK, US]
-    said = finish(town.nodes[CN], 60.0)
+    said = finish(town.nodes[CN])
     assert said.code == 30
     assert "put back" in said.err and "Traceback" not in said.err
     assert not alive(worker)
@@ -115,4 +115,4 @@ def test_a_folder_that_was_put_back_ends_the_node_and_it_stays_down(
     town.start(CN)
     fourth = town.train(4)
     assert fourth.status == "done" and (fourth.result or {})["parties"] == [EU, UK, US]
-    assert finish(town.nodes[CN], 60.0).code == 30
+    assert finish(town.nodes[CN]).code == 30

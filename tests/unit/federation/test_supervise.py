@@ -5,13 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from federation.control.supervise import supervise
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
@@ -25,11 +25,12 @@ time.sleep(600)
 """
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def until(condition: Callable[[], bool], what: str) -> None:
+    wait_until(condition, 30.0, what)
+
+
+def ended(thread: threading.Thread) -> None:
+    until(lambda: not thread.is_alive(), "the supervisor ends")
 
 
 def alive(pid: int) -> bool:
@@ -67,8 +68,9 @@ def start(
 
 
 def pid(folder: Path, name: str) -> int:
-    until(lambda: (folder / f"{name}.pid").exists() and bool((folder / f"{name}.pid").read_text()))
-    return int((folder / f"{name}.pid").read_text())
+    file = folder / f"{name}.pid"
+    until(lambda: file.exists() and bool(file.read_text()), f"{name} is started")
+    return int(file.read_text())
 
 
 def test_a_killed_child_is_started_again_and_its_neighbour_is_not(
@@ -80,12 +82,12 @@ def test_a_killed_child_is_started_again_and_its_neighbour_is_not(
     thread, codes = start(tmp_path, environment, halt, **children)
     first, neighbour = pid(tmp_path, "a"), pid(tmp_path, "b")
     os.kill(first, signal.SIGKILL)
-    until(lambda: pid(tmp_path, "a") != first)
-    until(lambda: (tmp_path / "a.txt").exists())
+    until(lambda: pid(tmp_path, "a") != first, "the killed child is started again")
+    until((tmp_path / "a.txt").exists, "the child runs")
     assert pid(tmp_path, "b") == neighbour
     second = pid(tmp_path, "a")
     halt.set()
-    thread.join(20.0)
+    ended(thread)
     assert codes == [0]
     assert not alive(second)
     assert not alive(neighbour)
@@ -102,7 +104,7 @@ def test_a_child_that_cannot_be_helped_ends_the_supervisor(
 ) -> None:
     script = f"import sys; print('noise'); print('Choose another port.'); sys.exit({code})"
     thread, codes = start(tmp_path, environment, halt, child=[sys.executable, "-c", script])
-    thread.join(20.0)
+    ended(thread)
     assert codes == [code]
     assert capsys.readouterr().err == "Choose another port.\n"
 
@@ -117,11 +119,11 @@ child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
 supervise({{"child": child}}, logs=folder, pids=folder)
 """
     supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    until(lambda: (tmp_path / "child.txt").exists())
+    until((tmp_path / "child.txt").exists, "the child runs")
     child = pid(tmp_path, "child")
     supervisor.kill()
     supervisor.wait()
-    until(lambda: not alive(child))
+    until(lambda: not alive(child), "the child dies")
 
 
 def test_sigterm_reaches_the_children(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -134,10 +136,11 @@ child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
 sys.exit(supervise({{"child": child}}, logs=folder, pids=folder))
 """
     supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    until(lambda: (tmp_path / "child.txt").exists())
+    until((tmp_path / "child.txt").exists, "the child runs")
     child = pid(tmp_path, "child")
     supervisor.terminate()
-    assert supervisor.wait(20.0) == 0
+    until(lambda: supervisor.poll() is not None, "the supervisor ends")
+    assert supervisor.returncode == 0
     assert not alive(child)
 
 
