@@ -12,6 +12,7 @@ from clients.exports import Left, Tally, counted
 from clients.policy import PACK_NAME, load_packs, load_policy
 from clients.settings import NodeSettings, load_settings, read_text
 from experiments.errors import UsageError
+from experiments.files import write as write_file
 from experiments.outcome import Language
 from experiments.policy_words import said
 from federation.ledger.notes import origin_of
@@ -143,14 +144,17 @@ def write(folder: Path) -> tuple[Path, bool]:
     """Write the rules of a node's territory from its own pack; return the text, and if it is new.
 
     A node without a pack of its own gets a copy of the installed one, to be edited.
+
+    Raises:
+        UsageError: the folder cannot be written.
     """
     found = open_folder(folder)
     own, place = found.policy / PACK_NAME, found.jurisdiction
     if is_new := not own.exists():
-        own.write_text(law_text(f"packs/{place.lower()}.toml"), encoding="utf-8")
+        write_file(own, law_text(f"packs/{place.lower()}.toml").encode())
     pack = load_packs(found.policy)[load_pack(read_text(own)).jurisdiction]
     text = found.policy / f"{pack.jurisdiction.lower()}.cedar"
-    text.write_text(territory_rules(pack), encoding="utf-8")
+    write_file(text, territory_rules(pack).encode())
     load_policy(found.policy)
     return text, is_new
 

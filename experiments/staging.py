@@ -17,6 +17,7 @@ from experiments.commerce.orders import CUT_US
 from experiments.commerce.write import Manifest, generate
 from experiments.demand_data import NEWCOMER, DemandSet, cheese_set, generated_set
 from experiments.errors import UsageError
+from experiments.files import make_folder, write
 from experiments.founding import DEMO_SEATS, Ports, found, free_ports, move
 from experiments.home import Home, open_home
 from experiments.outcome import Text
@@ -64,7 +65,7 @@ def stage(folder: Path, *, keep: bool) -> Staged:
     """Return a staged federation in `folder`; with `keep`, the one whose books lie there.
 
     Raises:
-        UsageError: the folder holds a federation that no demo wrote.
+        UsageError: the folder holds a federation that no demo wrote, or cannot be written.
     """
     marker = folder / "demo"
     if (folder / "federation.toml").exists():
@@ -73,8 +74,8 @@ def stage(folder: Path, *, keep: bool) -> Staged:
         if keep:
             return _again(folder)
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    marker.write_text("written by entrepot demo\n", encoding="utf-8")
+    make_folder(folder)
+    write(marker, b"written by entrepot demo\n")
     manifest = generate("small", SEED, folder / "commerce")
     home = found(folder, "demo", DEMO_SEATS, LIMITS, free_ports(), CUT_US)
     demand = cheese_set() or generated_set(manifest)

@@ -50,6 +50,7 @@ def show(
 @FEDERATION
 def prove(node: str | None, entry: int | None, out: Path | None, federation: Path | None) -> int:
     """Export ledgers, or one entry, so that anybody with the keys can verify them alone."""
+    from experiments.files import write
     from experiments.founding import TRUST_FILE
     from experiments.home import open_home
     from experiments.proving import export, receipt
@@ -72,7 +73,7 @@ def prove(node: str | None, entry: int | None, out: Path | None, federation: Pat
     if out is None:
         click.echo(data, nl=False)
         return 0
-    out.write_bytes(data)
+    write(out, data)
     keys = home.folder / TRUST_FILE
     click.echo(f"{out}; check it with: entrepot audit verify {out} --trust {keys}", err=True)
     return 0

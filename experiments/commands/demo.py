@@ -83,7 +83,8 @@ def _play(
     from rich.console import Console
 
     from experiments.demo import play
-    from experiments.ledgers import write_ledger
+    from experiments.files import require_place
+    from experiments.ledgers import EXPORT, TRUST, write_ledger
     from experiments.outcome import Language, to_json
     from experiments.report.page import render
     from experiments.report.picture import write_picture
@@ -93,7 +94,9 @@ def _play(
     language: Language = "zh" if lang == "zh" else "en"
     talk = Console(stderr=True)
     progress = Steps(talk, language)
-    report.parent.mkdir(parents=True, exist_ok=True)
+    beside = (report.with_suffix(".json"), report.with_suffix(".svg"))
+    for path in (report, *beside, *(report.with_name(name) for name in (EXPORT, TRUST))):
+        require_place(path)  # two minutes before it is written
     with progress.step("build"):
         staged = stage(folder, keep=keep)
     outcome = play(staged, progress, language, stay=stay, begun=begun)

@@ -269,6 +269,20 @@ def test_an_entry_that_is_not_there_or_not_named_is_one_sentence(
         assert err.strip()
 
 
+@pytest.mark.parametrize("place", [".", "missing/export.json", "file/export.json"])
+def test_a_place_where_nothing_can_be_written_is_one_sentence(
+    place: str, federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for words in ((), ("--node", UK, "--entry", "3")):
+        out = str(tmp_path / place)
+        code, told, err = said(capsys, "audit", "prove", *words, "--out", out, *home(federation))
+        assert (code, told) == (2, "")
+        assert f"{tmp_path / place} cannot be written: " in err
+        assert err.rstrip().endswith("name another place")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
 # -- what is wrong is found, and named -------------------------------------------------------------
 
 

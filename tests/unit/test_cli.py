@@ -3,6 +3,7 @@
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,32 @@ def test_bad_words_end_with_two_and_one_sentence(
     said = capsys.readouterr().err
     assert said.strip()
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("place", [".", "file/report.html", "beside.html"])
+def test_a_demo_says_at_once_that_its_report_cannot_be_written(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise AssertionError("the demo has begun")
+
+    monkeypatch.setattr("experiments.staging.stage", begin)
+    (tmp_path / "file").touch()
+    (tmp_path / "beside.json").mkdir()
+    assert run(["demo", "--report", str(tmp_path / place)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"entrepot: {tmp_path}")
+    assert " cannot be written: " in said
+
+
+@pytest.mark.parametrize("place", ["file", "file/kept"])
+def test_a_demo_that_cannot_keep_its_folders_says_so(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    kept, report = tmp_path / place, tmp_path / "report.html"
+    assert run(["demo", "--keep", str(kept), "--report", str(report)]) == 2
+    assert f"{kept} cannot be written: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

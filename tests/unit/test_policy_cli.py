@@ -311,6 +311,15 @@ def test_a_mechanism_of_the_nodes_own_opens_a_border_for_it_alone(
     assert value(capsys, "policy", "card", simulation.folder(EU))[1]["other_editions"] == []
 
 
+def test_rules_that_cannot_be_written_are_one_sentence(
+    node: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(node / "policy")
+    code, _, err = said(capsys, "policy", "write", node)
+    assert code == 2
+    assert "pack.toml cannot be written: " in err
+
+
 def to_the_us(simulation: Simulation) -> list[str]:
     """The rules that keep a model of orders in China from a party in the US."""
     task = TrainingTask("fraud", 1, 0, fraud_recipe())
