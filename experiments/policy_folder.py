@@ -160,12 +160,17 @@ def write(folder: Path) -> tuple[Path, bool]:
 
 
 def tested(folder: Path, table: Path | None) -> tuple[cases.Outcome, ...]:
-    """Return what a folder's law says to a table of cases: given, its own, or the shipped one."""
+    """Return what a folder's law says to a table of cases: given, its own, or the shipped one.
+
+    Raises:
+        NodeSettingsError: the table is no UTF-8.
+        MalformedCasesError: it says something unknown, or nothing.
+    """
     found = open_folder(folder)
     own = found.policy / cases.NAME
     if table is None and own.exists():
         table = own
-    text = cases.default_table() if table is None else table.read_text(encoding="utf-8")
+    text = cases.default_table() if table is None else read_text(table)
     listed = cases.load_cases(text, found.jurisdiction, int(time.time()) // DAY)
     return cases.run(listed, found.law)
 

@@ -214,6 +214,15 @@ def test_a_table_of_nonsense_is_exit_2(
     assert "does not hold together" in err
 
 
+def test_a_table_that_is_no_text_is_exit_2(
+    node: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.toml").write_bytes(WRONG.encode("utf-16"))
+    code, out, err = said(capsys, "policy", "test", node, tmp_path / "x.toml")
+    assert (code, out) == (2, "")
+    assert "x.toml is not UTF-8 text" in err
+
+
 # -- diff ------------------------------------------------------------------------------------------
 
 
