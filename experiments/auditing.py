@@ -21,7 +21,6 @@ from federation.ledger.places import require_owner
 from federation.ledger.store import Log, existing_engine, reading
 from federation.membership import Member
 from policies.parties import DATA_ROLES, PartyId, Role
-from secure_compute.primitives.signature import SigningKey
 
 KEEPERS = (*DATA_ROLES, Role.KEYHOLDER, Role.AGGREGATOR)
 
@@ -32,14 +31,13 @@ class Kept:
 
     party: PartyId
     where: Path | str = field(repr=False)
-    key: Path
 
     def log(self, federation: str) -> Log | None:
-        """Open it to be looked at; None where nothing was ever written.
+        """Open it to be read, which needs no key; None where nothing was ever written.
 
         Raises:
             ForeignLedgerError: what lies there is no ledger of this version, or another party's.
-        SilentLedgerError: a server does not answer.
+            SilentLedgerError: a server does not answer.
         """
         try:
             engine, origin = existing_engine(self.where), origin_of(federation, self.party)
@@ -48,7 +46,7 @@ class Kept:
             require_owner(engine, origin)
         except ForeignLedgerError as why:
             raise ForeignLedgerError(f"{self.party}: {why}") from why
-        return Log(engine, origin, SigningKey(self.key.read_bytes()))
+        return Log(engine, origin, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,7 @@ def _kept(home: Home, member: Member) -> Kept:
     else:
         folder = home.node(member.party)  # of a party that is elsewhere, nothing lies here
         where = load_settings(folder).books if folder.exists() else folder / "books.sqlite"
-    return Kept(member.party, where, folder / "keys" / "identity.key")
+    return Kept(member.party, where)
 
 
 def known_kinds(names: Sequence[str]) -> frozenset[EntryKind]:

@@ -63,6 +63,10 @@ class SilentLedgerError(FederationError):
     exit_code = 20
 
 
+class ReadOnlyLogError(FederationError):
+    """A log that was opened to be read, without its party's key, was asked to sign."""
+
+
 class InconsistentLogError(FederationError):
     """A log shows a head that does not continue the one a witness saw last."""
 

@@ -17,7 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from federation.errors import BadProofError, FederationError
+from federation.errors import BadProofError, FederationError, ReadOnlyLogError
 from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
 from federation.ledger.database import (
@@ -63,9 +63,11 @@ class Log:
 
     Every method works inside the caller's transaction, so that entries and whatever else the
     caller writes are kept together or not at all.
+
+    key: the party's; None for who only reads and signs nothing.
     """
 
-    def __init__(self, engine: Engine, origin: str, key: SigningKey) -> None:
+    def __init__(self, engine: Engine, origin: str, key: SigningKey | None) -> None:
         self.engine = engine
         self.origin = origin
         self._key = key
@@ -138,11 +140,16 @@ class Log:
         """Return the signed note of the log as it stands; it is kept, and never signed twice.
 
         Needs a connection from `writing`.
+
+        Raises:
+            ReadOnlyLogError: the log was opened to be read, without its party's key.
         """
         size = self.size(connection)
         known = connection.scalar(sa.select(heads.c.note).where(heads.c.size == size))
         if known is not None:
             return str(known)
+        if self._key is None:
+            raise ReadOnlyLogError(f"{self.origin} was opened to be read; sign it with its key")
         note = notes.sign(Checkpoint(self.origin, size, self.root(connection, size)), self._key)
         connection.execute(sa.insert(heads).values(size=size, note=note))
         return note

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from clients import books_tables
-from federation.errors import BadProofError, ForeignLedgerError
+from federation.errors import BadProofError, ForeignLedgerError, ReadOnlyLogError
 from federation.ledger import merkle, notes, witness
 from federation.ledger.database import layout, leaves
 from federation.ledger.entries import Encoded, decode
@@ -186,6 +186,20 @@ def test_reading_a_log_signs_nothing(log: Log) -> None:
         assert log.exported(connection, TRUST) is None
         assert log.booked_note(connection, TRUST) is None
         assert log.last_note(connection) is None
+
+
+def test_a_log_is_read_without_a_key_and_signs_nothing_then(log: Log) -> None:
+    append(log, words(3))
+    reader = Log(log.engine, ORIGIN, None)
+    with writing(log.engine) as connection:
+        with pytest.raises(ReadOnlyLogError, match="opened to be read"):
+            reader.checkpoint(connection)
+        note = log.checkpoint(connection)
+        log.append(connection, words(5)[3:])
+        found = reader.exported(connection, TRUST)
+        assert found is not None
+        assert (found.head, list(found.entries)) == (note, words(3))
+        assert reader.root(connection) == merkle.roots(words(5))[5]
 
 
 def test_a_line_that_is_not_genuine_books_nothing(log: Log) -> None:

@@ -174,6 +174,18 @@ def sizes(federation: Played) -> dict[Path, int]:
     return counts
 
 
+def test_a_ledger_is_read_without_its_partys_key(
+    federation: Played, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = federation.copy(tmp_path / "copy")
+    for key in copy.folder.glob("**/keys/identity.key"):
+        key.unlink()
+    for words in (("show", "--json"), ("prove",), ("prove", "--node", UK, "--entry", "3")):
+        found = said(capsys, "audit", *words, "--federation", str(copy.folder))
+        assert found == said(capsys, "audit", *words, *home(federation)), words
+        assert found[0] == 0
+
+
 # -- prove and verify ------------------------------------------------------------------------------
 
 
