@@ -9,6 +9,7 @@ from typing import Any
 from experiments.errors import NoFederationError
 from federation.membership import Member, Roster, open_roster
 from policies.parties import DATA_ROLES, PartyId
+from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.signature import SigningKey, VerifyKey
 
 
@@ -45,17 +46,25 @@ class Home:
         return self.folder / "nodes" / party
 
     def roster(self) -> Roster:
-        """Return the roster, verified under the pin."""
-        return open_roster((self.folder / "roster.bin").read_bytes(), self.pin)
+        """Return the roster, verified under the pin.
+
+        Raises:
+            NoFederationError: it is missing.
+            UntrustedRosterError: the founder did not sign it.
+        """
+        return open_roster(_read(self.folder / "roster.bin"), self.pin)
 
     def holders(self) -> tuple[Member, ...]:
         """Return the members that hold rows."""
         return self.roster().with_role(*DATA_ROLES)
 
     def analyst_key(self) -> SigningKey:
-        """The key the data team signs orders with."""
-        path = self.folder / "people" / self.analyst / "identity.key"
-        return SigningKey(path.read_bytes())
+        """The key the data team signs orders with.
+
+        Raises:
+            NoFederationError: it is missing.
+        """
+        return SigningKey(_read(self.folder / "people" / self.analyst / "identity.key"))
 
 
 def choose_folder(option: Path | None) -> Path:
@@ -67,7 +76,7 @@ def open_home(option: Path | None) -> Home:
     """Find the federation.
 
     Raises:
-        NoFederationError: there is none in the chosen folder.
+        NoFederationError: there is none in the chosen folder, or its file is damaged.
     """
     folder = choose_folder(option)
     path = folder / "federation.toml"
@@ -80,10 +89,17 @@ def open_home(option: Path | None) -> Home:
             PartyId(value["analyst"]),
             int(value.get("cut_us", 0)),
         )
-    except FileNotFoundError as why:
+    except (FileNotFoundError, NotADirectoryError) as why:
         raise NoFederationError(
             f"no federation in {folder}: start one with `entrepot demo --stay`, or name its folder "
             "with --federation DIR or $ENTREPOT_HOME"
         ) from why
-    except (KeyError, tomllib.TOMLDecodeError) as why:
-        raise NoFederationError(f"{path} is damaged: {why}") from why
+    except (KeyError, TypeError, ValueError, LocalProtocolError) as why:
+        raise NoFederationError(f"{path} is damaged ({why}); restore it from a copy") from why
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as why:
+        raise NoFederationError(f"{path} is missing; restore it from a copy") from why

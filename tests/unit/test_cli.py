@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import COMMANDS, entrepot, run
+from experiments.founding import DEMO_SEATS, found, free_ports
+from tests.simulator import LIMITS
 
 HEAVY = ("flwr", "torch", "hydra", "pandas", "sqlalchemy", "dp_accounting", "numpy")
 
@@ -48,6 +50,52 @@ def test_bad_words_end_with_two_and_one_sentence(
     said = capsys.readouterr().err
     assert said.strip()
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["budget", "show"],
+        ["audit", "show"],
+        ["audit", "prove"],
+        ["query", "SELECT COUNT(*) FROM orders", "--explain"],
+        ["train", "fraud", "--dry-run"],
+    ],
+)
+def test_a_federation_that_lost_a_file_says_which(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = found(tmp_path / "home", "x", DEMO_SEATS, LIMITS, free_ports())
+    where = ["--federation", str(home.folder)]
+    (home.folder / "roster.bin").unlink()
+    assert run([*words, *where]) == 2
+    said = capsys.readouterr().err
+    assert said == f"entrepot: {home.folder / 'roster.bin'} is missing; restore it from a copy\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        'name = "Entrepôt"'.encode("latin-1"),
+        b'name = "x"',
+        b'name = "x"\npin = 7\nanalyst = "a"',
+        b'name = "x"\npin = "7"\nanalyst = "a"',
+    ],
+)
+def test_a_damaged_federation_says_which_file_it_is(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "federation.toml").write_bytes(content)
+    assert run(["budget", "show", "--federation", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"entrepot: {tmp_path / 'federation.toml'} is damaged (")
+    assert said.endswith("; restore it from a copy\n")
+
+
+def test_a_file_is_no_federation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert run(["budget", "show", "--federation", str(tmp_path / "file")]) == 2
+    assert "no federation in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", [".", "file/report.html", "beside.html"])
