@@ -15,17 +15,27 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from policies.contracts import UnitKind
 from policies.engine import Law, Reason, Request, objections
 from policies.errors import MalformedCasesError
-from policies.parties import Jurisdiction, territory
+from policies.parties import Grade, Jurisdiction, Role, territory
 from policies.situations import plain
 
 NAME: Final = "cases.toml"
 _KEYS: Final = {"name", "nodes", "given", "absent", "expect", "refused", "overrides"}
 _SETS: Final = {"units", "grouped", "filtered", "aggregated", "masked", "joined", "recipients"}
 _KNOWN: Final = {item.name for item in fields(Request)}
+_PLACES: Final = {"recipients", "aggregator", "keyholder"}
+_VALUES: Final[Mapping[str, Sequence[str]]] = {
+    **dict.fromkeys(("grouped", "filtered", "aggregated", "masked", "joined"), tuple(Grade)),
+    **dict.fromkeys((*_PLACES, "nodes"), tuple(Jurisdiction)),
+    **dict.fromkeys(("unit", "units"), get_args(UnitKind)),
+    **dict.fromkeys(("role", "proposer_role"), tuple(Role)),
+    "action": ("train", "query"),
+}
+"""What may stand in a field; a purpose and a legal basis are any text, and a law may refuse it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,12 +108,13 @@ def _case(raw: Mapping[str, Any], jurisdiction: Jurisdiction, today: int) -> Cas
         raise ValueError(f"{raw.get('name', 'a case')}: say expect = 'permit' or refused = [...]")
     if raw.get("expect", "permit") != "permit" or raw.get("refused") == []:
         raise ValueError(f"{raw['name']}: expect is 'permit', and refused names a rule")
-    if jurisdiction not in raw.get("nodes", [jurisdiction]):
-        return None
+    places = [_known("nodes", place) for place in raw.get("nodes", [jurisdiction])]
     given = {key: _value(key, value, jurisdiction) for key, value in raw.get("given", {}).items()}
     given |= dict.fromkeys(raw.get("absent", []))
     if not given.keys() <= _KNOWN - {"jurisdiction"}:
         raise ValueError(f"{raw['name']}: given says something that no request has")
+    if jurisdiction not in places:
+        return None
     rules = sorted(rule.format(node=jurisdiction) for rule in raw.get("refused", []))
     wanted = raw.get("overrides")
     return Case(
@@ -115,7 +126,23 @@ def _case(raw: Mapping[str, Any], jurisdiction: Jurisdiction, today: int) -> Cas
 
 
 def _value(key: str, value: Any, jurisdiction: Jurisdiction) -> Any:
-    home = territory(jurisdiction)
-    if key in _SETS:
-        return frozenset(home if item == "home" else item for item in value)
-    return home if value == "home" else value
+    if key not in _SETS:
+        return _one(key, value, jurisdiction)
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is a list, not {value!r}")
+    return frozenset(_one(key, item, jurisdiction) for item in value)
+
+
+def _one(key: str, item: Any, jurisdiction: Jurisdiction) -> Any:
+    is_home = key in _PLACES and item == "home"
+    return _known(key, territory(jurisdiction) if is_home else item)
+
+
+def _known(key: str, item: Any) -> Any:
+    """Return the member that `item` spells, or itself where a field takes any value."""
+    if key not in _VALUES:
+        return item
+    known = {str(value): value for value in _VALUES[key]}
+    if item not in known:
+        raise ValueError(f"{key} says {item!r}; known: {', '.join(known)}")
+    return known[item]

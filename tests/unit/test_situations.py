@@ -223,6 +223,46 @@ def test_a_table_that_says_nothing_or_nonsense_is_no_table(table: str) -> None:
         load_cases(table, EU, TODAY)
 
 
+@pytest.mark.parametrize(
+    ("given", "value", "known"),
+    [
+        ("grouped = ['S9']", "S9", "S1, S2, S3, S4"),
+        ("masked = ['S3', 's4']", "s4", "S1, S2, S3, S4"),
+        ("joined = 'S3'", "S3", "list"),
+        ("recipients = ['home', 'XX']", "XX", "CN, EU, UK, US, US-CA, BR, CH"),
+        ("aggregator = 'Cn'", "Cn", "CN, EU"),
+        ("keyholder = 'Geneva'", "Geneva", "CN, EU"),
+        ("unit = 'person'", "person", "customer"),
+        ("units = ['home']", "home", "customer"),
+        ("proposer_role = 'boss'", "boss", "analyst"),
+        ("action = 'trane'", "trane", "train, query"),
+    ],
+)
+def test_a_misspelt_value_is_named_with_the_known_ones(given: str, value: str, known: str) -> None:
+    """It would be one that no rule speaks of, and pass for permitted."""
+    for nodes in ("", "nodes = ['CN']"):
+        table = f"{TABLE}[[case]]\nname = 'x'\nexpect = 'permit'\n{nodes}\ngiven = {{ {given} }}"
+        with pytest.raises(MalformedCasesError) as why:
+            load_cases(table, EU, TODAY)
+        assert repr(value) in str(why.value)
+        assert known in str(why.value)
+
+
+def test_a_case_for_a_place_that_is_none_is_not_passed_over() -> None:
+    with pytest.raises(MalformedCasesError, match="nodes says 'GB'; known: CN, EU, UK"):
+        load_cases(TABLE.replace('nodes = ["CN"]', 'nodes = ["CN", "GB"]'), CN, TODAY)
+
+
+def test_a_case_holds_what_a_request_holds() -> None:
+    given = "{ grouped = ['S3'], recipients = ['home', 'US-CA'], proposer_role = 'merchant' }"
+    table = f"[[case]]\nname = 'x'\nexpect = 'permit'\ngiven = {given}"
+    request = load_cases(table, Jurisdiction.US_CA, TODAY)[0].request
+    assert request.grouped == {Grade.S3}
+    assert isinstance(next(iter(request.grouped)), Grade)
+    assert request.recipients == {Jurisdiction.US, Jurisdiction.US_CA}
+    assert request.proposer_role is Role.MERCHANT
+
+
 # -- the card --------------------------------------------------------------------------------------
 
 
