@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from experiments import proving
 from experiments.auditing import keepers
 from experiments.cli import run
+from experiments.home import Home
 from experiments.proving import export
 from federation.ledger import notes
 from federation.ledger.database import heads
@@ -360,7 +361,7 @@ def test_a_tail_cut_off_is_found(
     """As its own party would do it, with its own key: the others have seen more."""
     found = Export.from_bytes(ledger.read_bytes())
     (own,) = [log for log in found.logs if log.origin.endswith(UK)]
-    key = SigningKey((federation.home.node(PartyId(UK)) / "keys/identity.key").read_bytes())
+    key = key_of(federation.home, UK)
     shorter = own.entries[:5]
     note = notes.sign(Checkpoint(own.origin, 5, roots(shorter)[5]), key)
     cut = LogExport.of(own.origin, shorter, note, note)
@@ -427,12 +428,16 @@ def test_logs_that_grow_while_they_are_read_still_fit_together(
     assert old
 
 
+def key_of(home: Home, party: str) -> SigningKey:
+    return SigningKey((home.node(PartyId(party)) / "keys/identity.key").read_bytes())
+
+
 def test_reading_a_ledger_signs_nothing(
     federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What a party has not signed itself is left out and counted: its copy may be an old one."""
     kept = next(kept for kept in keepers(federation.home) if kept.party == UK)
-    origin, key = origin_of(federation.home.name, kept.party), SigningKey(kept.key.read_bytes())
+    origin, key = origin_of(federation.home.name, UK), key_of(federation.home, UK)
     log = Log(open_engine(kept.where), origin, key)
     with writing(log.engine) as connection:
         log.checkpoint(connection)

@@ -193,6 +193,21 @@ def test_a_folder_that_was_put_back_and_went_on_elsewhere_spends_nothing(simulat
     assert isinstance(simulation.started(CN).ended, RolledBackError)
 
 
+@pytest.mark.parametrize("remember", [1, 8])
+def test_one_witness_who_saw_more_is_enough_to_find_a_shorter_ledger(
+    simulation, tmp_path, remember
+):
+    """However many saw less, or forgot what they saw: the words ride in the offer alone."""
+    copy = copy_of(simulation, CN, tmp_path)
+    assert simulation.run(simulation.training()).status == "done"
+    put_back(simulation, CN, copy)
+    forgotten = unpack(words(simulation, *ENOUGH))
+    really = dict([*unpack(introductions(simulation, CN)).items()][-remember:])
+    reply = offered(simulation, simulation.training(seed=3), seen=pack({**forgotten, **really}))
+    assert reply.kind is Kind.FAILED
+    assert isinstance(simulation.started(CN).ended, RolledBackError)
+
+
 def introductions(simulation, party):
     """What all others really saw last of a party's ledger."""
     node, said = simulation.started(party), {}
