@@ -90,15 +90,7 @@ def _is_export(data: bytes) -> bool:
 def _export(data: bytes, trust: Trust | None) -> Checked:
     found = verify(Export.from_bytes(data), trust)
     name = "ledger.proven" if found.is_authentic else "ledger.consistent"
-    facts = {
-        "logs": found.logs,
-        "parties": found.parties,
-        "entries": found.entries,
-        "needed": found.needed,
-        "liars": max(0, found.needed - 1),
-        "waiting": found.unwitnessed,
-        "as_of": found.as_of,
-    }
+    facts = {"logs": found.logs, "entries": found.entries, "waiting": found.unwitnessed}
     said = Text(plain(found.line, LONGEST), say(name, "zh", **facts) + _aside(found))
     code = DONE if found.is_authentic else USAGE
     return Checked(

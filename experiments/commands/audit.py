@@ -48,14 +48,8 @@ def show(
 @click.option("--entry", type=click.IntRange(0), help="One entry of --node alone, with its proof.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to; without it, stdout.")
 @FEDERATION
-@AS_JSON
-def prove(
-    node: str | None, entry: int | None, out: Path | None, federation: Path | None, as_json: bool
-) -> int:
-    """Export ledgers, or one entry, so that anybody with the keys can verify them alone.
-
-    With --json one object says what was exported; the proof is part of it where --out is missing.
-    """
+def prove(node: str | None, entry: int | None, out: Path | None, federation: Path | None) -> int:
+    """Export ledgers, or one entry, so that anybody with the keys can verify them alone."""
     from experiments.files import write
     from experiments.founding import TRUST_FILE
     from experiments.home import open_home
@@ -64,10 +58,8 @@ def prove(
     home = open_home(federation)
     if entry is not None and node is None:
         raise click.UsageError("--entry needs --node: every party numbers its own entries")
-    told: dict[str, Any] = {"schema": "entrepot.audit.prove/1", "out": str(out) if out else None}
     if entry is None or node is None:
         exported = export(home, node)
-        told |= {"left_out": list(exported.left_out), "unsigned": dict(exported.unsigned)}
         data = exported.export.to_bytes()
         if exported.left_out:
             names = ", ".join(exported.left_out)
@@ -79,12 +71,10 @@ def prove(
     else:
         data = receipt(home, node, entry).to_bytes()
     if out is None:
-        click.echo(json.dumps(told | {"proof": json.loads(data)}) if as_json else data, nl=as_json)
+        click.echo(data, nl=False)
         return 0
     write(out, data)
     keys = home.folder / TRUST_FILE
-    if as_json:
-        click.echo(json.dumps(told))
     click.echo(f"{out}; check it with: entrepot audit verify {out} --trust {keys}", err=True)
     return 0
 

@@ -43,9 +43,6 @@ class Verdict:
     unproven:     releases given back on statements that are in no ledger.
     raised:       reservations that state a higher limit than before, by log and number of entry.
     accounts:     what each log adds up to, by origin.
-    needed:       how many other organisations saw each log at least, so that all but one may lie.
-    parties:      how many parties the keys are of; as_of: until when all that was seen is here.
-                  Of an export without keys 0 and "".
     """
 
     is_authentic: bool
@@ -56,9 +53,6 @@ class Verdict:
     unproven: int
     raised: tuple[str, ...]
     accounts: Mapping[str, Accounts] = field(repr=False)
-    needed: int = 0
-    parties: int = 0
-    as_of: str = ""
 
     def __str__(self) -> str:
         return self.line
@@ -270,15 +264,13 @@ def _verdict(
             f"keys that were printed at join to know who wrote them{rest}"
         )
         return Verdict(False, line, len(logs), entries, waiting, unproven, raised, accounts)
-    as_of = _date(min(_seen_by(origin, by, trust) for origin, by in times.items()))
-    needed, parties = trust.needed, len(trust.parties)
+    oldest = min(_seen_by(origin, by, trust) for origin, by in times.items())
     line = (
-        f"proven: {len(logs)} of {parties} ledgers with {counted} are whole and signed, "
-        f"{needed} or more other organisations saw each, so that {needed - 1} may lie, no account "
-        f"was overdrawn; {waiting} entries await their witnesses; as of {as_of}{rest}"
+        f"proven: {len(logs)} of {len(trust.parties)} ledgers with {counted} are whole and signed, "
+        f"{trust.needed} or more other organisations saw each, no account was overdrawn; "
+        f"{waiting} entries await their witnesses; as of {_date(oldest)}{rest}"
     )
-    facts = (len(logs), entries, waiting, unproven, raised, accounts, needed, parties, as_of)
-    return Verdict(True, line, *facts)
+    return Verdict(True, line, len(logs), entries, waiting, unproven, raised, accounts)
 
 
 def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:

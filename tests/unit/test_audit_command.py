@@ -2,7 +2,6 @@
 
 import base64
 import json
-import re
 import socket
 import sqlite3
 import subprocess
@@ -204,36 +203,6 @@ def test_an_export_verifies_with_the_keys_and_ends_with_two_without(
     assert len(out.splitlines()) == 1
     code, out, _ = said(capsys, "audit", "verify", str(ledger), "--lang", "zh")
     assert "未证实真伪" in out
-
-
-def test_both_languages_tell_the_same_facts(
-    ledger: Path, federation: Played, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, value = verified(capsys, ledger, "--trust", str(federation.keys))
-    told = {
-        name: [n.replace(",", "") for n in re.findall(r"\d[\d,]*", text)]
-        for name, text in value["said"].items()
-    }
-    assert sorted(told["en"]) == sorted(told["zh"]) and len(told["en"]) > 6
-    assert "no account was overdrawn" in value["said"]["en"] and "账户超支" in value["said"]["zh"]
-    assert "so that 1 may lie" in value["said"]["en"] and "1 家说谎" in value["said"]["zh"]
-
-
-def test_a_proof_may_be_one_json_object(
-    ledger: Path, federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, _ = said(capsys, "audit", "prove", "--json", *home(federation))
-    value = json.loads(out)
-    assert (code, value["schema"], value["out"]) == (0, "entrepot.audit.prove/1", None)
-    copy = tmp_path / "proof.json"
-    copy.write_bytes(canonical.encode(value["proof"]))
-    code, checked = verified(capsys, copy, "--trust", str(federation.keys))
-    assert code == 0 and checked["said"]["en"].startswith("proven")
-    code, out, _ = said(
-        capsys, "audit", "prove", "--json", "--out", str(tmp_path / "l.json"), *home(federation)
-    )
-    assert json.loads(out)["out"] == str(tmp_path / "l.json")
-    assert (tmp_path / "l.json").exists()
 
 
 def test_verifying_needs_no_federation_no_network_and_nothing_heavy(
