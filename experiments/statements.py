@@ -45,6 +45,11 @@ class NodeStatement:
         return self.account.statement.unit
 
     @property
+    def spent(self) -> float:
+        """What has left the node."""
+        return self.account.statement.epsilon_spent
+
+    @property
     def pending(self) -> float:
         """What open reservations add to what is spent."""
         return self.account.statement.epsilon_pending
@@ -52,7 +57,7 @@ class NodeStatement:
     @property
     def epsilon(self) -> float:
         """Spent and pending together."""
-        return round(self.account.statement.epsilon_spent + self.pending, 4)
+        return round(self.spent + self.pending, 4)
 
     @property
     def delta(self) -> float:
@@ -134,6 +139,7 @@ class NodeStatement:
             "dataset": self.dataset,
             "unit": self.unit,
             "epsilon": self.epsilon,
+            "spent": self.spent,
             "pending": self.pending,
             "delta": self.delta,
             "limit": self.limit,

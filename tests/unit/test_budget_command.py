@@ -107,6 +107,7 @@ def test_what_was_spent_is_what_ran(federation: Played, capsys: pytest.CaptureFi
         assert row["epsilon"] == near(expected)
         assert row["epsilon"] >= expected
         assert (row["pending"], row["delta"], row["releases"]) == (0, DELTA, of_node[1])
+        assert row["spent"] == row["epsilon"]
         assert row["left"] == pytest.approx(row["limit"] - row["epsilon"], abs=1e-4)
         assert row["window"] == "2025"
         assert row["gate"] == {"epsilon": row["epsilon"], "kind": "rdp"}
@@ -133,6 +134,19 @@ def test_a_run_that_ended_early_shows_what_rdp_says(
     row = budgets(capsys, home)[UK, "demand"]
     assert (before["certificate"]["epsilon"] is None, before["plain"]["curve"]) == (False, "pld")
     assert (row["certificate"]["epsilon"], row["plain"]["curve"]) == (None, "rdp")
+
+
+def test_what_is_set_aside_is_told_apart_from_what_was_spent(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = federation.copy(tmp_path / "copy")
+    before = budgets(capsys, home)[UK, "demand"]
+    spend(home, UK, [int(time.time())], left=False)
+    after = budgets(capsys, home)[UK, "demand"]
+    assert after["spent"] == before["spent"] > 0
+    assert after["pending"] > 0
+    assert after["spent"] + after["pending"] == pytest.approx(after["epsilon"], abs=1e-9)
+    assert after["left"] == pytest.approx(after["limit"] - after["epsilon"], abs=1e-9)
 
 
 def test_runs_left_are_as_many_as_fit(
@@ -211,8 +225,13 @@ def writable(home: Home, node: PartyId, now: Callable[[], float] = time.time) ->
     return Books(home.node(node) / "books.sqlite", origin_of(home.name, node), key, now)
 
 
-def spend(home: Home, node: PartyId, times: list[int], multiplier: str = "20") -> None:
-    """One run of one Gaussian release at each time, in the demand account of a node."""
+def spend(
+    home: Home, node: PartyId, times: list[int], multiplier: str = "20", *, left: bool = True
+) -> None:
+    """One run of one Gaussian release at each time, in the demand account of a node.
+
+    left: whether it left the node and is over, or is still only reserved.
+    """
     own, clock = open_books(home.node(node)), [0]
     books = writable(home, node, lambda: clock[0])
     contracts = tuple(own.contracts.values())
@@ -222,8 +241,9 @@ def spend(home: Home, node: PartyId, times: list[int], multiplier: str = "20") -
         event = Gaussian(multiplier)
         due = charges(own.contracts["demand"], contracts, own.windows, event, 1)
         books.reserve(due, order)
-        books.settle(order, "r")
-        books.close(order)
+        if left:
+            books.settle(order, "r")
+            books.close(order)
 
 
 # -- what-if ---------------------------------------------------------------------------------------
