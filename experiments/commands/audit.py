@@ -1,6 +1,7 @@
 """`entrepot audit`: read, prove and verify the ledgers."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,14 @@ def show(
 @click.option("--entry", type=click.IntRange(0), help="One entry of --node alone, with its proof.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to; without it, stdout.")
 @FEDERATION
-def prove(node: str | None, entry: int | None, out: Path | None, federation: Path | None) -> int:
-    """Export ledgers, or one entry, so that anybody with the keys can verify them alone."""
+@AS_JSON
+def prove(
+    node: str | None, entry: int | None, out: Path | None, federation: Path | None, as_json: bool
+) -> int:
+    """Export ledgers, or one entry, so that anybody with the keys can verify them alone.
+
+    With --json, what was exported is named; the proof stands in it where no --out is given.
+    """
     from experiments.files import write
     from experiments.founding import TRUST_FILE
     from experiments.home import open_home
@@ -58,25 +65,41 @@ def prove(node: str | None, entry: int | None, out: Path | None, federation: Pat
     home = open_home(federation)
     if entry is not None and node is None:
         raise click.UsageError("--entry needs --node: every party numbers its own entries")
+    left_out: list[str] = []
+    unsigned: dict[str, int] = {}
     if entry is None or node is None:
-        exported = export(home, node)
-        data = exported.export.to_bytes()
-        if exported.left_out:
-            names = ", ".join(exported.left_out)
-            click.echo(f"left out, since too few others have seen them yet: {names}", err=True)
-        for party, count in exported.unsigned.items():
-            click.echo(
-                f"left out, since {party} has not signed them yet: {count} entries", err=True
-            )
+        found = export(home, node)
+        proof = found.export.to_bytes()
+        left_out, unsigned = list(found.left_out), dict(found.unsigned)
+        _tell(left_out, unsigned)
     else:
-        data = receipt(home, node, entry).to_bytes()
-    if out is None:
-        click.echo(data, nl=False)
-        return 0
-    write(out, data)
+        proof = receipt(home, node, entry).to_bytes()
     keys = home.folder / TRUST_FILE
-    click.echo(f"{out}; check it with: entrepot audit verify {out} --trust {keys}", err=True)
+    if out is not None:
+        write(out, proof)
+        click.echo(f"{out}; check it with: entrepot audit verify {out} --trust {keys}", err=True)
+    if as_json:
+        value = {
+            "schema": "entrepot.audit.prove/1",
+            "trust": str(keys),
+            "out": None if out is None else str(out),
+            "proof": json.loads(proof) if out is None else None,
+            "left_out": left_out,
+            "unsigned": unsigned,
+        }
+        click.echo(json.dumps(value))
+    elif out is None:
+        click.echo(proof, nl=False)
     return 0
+
+
+def _tell(left_out: Sequence[str], unsigned: Mapping[str, int]) -> None:
+    """Say what does not stand in an export."""
+    if left_out:
+        names = ", ".join(left_out)
+        click.echo(f"left out, since too few others have seen them yet: {names}", err=True)
+    for party, count in unsigned.items():
+        click.echo(f"left out, since {party} has not signed them yet: {count} entries", err=True)
 
 
 @command.command()

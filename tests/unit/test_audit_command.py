@@ -248,6 +248,28 @@ def test_one_party_alone_can_be_proven(
     assert (code, value["logs"]) == (0, 1)
 
 
+def test_one_object_names_what_was_exported_or_holds_it(
+    ledger: Path, federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, words = tmp_path / "all.json", ("audit", "prove", "--json", *home(federation))
+    keys = {"schema": "entrepot.audit.prove/1", "trust": str(federation.keys)}
+    whole = {"left_out": [], "unsigned": dict(export(federation.home).unsigned)}
+    code, out, err = said(capsys, *words)
+    shown = json.loads(out)
+    assert (code, len(out.splitlines())) == (0, 1)
+    for party, count in shown["unsigned"].items():
+        assert f"{party} has not signed them yet: {count} entries" in err
+    assert shown == keys | whole | {"out": None, "proof": json.loads(ledger.read_bytes())}
+    assert canonical.encode(shown["proof"]) == ledger.read_bytes()
+    code, out, err = said(capsys, *words, "--out", str(file))
+    assert json.loads(out) == keys | whole | {"out": str(file), "proof": None}
+    assert (code, file.read_bytes()) == (0, ledger.read_bytes())
+    assert f"audit verify {file}" in err
+    code, out, _ = said(capsys, *words, "--node", UK, "--entry", "3")
+    proof = json.loads(out)["proof"]
+    assert (code, proof["number"], proof["origin"]) == (0, 3, f"entrepot/simulated/{UK}")
+
+
 def test_one_entry_is_proven_without_the_others(
     federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
