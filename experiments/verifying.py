@@ -11,10 +11,11 @@ from typing import Any, Final
 
 from experiments.errors import UsageError
 from experiments.exits import DONE, INTEGRITY_FAILED, USAGE
-from experiments.outcome import Text
+from experiments.outcome import Language, Text
 from experiments.telling import plain
-from experiments.words import say
+from experiments.words import LANGUAGES, say
 from federation.errors import LedgerMismatchError, MalformedTrustError
+from federation.ledger import notes
 from federation.ledger.export import FORMAT as EXPORT
 from federation.ledger.export import Export
 from federation.ledger.receipt import FORMAT as RECEIPT
@@ -78,7 +79,7 @@ def check(data: bytes, trust: Trust | None) -> Checked:
         return _receipt(data, trust)
     except LedgerMismatchError as why:
         reason = plain(why, LONGEST)
-        wrong = Text(*(say("ledger.wrong", language, why=reason) for language in ("en", "zh")))
+        wrong = Text(*(say("ledger.wrong", language, why=reason) for language in LANGUAGES))
         return Checked(INTEGRITY_FAILED, wrong)
 
 
@@ -88,24 +89,40 @@ def _is_export(data: bytes) -> bool:
 
 
 def _export(data: bytes, trust: Trust | None) -> Checked:
-    found = verify(Export.from_bytes(data), trust)
+    export = Export.from_bytes(data)
+    found = verify(export, trust)
     name = "ledger.proven" if found.is_authentic else "ledger.consistent"
-    facts = {"logs": found.logs, "entries": found.entries, "waiting": found.unwitnessed}
-    said = Text(plain(found.line, LONGEST), say(name, "zh", **facts) + _aside(found))
+    facts = {"federation": export.federation, "logs": found.logs, "entries": f"{found.entries:,}"}
+    facts |= {"waiting": found.unwitnessed, "as_of": found.as_of, **_vouching(trust)}
+    said = Text(*(plain(say(name, to, **facts) + _aside(found, to), LONGEST) for to in LANGUAGES))
     code = DONE if found.is_authentic else USAGE
     return Checked(
         code, said, found.logs, found.entries, found.unwitnessed, found.unproven, found.raised
     )
 
 
-def _aside(found: Verdict) -> str:
-    """Return in Chinese what the entries alone cannot show."""
-    said = say("ledger.alone", "zh") if found.logs == 1 else ""
+def _vouching(trust: Trust | None) -> dict[str, object]:
+    """Return on whose word a proof rests: how many must have seen a log, how many of all may lie.
+
+    Nothing without keys.
+    """
+    if trust is None:
+        return {}
+    return {
+        "parties": len(trust.parties),
+        "needed": trust.needed,
+        "colluding": trust.colluding,
+    }
+
+
+def _aside(found: Verdict, language: Language) -> str:
+    """Return what the entries alone cannot show."""
+    said = say("ledger.alone", language) if found.logs == 1 else ""
     if found.unproven:
-        said += say("ledger.unproven", "zh", count=found.unproven)
+        said += say("ledger.unproven", language, count=found.unproven)
     if found.raised:
-        first = plain(found.raised[0])
-        said += say("ledger.raised", "zh", count=len(found.raised), first=first)
+        first = found.raised[0]
+        said += say("ledger.raised", language, count=len(found.raised), first=first)
     return said
 
 
@@ -113,8 +130,11 @@ def _receipt(data: bytes, trust: Trust | None) -> Checked:
     receipt = Receipt.from_bytes(data)
     found = verify_receipt(receipt, trust)
     name = "ledger.entry_proven" if found.is_authentic else "ledger.entry_consistent"
-    facts = {"number": receipt.number, "origin": plain(receipt.origin)}
-    said = Text(plain(found.line, LONGEST), say(name, "zh", **facts))
+    facts = {"number": receipt.number, "origin": receipt.origin, **_vouching(trust)}
+    if trust is not None:
+        facts["size"] = f"{notes.read(receipt.witnessed).checkpoint.size:,}"
+        facts["seen"] = len(trust.organisations(found.at, receipt.origin))
+    said = Text(*(plain(say(name, language, **facts), LONGEST) for language in LANGUAGES))
     return Checked(DONE if found.is_authentic else USAGE, said, 1, 1)
 
 

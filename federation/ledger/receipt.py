@@ -123,7 +123,8 @@ def verify_receipt(receipt: Receipt, trust: Trust | None) -> Proven:
     times = _seen(receipt, trust)
     line = (
         f"proven: {_named(receipt)} stands among the first {head.size:,}, signed by its party and "
-        f"seen by {len(trust.organisations(times, receipt.origin))} other organisations"
+        f"seen by {len(trust.organisations(times, receipt.origin))} other organisations (up to "
+        f"c = {trust.colluding} may lie together)"
     )
     return Proven(entry, line, times)
 

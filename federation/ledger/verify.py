@@ -42,6 +42,7 @@ class Verdict:
     unwitnessed:  entries that are signed, and that not enough others have seen yet.
     unproven:     releases given back on statements that are in no ledger.
     raised:       reservations that state a higher limit than before, by log and number of entry.
+    as_of:        when an honest organisation had seen every log, in UTC; "" without keys.
     accounts:     what each log adds up to, by origin.
     """
 
@@ -52,6 +53,7 @@ class Verdict:
     unwitnessed: int
     unproven: int
     raised: tuple[str, ...]
+    as_of: str
     accounts: Mapping[str, Accounts] = field(repr=False)
 
     def __str__(self) -> str:
@@ -257,20 +259,23 @@ def _verdict(
     rest = _aside(len(logs), unproven, raised)
     entries = sum(log.head.size for log in logs)
     waiting = sum(log.head.size - log.witnessed.checkpoint.size for log in logs)
+    found = (len(logs), entries, waiting, unproven, raised)
     counted = f"{entries:,} entries of {export.federation}"
     if trust is None:
         line = (
-            f"consistent, not authentic: {len(logs)} ledgers with {counted} fit together; give the "
-            f"keys that were printed at join to know who wrote them{rest}"
+            f"consistent, not authentic: {len(logs)} ledgers with {counted} fit together; "
+            f"{waiting} entries await their witnesses; give the keys that were printed at join to "
+            f"know who wrote them{rest}"
         )
-        return Verdict(False, line, len(logs), entries, waiting, unproven, raised, accounts)
-    oldest = min(_seen_by(origin, by, trust) for origin, by in times.items())
+        return Verdict(False, line, *found, "", accounts)
+    as_of = _date(min(_seen_by(origin, by, trust) for origin, by in times.items()))
     line = (
         f"proven: {len(logs)} of {len(trust.parties)} ledgers with {counted} are whole and signed, "
-        f"{trust.needed} or more other organisations saw each, no account was overdrawn; "
-        f"{waiting} entries await their witnesses; as of {_date(oldest)}{rest}"
+        f"{trust.needed} or more other organisations saw each (up to c = {trust.colluding} may lie "
+        f"together), no account was overdrawn; {waiting} entries await their witnesses; as of "
+        f"{as_of}{rest}"
     )
-    return Verdict(True, line, len(logs), entries, waiting, unproven, raised, accounts)
+    return Verdict(True, line, *found, as_of, accounts)
 
 
 def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import socket
 import sqlite3
 import subprocess
@@ -18,14 +19,18 @@ from experiments.auditing import keepers
 from experiments.cli import run
 from experiments.home import Home
 from experiments.proving import export
+from experiments.verifying import check
 from federation.ledger import notes
 from federation.ledger.database import heads
 from federation.ledger.entries import Entry, EntryKind, encode
 from federation.ledger.export import Export, LogExport
 from federation.ledger.merkle import roots
 from federation.ledger.notes import Checkpoint, NamedKey, origin_of
+from federation.ledger.receipt import FORMAT as RECEIPT
+from federation.ledger.receipt import Receipt, verify_receipt
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust, Vouched
+from federation.ledger.verify import verify
 from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.primitives.signature import SigningKey
@@ -203,6 +208,68 @@ def test_an_export_verifies_with_the_keys_and_ends_with_two_without(
     assert len(out.splitlines()) == 1
     code, out, _ = said(capsys, "audit", "verify", str(ledger), "--lang", "zh")
     assert "未证实真伪" in out
+
+
+FACTS = {
+    "proven": "已证实",
+    "consistent, not authentic": "前后一致但未证实真伪",
+    "are whole and signed": "完整且已签名",
+    "2 or more other organisations saw each": "每份由 2 家或更多其他机构见证",
+    "up to c = 1 may lie together": "至多容许 c = 1 家机构串通说谎",
+    "no account was overdrawn": "没有账户透支",
+    "await their witnesses": "尚待见证",
+    "as of 2": "截至 2",
+    "nothing here shows whether it goes on": "无法由此看出其后是否还有条目",
+    "keys that were printed at join": "加入时打印的密钥",
+    "stands among the first": "位于前",
+    "signed by its party and seen by": "由该方签名，并由",
+    "stands below this head": "位于此日志头之下",
+}
+
+
+def test_both_languages_say_the_same_of_an_export(
+    federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, keys = tmp_path / "some.json", Trust.parse(federation.keys.read_text(encoding="utf-8"))
+    met = set()
+    for which in ((), ("--node", UK), ("--node", UK, "--entry", "3")):
+        words = ("audit", "prove", *which, "--out", str(file))
+        assert said(capsys, *words, *home(federation))[0] == 0
+        for trust in (keys, None):
+            checked = check(file.read_bytes(), trust)
+            assert checked.said.en == proof_of(file.read_bytes(), trust)
+            facts = {en for en in FACTS if en in checked.said.en}
+            assert facts == {en for en, zh in FACTS.items() if zh in checked.said.zh}, checked
+            numbers = [
+                re.findall(r"\d+(?:,\d{3})*", text) for text in (checked.said.en, checked.said.zh)
+            ]
+            assert sorted(numbers[0]) == sorted(numbers[1]), checked
+            assert ("c = 1" in checked.said.en) is (trust is not None)
+            met |= facts
+    assert met == FACTS.keys()
+
+
+def proof_of(data: bytes, trust: Trust | None) -> str:
+    """What the verifier itself says."""
+    if RECEIPT.encode() in data:
+        return verify_receipt(Receipt.from_bytes(data), trust).line
+    return verify(Export.from_bytes(data), trust).line
+
+
+def test_a_verdict_names_the_c_of_its_keys(
+    ledger: Path, federation: Played, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = tmp_path / "trust.txt"
+    text = federation.keys.read_text(encoding="utf-8")
+    keys.write_text(text.replace(" c=1\n", " c=2\n"), encoding="utf-8")
+    for language, words in (
+        ("en", "3 or more other organisations saw each (up to c = 2 "),
+        ("zh", "每份由 3 家或更多其他机构见证（至多容许 c = 2 "),
+    ):
+        verify_ = ("audit", "verify", str(ledger), "--trust", str(keys), "--lang", language)
+        code, out, _ = said(capsys, *verify_)
+        assert code == 0
+        assert words in out
 
 
 def test_verifying_needs_no_federation_no_network_and_nothing_heavy(
