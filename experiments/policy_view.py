@@ -1,6 +1,6 @@
 """The policy card, outcomes of cases and changed situations on a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
@@ -21,6 +21,9 @@ from policies.situations import TASKS, Change, Difference, spoken
 TEST_SCHEMA: Final = "entrepot.node.policy.test/1"
 DIFF_SCHEMA: Final = "entrepot.node.policy.diff/1"
 
+NARROW: Final = 120
+"""Columns below which the eight of the transfers are a list: side by side they hold no word."""
+
 
 def show_card(card: Card, others: Sequence[str], language: Language) -> None:
     """Print the card; `others` names the texts that are of another edition of their pack."""
@@ -33,7 +36,7 @@ def show_card(card: Card, others: Sequence[str], language: Language) -> None:
     parts = (
         ("allows", _allows(card, language)),
         ("limits", _limits(card, language)),
-        ("transfers", _transfers(card, language)),
+        ("transfers", _transfers(card, language, console.width)),
         ("grades", _grades(language)),
         ("rules", _rules(card, language)),
     )
@@ -66,7 +69,7 @@ def export_lines(card: Card, language: Language) -> list[Styled]:
 def _table(language: Language, *names: str) -> Table:
     table = Table(box=SIMPLE_HEAD)
     for name in names:
-        table.add_column(said(name, language))
+        table.add_column(said(name, language), overflow="fold")
     return table
 
 
@@ -104,9 +107,30 @@ def _limits(card: Card, language: Language) -> Table:
     return table
 
 
-def _transfers(card: Card, language: Language) -> Table:
+def _transfers(card: Card, language: Language, width: int) -> Table:
     names = ("to", "results", "aggregator", "key", "mechanism", "law", "until", "needs")
+    if width < NARROW:
+        return _list([said(name, language) for name in names], _crossings(card, language))
     table = _table(language, *names)
+    for row in _crossings(card, language):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _list(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return the cells one below the other, each beside its name, rows apart from one another."""
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row()
+        for name, text in zip(names, row, strict=True):
+            table.add_row(name, escape(text))
+    return table
+
+
+def _crossings(card: Card, language: Language) -> list[tuple[str, ...]]:
+    """Return what holds for which places, those together for which the same holds."""
     by_place: dict[str, list[Border]] = {}
     for border in card.borders:
         by_place.setdefault(border.destination, []).append(border)
@@ -115,9 +139,7 @@ def _transfers(card: Card, language: Language) -> Table:
         rules = [item.mechanism.id if item.mechanism else "–" for item in posts]
         row = (*rules, *_mechanism(posts[0], language))
         together.setdefault(row, []).append(destination)
-    for row, destinations in together.items():
-        table.add_row(", ".join(destinations), *row)
-    return table
+    return [(", ".join(destinations), *row) for row, destinations in together.items()]
 
 
 def _mechanism(border: Border, language: Language) -> tuple[str, str, str, str]:
@@ -136,7 +158,7 @@ def _grades(language: Language) -> Table:
     table = _table(language, "grade")
     rows = masking.table()
     for purpose in masking.READABLE_FOR:
-        table.add_column(purpose)
+        table.add_column(purpose, overflow="fold")
     words = {"clear": "clear", "masked": "masked", "never": "never_used"}
     for grade, uses in rows.items():
         table.add_row(grade, *(said(words[use], language) for use in uses.values()))

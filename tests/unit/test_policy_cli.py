@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from clients.exports import Tally
-from experiments import policy_folder
+from experiments import policy_folder, policy_words
 from experiments.cli import run
 from experiments.ordering import Terms, training_order
 from federation.tasks import TrainingTask
@@ -67,6 +68,30 @@ def test_the_card_for_people(
     code, out, err = said(capsys, "policy", "card", node, "--lang", language)
     assert (code, err) == (0, "")
     assert all(word in " ".join(out.split()) for word in words)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_card_can_be_read_in_a_narrow_window(
+    node: Path, language: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transfers are a list there, with nothing cut off and no word broken that fits on a line."""
+    shown = {}
+    for columns in (80, 119, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        _, out, _ = said(capsys, "policy", "card", node, "--lang", language)
+        assert "…" not in out
+        assert all(cell_len(line) <= columns for line in out.splitlines())
+        title, after = (policy_words.said(name, language) for name in ("transfers", "grades"))
+        shown[columns] = out.partition(title)[2].partition(after)[0]
+    _, card = value(capsys, "policy", "card", node)
+    names = [policy_words.said(name, language) for name in ("results", "mechanism", "needs")]
+    for columns in (80, 119):
+        begins = [line.strip().partition("  ")[0] for line in shown[columns].splitlines()]
+        assert [begins.count(name) for name in names] == [2, 2, 2]
+        words = set(shown[columns].split())
+        law = {word for row in card["transfers"] for word in row.get("law", "").split()}
+        assert law <= words
+    assert shown[120].count(names[0]) == 1  # a heading
 
 
 def test_the_card_needs_no_row_no_key_of_others_and_no_aggregator(
