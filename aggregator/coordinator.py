@@ -15,26 +15,32 @@ from typing import Any
 from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
-from aggregator.letters import Answer, Desk
+from aggregator.letters import UNREADABLE, Answer, Desk
 from aggregator.querying import opened_answer
 from aggregator.record import Record
 from aggregator.registry import save_model
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
-from aggregator.training import Training, absorb, begin, read_update, resume
+from aggregator.summing import Summing
+from aggregator.training import Training, absorb, absorb_sum, begin, read_update, resume
 from aggregator.transport import Transport
 from aggregator.witnessing import Relay
+from federation.envelopes import Envelope
 from federation.errors import FederationError
 from federation.messages import Kind
 from federation.models import Vector
 from federation.orders import WorkOrder, open_order
 from federation.past import PAST
-from federation.tasks import QueryTask, TrainingTask
+from federation.secure_sums import EPOCH_KEY, epoch_of, pack_keys, terms_of, unpack_keys
+from federation.sum_recipes import SumRecipe
+from federation.tasks import QueryTask, TrainingTask, sums_of
 from policies.disclosure import clear
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
+from secure_compute import fixedpoint
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
+from secure_compute.headroom import is_near_the_edge
 
 OFFER_SECONDS = 90.0
 ROUND_SECONDS = 60.0
@@ -73,6 +79,7 @@ class Coordinator:
         self._record = Record(settings.ledger, settings.party, key, roster, now)
         relay = Relay(roster, self._record)
         self._asking = Asking(self._desk, jobs, transport, relay, present)
+        self._summing = Summing(self._asking, jobs)
 
     def run(self, stop: threading.Event, idle_seconds: float = 0.05) -> None:
         """Work until `stop` is set; have all witnessed once the table has been empty a while."""
@@ -145,7 +152,7 @@ class Coordinator:
         task = TrainingTask.from_json(order.parameters)
         state = self._resume(job, order, task)
         while not state.done:
-            state = self._round(job, state)
+            state = self._round(job, order, state)
         released = clear(state.progress.weights, self._organisations(state.parties), order.minimum)
         self._record.released(job.id, order)
         path = save_model(self._settings.folder / "models", job.id, order, task, released)
@@ -161,11 +168,12 @@ class Coordinator:
         self._asking.witness(job.id)
         return state
 
-    def _round(self, job: Job, state: Training) -> Training:
-        question = Question(Kind.TRAIN_ROUND, {"weights": state.weights})
-        questions = dict.fromkeys(state.parties, question)
-        answers = self._asking.ask(job.id, state.round, questions, ROUND_SECONDS)
-        after = absorb(state, self._updates(job, state.recipe.model.dimension, answers))
+    def _round(self, job: Job, order: WorkOrder, state: Training) -> Training:
+        recipe = state.recipe
+        if isinstance(recipe, SumRecipe):
+            after = self._summed(job, order, recipe, state)
+        else:
+            after = self._averaged(job, state)
         self._jobs.commit_round(job.id, after.checkpoint())
         self._jobs.note(
             job.id,
@@ -176,6 +184,23 @@ class Coordinator:
             lost=[party for party in state.parties if party not in after.parties],
         )
         return after
+
+    def _averaged(self, job: Job, state: Training) -> Training:
+        question = Question(Kind.TRAIN_ROUND, {"weights": state.weights})
+        questions = dict.fromkeys(state.parties, question)
+        answers = self._asking.ask(job.id, state.round, questions, ROUND_SECONDS)
+        return absorb(state, self._updates(job, state.recipe.model.dimension, answers))
+
+    def _summed(self, job: Job, order: WorkOrder, recipe: SumRecipe, state: Training) -> Training:
+        """Return the state after a round of which only the noised sum is ever seen here."""
+        keys = self._jobs.keys(job.id) or b""
+        epoch = epoch_of(self._desk.roster, order.id, unpack_keys(keys))
+        terms = terms_of(epoch, order, recipe, state.round, state.parties)
+        parts = {"weights": state.weights, "keys": keys}
+        found = self._summing.gather(job, recipe, terms, parts)
+        if is_near_the_edge(found.values, recipe.ring_bits):
+            self._jobs.note(job.id, stage="headroom", round=state.round + 1)
+        return absorb_sum(state, fixedpoint.decode(found.values, recipe.grid), found.survivors)
 
     def _updates(
         self, job: Job, dimension: int, answers: Mapping[PartyId, Answer]
@@ -286,12 +311,28 @@ class Coordinator:
         }
         for party, refusal in refusals.items():
             self._record.refused(job.id, party, refusal)
-        willing = tuple(
-            party
+        accepted = {
+            party: replies[party].envelope
             for party in cohort
             if party in replies and replies[party].envelope.kind is Kind.ACCEPTED
-        )
+        }
+        willing = self._keyed(job, accepted) if sums_of(order) else tuple(accepted)
         return self._enough(job, order, willing, refusals)
+
+    def _keyed(self, job: Job, accepted: Mapping[PartyId, Envelope]) -> tuple[PartyId, ...]:
+        """Return the parties whose key for the order's secure sums is good; the keys are kept."""
+        keys: dict[PartyId, bytes] = {}
+        for party, reply in accepted.items():
+            try:
+                (member,) = epoch_of(
+                    self._desk.roster, job.id, [reply.blobs.get(EPOCH_KEY, b"")]
+                ).members
+                if member.party == party:
+                    keys[party] = reply.blobs[EPOCH_KEY]
+            except UNREADABLE as why:
+                self._jobs.note(job.id, stage="silence", party=party, reason=f"{party}: {why}")
+        self._jobs.keep_keys(job.id, pack_keys(list(keys.values())))
+        return tuple(keys)
 
     def _enough(
         self,

@@ -28,6 +28,11 @@ CREATE INDEX IF NOT EXISTS notes_job ON notes(job);
 CREATE TABLE IF NOT EXISTS rounds (
     job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, weights BLOB NOT NULL,
     velocity BLOB NOT NULL, parties TEXT NOT NULL, PRIMARY KEY (job, round));
+CREATE TABLE IF NOT EXISTS epochs (
+    job TEXT PRIMARY KEY REFERENCES jobs(id), keys BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS gatherings (
+    job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, state BLOB NOT NULL,
+    PRIMARY KEY (job, round));
 CREATE TABLE IF NOT EXISTS starts (
     job TEXT PRIMARY KEY REFERENCES jobs(id), count INTEGER NOT NULL);
 """
@@ -153,6 +158,25 @@ class Jobs:
             return None
         number, weights, velocity, parties = rows[0]
         return Checkpoint(number, weights, velocity, tuple(json.loads(parties)))
+
+    def keep_keys(self, job: str, keys: bytes) -> None:
+        """Make the epoch keys of a job's secure sums durable; the first ones stay."""
+        self._write("INSERT OR IGNORE INTO epochs VALUES (?, ?)", (job, keys))
+
+    def keys(self, job: str) -> bytes | None:
+        """Return the epoch keys of a job's secure sums."""
+        rows = self._read("SELECT keys FROM epochs WHERE job = ?", (job,))
+        return bytes(rows[0][0]) if rows else None
+
+    def keep_gathering(self, job: str, round_: int, state: bytes) -> None:
+        """Make what was gathered of a secure sum durable, before anything more is asked."""
+        self._write("INSERT OR REPLACE INTO gatherings VALUES (?, ?, ?)", (job, round_, state))
+        self._write("DELETE FROM gatherings WHERE job = ? AND round < ?", (job, round_))
+
+    def gathering(self, job: str, round_: int) -> bytes | None:
+        """Return what was gathered of a secure sum so far."""
+        rows = self._read("SELECT state FROM gatherings WHERE job = ? AND round = ?", (job, round_))
+        return bytes(rows[0][0]) if rows else None
 
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self._path, timeout=30, isolation_level=None)

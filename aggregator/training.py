@@ -4,15 +4,19 @@ Nothing here waits, sends, logs or reads a clock. `aggregator.coordinator` perfo
 tests call the same functions in memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint
 from federation.models import Vector
 from federation.recipes import Progress, Recipe
+from federation.sum_progress import SumProgress
+from federation.sum_recipes import SumRecipe
+from federation.tasks import AnyRecipe
 from policies.parties import PartyId
 
 
@@ -24,10 +28,10 @@ class Training:
     minimum: fewest parties a round may be made of.
     """
 
-    recipe: Recipe
+    recipe: AnyRecipe
     minimum: int
     round: int
-    progress: Progress
+    progress: Progress | SumProgress
     parties: tuple[PartyId, ...]
 
     @property
@@ -46,14 +50,17 @@ class Training:
         return Checkpoint(self.round, self.weights, velocity, self.parties)
 
 
-def begin(recipe: Recipe, seed: int, minimum: int, parties: tuple[PartyId, ...]) -> Training:
+def begin(recipe: AnyRecipe, seed: int, minimum: int, parties: tuple[PartyId, ...]) -> Training:
     """Return the state before the first round."""
+    if isinstance(recipe, SumRecipe):
+        return Training(recipe, minimum, 0, SumProgress.start(recipe, seed), parties)
     return Training(recipe, minimum, 0, Progress.start(recipe, seed), parties)
 
 
-def resume(recipe: Recipe, minimum: int, last: Checkpoint) -> Training:
+def resume(recipe: AnyRecipe, minimum: int, last: Checkpoint) -> Training:
     """Return the state that `last` recorded."""
-    progress = Progress(
+    kind = SumProgress if isinstance(recipe, SumRecipe) else Progress
+    progress = kind(
         np.frombuffer(last.weights, "<f4").astype(np.float32),
         np.frombuffer(last.velocity, "<f8").astype(np.float64),
     )
@@ -87,5 +94,23 @@ def absorb(state: Training, updates: Mapping[PartyId, Vector]) -> Training:
             f"round {state.round + 1} was abandoned: {len(present)} of at least "
             f"{state.minimum} parties answered; missing: {absent or 'none'}"
         )
-    progress = state.progress.advance(state.recipe, [updates[party] for party in present])
-    return replace(state, round=state.round + 1, progress=progress, parties=present)
+    given = [updates[party] for party in present]
+    match state.recipe, state.progress:
+        case Recipe() as recipe, Progress() as progress:
+            return _after(state, progress.advance(recipe, given), present)
+    raise MalformedReplyError("updates came for a run that is made of secure sums")
+
+
+def absorb_sum(state: Training, total: NDArray[np.float64], survivors: Collection[str]) -> Training:
+    """Return the state after one more secure sum, [d], over the survivors' units."""
+    present = tuple(party for party in state.parties if party in survivors)
+    match state.recipe, state.progress:
+        case SumRecipe() as recipe, SumProgress() as progress:
+            return _after(state, progress.advance(recipe, state.round, total), present)
+    raise MalformedReplyError("a secure sum came for a run that is made of updates")
+
+
+def _after(
+    state: Training, progress: Progress | SumProgress, parties: tuple[PartyId, ...]
+) -> Training:
+    return replace(state, round=state.round + 1, progress=progress, parties=parties)

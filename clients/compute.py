@@ -13,8 +13,13 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from clients.errors import ComputeError
 from clients.training.jobs import TrainJob
+from federation.recipes import Recipe
+from federation.sum_recipes import SumRecipe
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +45,25 @@ class Compute:
         threading.Thread(target=self._warm, args=(job,), daemon=True).start()
 
     def update(self, job: TrainJob, round_: int, weights: bytes) -> bytes:
-        """Return the update of round `round_`, little-endian float32.
+        """Return the noised update of round `round_` by FedAvg, little-endian float32.
 
         Raises:
-            ComputeError: the child failed; its reason is in this node's log and nowhere else.
+            ComputeError: the order trains in another way; or the child failed, and its reason is in
+                this node's log and nowhere else.
         """
+        if not isinstance(job.task.recipe, Recipe):
+            raise ComputeError("an order of secure sums has no updates: nothing noises one alone")
         return self._ask((job, round_, weights))
+
+    def clipped_sum(self, job: TrainJob, round_: int, weights: bytes) -> NDArray[np.int64]:
+        """Return this node's part of round `round_` of a secure sum, WITHOUT noise, [d] int64.
+
+        Raises:
+            ComputeError: as `update`.
+        """
+        if not isinstance(job.task.recipe, SumRecipe):
+            raise ComputeError("the order's recipe asks for no secure sums")
+        return np.frombuffer(self._ask((job, round_, weights)), "<i8").astype(np.int64)
 
     def stop(self, order: str) -> None:
         """End the child if it works on `order`, even in the middle of a round."""

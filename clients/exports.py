@@ -12,7 +12,9 @@ from policies.law.packs import Export, Pack, packs
 from policies.parties import Jurisdiction, territory
 from policies.transfers import is_at_home
 
-FIGURES: Final = frozenset({Kind.TRAIN_UPDATE.value, Kind.QUERY_CIPHERTEXT.value})
+FIGURES: Final = frozenset(
+    {Kind.TRAIN_UPDATE.value, Kind.SUM_UPLOAD.value, Kind.QUERY_CIPHERTEXT.value}
+)
 """The kinds of letters of a node in which something computed from rows stands."""
 
 

@@ -12,7 +12,7 @@ a fixed sentence.
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -31,6 +31,7 @@ from clients.recording import FIGURES, Recorder
 from clients.releasing import Releasing
 from clients.reuse import Repeating
 from clients.settings import NodeSettings
+from clients.summing import Summing, cohort_in
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
 from clients.vouching import Vouching
@@ -46,9 +47,10 @@ from federation.membership import Roster
 from federation.messages import Kind
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import PAST
-from federation.tasks import TrainingTask
+from federation.secure_sums import EPOCH_KEY
+from federation.tasks import TrainingTask, sums_of
 from policies.errors import PolicyError, UnknownReservationError
-from policies.parties import Role
+from policies.parties import PartyId, Role
 from secure_compute.canonical import digest, digest_bytes
 from secure_compute.entropy import Entropy
 from secure_compute.errors import SecureComputeError
@@ -78,6 +80,7 @@ class Node:
         vouching: Vouching,
         recorder: Recorder,
         ingestion: Ingestion,
+        summing: Summing,
         entropy: Entropy,
         halt: Callable[[], None] = lambda: None,
     ) -> None:
@@ -91,6 +94,7 @@ class Node:
         self._vouching = vouching
         self._recorder = recorder
         self._ingestion = ingestion
+        self._summing = summing
         self._entropy = entropy
         self._halt = halt
         self._letters = Letters(settings, roster, witnessing, vouching)
@@ -158,6 +162,8 @@ class Node:
             Kind.OFFER: self._consider,
             Kind.CLOSE: self._close,
             Kind.TRAIN_ROUND: self._train,
+            Kind.SUM_ROUND: self._sum,
+            Kind.SUM_ASK: self._open_sum,
             Kind.QUERY_PARTIAL: self._partial,
             Kind.QUERY_KEYS: self._keys.offer,
             Kind.QUERY_OPEN: lambda letter: self._keys.open(letter, self._accepted(letter)),
@@ -184,11 +190,17 @@ class Node:
             return self._refused(letter, verdict)
         self._endings.reserved(signed.order)
         self._accept(letter, signed)
-        reply = reply_of(Kind.ACCEPTED).carrying(self._witnessing.head())
+        reply = reply_of(Kind.ACCEPTED).carrying({**self._witnessing.head(), **self._key(signed)})
         if signed.order.kind == "train":  # only now: what is found in the rows may be written down
             self._compute.warm(lambda: self._job(signed))
         log.info("accepted order %s (%s)", letter.order[:12], signed.order.kind)
         return reply
+
+    def _key(self, signed: SignedOrder) -> dict[str, bytes]:
+        """Return this node's key for an order's secure sums, if it has any."""
+        if sums_of(signed.order) is None:
+            return {}
+        return {EPOCH_KEY: self._summing.advertise(signed.order)}
 
     def _accept(self, letter: Envelope, signed: SignedOrder) -> None:
         if self._outbox.accepted(letter.order) is None:
@@ -217,6 +229,7 @@ class Node:
         with suppress(UnknownReservationError):  # an order refused here has nothing to give back
             self._endings.close(letter.order)
         self._compute.stop(letter.order)
+        self._summing.forget(letter.order)
         return reply_of(Kind.CLOSED)
 
     def _accepted(self, letter: Envelope) -> SignedOrder:
@@ -243,6 +256,40 @@ class Node:
             raise RefusedWorkError("a round beyond those that were reserved")
         update = self._compute.update(self._job(signed), round_, weights)
         return reply_of(Kind.TRAIN_UPDATE, update=update)
+
+    def _sum(self, letter: Envelope) -> Reply:
+        signed = self._accepted(letter)
+        cohort = cohort_in(letter.body)
+        given = [digest_bytes(letter.blobs.get(name, b"")) for name in ("weights", "keys")]
+        return self._release(
+            letter,
+            signed,
+            digest([*given, *cohort]),
+            lambda: self._upload(signed, letter, cohort),
+            last=letter.sequence + 1 == signed.order.releases,
+            masked=True,
+        )
+
+    def _upload(self, signed: SignedOrder, letter: Envelope, cohort: Sequence[PartyId]) -> Reply:
+        recipe = sums_of(signed.order)
+        if recipe is None:
+            raise RefusedWorkError("a secure sum is asked of an order that has none")
+        weights, keys = (letter.blobs.get(name, b"") for name in ("weights", "keys"))
+        upload = self._summing.submit(
+            signed.order,
+            recipe,
+            letter.sequence,
+            cohort,
+            keys,
+            lambda: self._compute.clipped_sum(self._job(signed), letter.sequence, weights),
+        )
+        return reply_of(Kind.SUM_UPLOAD, upload=upload)
+
+    def _open_sum(self, letter: Envelope) -> Reply:
+        """Answer what opens a sum whose upload left and was paid for: nothing new is released."""
+        signed = self._accepted(letter)
+        answer = self._summing.answer(signed.order, letter.blobs.get("request", b""))
+        return reply_of(Kind.SUM_ANSWER, answer=answer)
 
     def _partial(self, letter: Envelope) -> Reply:
         signed = self._accepted(letter)
@@ -276,9 +323,10 @@ class Node:
         make: Callable[[], Reply],
         *,
         last: bool,
+        masked: bool = False,
     ) -> Reply:
         """Return a release that is made at most once; the last one ends its order."""
-        reply = self._releasing.once(letter, signed, given, make)
+        reply = self._releasing.once(letter, signed, given, make, masked=masked)
         if last:
             self._endings.close(letter.order)
             self._compute.stop(letter.order)

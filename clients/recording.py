@@ -24,7 +24,9 @@ from policies.exports import groups_of
 from policies.transfers import rule_for
 from secure_compute.canonical import JSON
 
-FIGURES: Final = frozenset({Kind.TRAIN_UPDATE, Kind.QUERY_CIPHERTEXT, Kind.QUERY_OPENED})
+FIGURES: Final = frozenset(
+    {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT, Kind.QUERY_OPENED}
+)
 """Kinds of replies in which something computed from rows stands."""
 
 NO_RULE: Final = "none"

@@ -32,12 +32,19 @@ class Releasing:
         self._turns = Turns()
 
     def once(
-        self, letter: Envelope, signed: SignedOrder, given: str, make: Callable[[], Reply]
+        self,
+        letter: Envelope,
+        signed: SignedOrder,
+        given: str,
+        make: Callable[[], Reply],
+        *,
+        masked: bool = False,
     ) -> Reply:
         """Return the reply to a letter that asks for a release; it is charged.
 
         given: the digest of what the release is made from; with the letter's order, kind and
                sequence it names the release.
+        masked: whether nobody can read it unless enough others answer too.
 
         Raises:
             UnsureError: witnesses have not spoken yet.
@@ -56,7 +63,7 @@ class Releasing:
                 kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
             elif not settled:
                 self._judge.again(signed)
-            self._books.settle(letter.order, key)
+            self._books.settle(letter.order, key, masked=masked)
         return self._letters.as_kept(letter, kept)
 
     def _require_of_use(

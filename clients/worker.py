@@ -29,6 +29,7 @@ from clients.outbox import Outbox
 from clients.recording import Recorder
 from clients.serve import ServeSettings, serve
 from clients.settings import NodeSettings, load_settings
+from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
 from federation.control.supervise import exit_with_parent
@@ -96,6 +97,7 @@ def build(
         Vouching(settings, roster, books, clock),
         recorder,
         ingestion,
+        Summing(settings, roster, entropy, clock.now),
         entropy,
         halt,
     )

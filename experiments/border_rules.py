@@ -21,10 +21,13 @@ from secure_compute.primitives.signature import SIGNATURE_SIZE
 NO_RULE: Final = "none"
 """What the register says where nothing on record covers a crossing."""
 
-OWN_FIGURES: Final = frozenset({Kind.TRAIN_UPDATE, Kind.QUERY_CIPHERTEXT})
-JOINT_FIGURES: Final = frozenset({Kind.TRAIN_ROUND, Kind.QUERY_OPEN, Kind.QUERY_OPENED})
+OWN_FIGURES: Final = frozenset({Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT})
+JOINT_FIGURES: Final = frozenset(
+    {Kind.TRAIN_ROUND, Kind.SUM_ROUND, Kind.QUERY_OPEN, Kind.QUERY_OPENED}
+)
 _PLACES: Final[Mapping[Kind, Place]] = {
     Kind.TRAIN_UPDATE: "aggregator",
+    Kind.SUM_UPLOAD: "aggregator",
     Kind.QUERY_CIPHERTEXT: "aggregator",
     Kind.QUERY_OPEN: "key",
 }

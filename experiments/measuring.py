@@ -22,14 +22,14 @@ from clients.training.demand import private_units, wape
 from clients.training.sampling import UnitRows, gather_units
 from clients.training.tables import demand_bounds
 from experiments.demand_data import DemandSplit, demand_split, overall_wape
+from experiments.federating import federate
 from experiments.fraud_data import FraudSplit, fraud_split, mean_base_rate, mean_precision
 from experiments.fraud_data import average_precision as precision
 from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
 from federation.models import ModelSpec, Vector, forward
-from federation.recipes import Progress, Recipe
-from federation.tasks import TrainingTask
+from federation.tasks import AnyRecipe, TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
 from secure_compute.entropy import SystemEntropy
@@ -200,17 +200,14 @@ def _train(task: TrainingTask, rows: Mapping[str, UnitRows]) -> tuple[Weights, W
 
     The federated ones are made in the recipe's own rounds, without sampling, clipping or noise.
     """
-    from clients.training.plain import plain_round, pooled
+    from clients.training.plain import pooled
 
     recipe, steps = task.recipe, OPTIMISERS[task.model].steps
     start = recipe.model.init(task.seed)
     local = {party: fit_plainly(task, start, part, steps) for party, part in rows.items()}
     whole = fit_plainly(task, start, pooled(list(rows.values())), steps)
-    progress = Progress.start(recipe, task.seed)
-    for round_ in range(recipe.rounds):
-        updates = [plain_round(progress.weights, part, recipe, round_) for part in rows.values()]
-        progress = progress.advance(recipe, updates)
-    return local, dict.fromkeys(rows, progress.weights), dict.fromkeys(rows, whole)
+    together = federate(task, rows, private=False)
+    return local, dict.fromkeys(rows, together), dict.fromkeys(rows, whole)
 
 
 def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int) -> Vector:
@@ -218,7 +215,7 @@ def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int
     return fit_as(replace(OPTIMISERS[task.model], steps=steps), task.recipe, weights, units)
 
 
-def fit_as(adam: Optimiser, recipe: Recipe, weights: Vector, units: UnitRows) -> Vector:
+def fit_as(adam: Optimiser, recipe: AnyRecipe, weights: Vector, units: UnitRows) -> Vector:
     """Return weights after the steps of `adam` over `units` by the recipe's loss. NOT PRIVATE."""
     from clients.training.plain import fit
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.resources import files
 from string import Template
@@ -17,6 +17,7 @@ from federation.membership import Member
 from federation.orders import WorkOrder, sign_order
 from federation.pricing import calibrate_query, price
 from federation.sql import contract_name, parse
+from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, Source, TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Repeated, spell, to_json
@@ -76,6 +77,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         raise UsageError("training looks back over all windows and pays in all; leave windows out")
     contract = published_contracts()[READS[task.model]]
     cohort = _cohort(home, terms, HOLDERS[task.model])
+    task = for_nodes(task, len(cohort))
     event, rounds = task.recipe.event(), task.recipe.rounds
     epsilon = accountant.epsilon([Repeated(event, rounds)], float(contract.limit.delta))
     return WorkOrder(
@@ -88,6 +90,17 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         abandoned=terms.abandoned,
         **_shared(home, contract, cohort, terms),
     )
+
+
+def for_nodes(task: TrainingTask, nodes: int) -> TrainingTask:
+    """Return the task for a cohort of `nodes`.
+
+    Raises:
+        MalformedOrderError: so few cannot hide one another with as many that may collude.
+    """
+    if isinstance(task.recipe, SumRecipe):
+        return replace(task, recipe=replace(task.recipe, nodes=nodes))
+    return task
 
 
 def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:

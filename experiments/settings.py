@@ -11,10 +11,14 @@ from experiments.ordering import Terms
 from federation.errors import MalformedOrderError
 from federation.models import ModelSpec
 from federation.recipes import Recipe
-from federation.tasks import TrainingTask
+from federation.sum_recipes import SumRecipe
+from federation.tasks import AnyRecipe, TrainingTask
 from policies.budget import accountant
 from policies.errors import PolicyError
 from policies.parties import PartyId
+
+MOST_NODES: Final = 16
+"""Nodes of a secure sum, until an order names its cohort."""
 
 NOISELESS: Final = Decimal("1e-9")
 """Stands for "no noise" in a recipe that never leaves this process."""
@@ -95,11 +99,27 @@ def read(value: dict[Any, Any]) -> Settings:
         raise UsageError(f"configuration: {why}") from why
 
 
-def _recipe(value: dict[Any, Any], private: bool) -> Recipe:
-    model, privacy = value["model"], value["privacy"]
+def _recipe(value: dict[Any, Any], private: bool) -> AnyRecipe:
+    match value["model"]["scheme"]:
+        case "fedavg":
+            return _averaged(value["model"], value["privacy"], _spec(value), private)
+        case "sums":
+            return _summed(value["model"], value["privacy"], _spec(value), private)
+    raise UsageError("configuration: model.scheme is fedavg or sums")
+
+
+def _spec(value: dict[Any, Any]) -> ModelSpec:
+    model = value["model"]
+    widths = (_inputs(model, value["data"]), *model["hidden"], 1)
+    return ModelSpec(widths, model["activation"])
+
+
+def _averaged(
+    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
+) -> Recipe:
     releases = int(model["rounds"]) * int(model["steps"])
     return Recipe(
-        model=ModelSpec((_inputs(model, value["data"]), *model["hidden"], 1), model["activation"]),
+        model=spec,
         loss=model["loss"],
         rounds=int(model["rounds"]),
         steps=int(model["steps"]),
@@ -113,6 +133,33 @@ def _recipe(value: dict[Any, Any], private: bool) -> Recipe:
         server_rate=_decimal(model["server_rate"]),
         server_momentum=_decimal(model["server_momentum"]),
         window=int(model["window"]),
+    )
+
+
+def _summed(
+    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
+) -> SumRecipe:
+    """Return a recipe for any number of nodes; an order or a simulation says how many there are."""
+    rounds = int(model["rounds"])
+    numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
+    return SumRecipe(
+        model=spec,
+        loss=model["loss"],
+        rounds=rounds,
+        moments=min(int(model["moments"]), rounds),
+        sampling_rate=_decimal(privacy["sampling_rate"]),
+        clip=_decimal(privacy["clip"]),
+        noise_multiplier=_noise(privacy, rounds) if private else NOISELESS,
+        grid=int(privacy["grid"]),
+        start_norm=_decimal(model["start_norm"]),
+        base_rate=_decimal(model["base_rate"]),
+        expected_units=int(privacy["expected_units"]),
+        rows_per_unit=int(privacy["rows_per_unit"]),
+        window=int(model["window"]),
+        nodes=MOST_NODES,
+        colluding=int(privacy["colluding"]),
+        ring_bits=int(privacy["ring_bits"]),
+        **{name: _decimal(model[name]) for name in numbers},
     )
 
 

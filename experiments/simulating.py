@@ -7,16 +7,16 @@ public constants alone, divisors are constants, and the updates are added: what 
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from clients.training.sampling import UnitRows
+from experiments.federating import federate
 from experiments.measuring import Optimiser, fit_as
 from experiments.settings import Settings
 from experiments.studies import MEASURES, Study, Worth, load_study, require_unit
 from federation.models import Vector
-from federation.recipes import Progress
 from policies.parties import PartyId
-from secure_compute.entropy import SystemEntropy
 
 NOT_PRIVATE: Final = "NOT PRIVATE"
 WAYS: Final = ("naive", "local", "federated", "pooled")
@@ -46,7 +46,9 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
     begun = time.monotonic()
     spec = settings.task.recipe.model
     start = spec.init(settings.task.seed)
-    federated = _federate(settings, study.rows, tell)
+    federated = federate(
+        settings.task, study.rows, private=settings.private, tell=partial(tell, "federated")
+    )
     alone = _alone(study, start, settings, tell)
     tell("pooled", 0, 1)
     whole = _fit(start, _pooled(study.rows), settings, study.pooled)
@@ -92,24 +94,6 @@ def _told(
 
 
 # -- the ways --------------------------------------------------------------------------------------
-
-
-def _federate(settings: Settings, rows: Mapping[PartyId, UnitRows], tell: Tell) -> Vector:
-    from clients.training.fedavg import local_round
-    from clients.training.plain import plain_round
-
-    recipe, entropy = settings.task.recipe, SystemEntropy()
-    progress = Progress.start(recipe, settings.task.seed)
-    for round_ in range(recipe.rounds):
-        updates = [
-            local_round(progress.weights, recipe.model, part, recipe, round_, entropy).vector
-            if settings.private
-            else plain_round(progress.weights, part, recipe, round_)
-            for part in rows.values()
-        ]
-        progress = progress.advance(recipe, updates)
-        tell("federated", round_ + 1, recipe.rounds)
-    return progress.weights
 
 
 def _alone(study: Study, start: Vector, settings: Settings, tell: Tell) -> Mapping[PartyId, Vector]:

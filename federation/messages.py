@@ -11,6 +11,8 @@ class Kind(StrEnum):
     OFFER = "order.offer"
     CLOSE = "order.close"
     TRAIN_ROUND = "train.round"
+    SUM_ROUND = "sum.round"
+    SUM_ASK = "sum.ask"
     QUERY_KEYS = "query.keys"
     QUERY_PARTIAL = "query.partial"
     QUERY_OPEN = "query.open"
@@ -22,6 +24,8 @@ class Kind(StrEnum):
     REFUSED = "order.refused"
     CLOSED = "order.closed"
     TRAIN_UPDATE = "train.update"
+    SUM_UPLOAD = "sum.upload"
+    SUM_ANSWER = "sum.answer"
     QUERY_PUBLIC_KEY = "query.public_key"
     QUERY_CIPHERTEXT = "query.ciphertext"
     QUERY_OPENED = "query.opened"
@@ -36,6 +40,8 @@ REPLIES: dict[Kind, Kind] = {
     Kind.OFFER: Kind.ACCEPTED,
     Kind.CLOSE: Kind.CLOSED,
     Kind.TRAIN_ROUND: Kind.TRAIN_UPDATE,
+    Kind.SUM_ROUND: Kind.SUM_UPLOAD,
+    Kind.SUM_ASK: Kind.SUM_ANSWER,
     Kind.QUERY_KEYS: Kind.QUERY_PUBLIC_KEY,
     Kind.QUERY_PARTIAL: Kind.QUERY_CIPHERTEXT,
     Kind.QUERY_OPEN: Kind.QUERY_OPENED,
@@ -45,6 +51,9 @@ REPLIES: dict[Kind, Kind] = {
 """What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
 
 SPENDING: frozenset[Kind] = frozenset(
-    {Kind.OFFER, Kind.TRAIN_ROUND, Kind.QUERY_KEYS, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN}
+    {
+        *(Kind.OFFER, Kind.TRAIN_ROUND, Kind.SUM_ROUND),
+        *(Kind.QUERY_KEYS, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN),
+    }
 )
 """What LEDGER_UNSURE may answer too: this process lacks a word of its witnesses; ask again."""

@@ -18,6 +18,9 @@ from federation.errors import MalformedOrderError
 
 Activation: TypeAlias = Literal["relu", "tanh"]
 Vector: TypeAlias = NDArray[np.float32]
+LARGEST_WEIGHT = 2.0**20
+"""Nodes compute nothing from weights beyond it."""
+
 _LARGEST_DIMENSION = 1_000_000
 
 

@@ -5,10 +5,9 @@ node derives what its work will cost and how much noise that takes.  Nothing in 
 count of anybody's data: divisors are constants of the order.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from federation.errors import MalformedOrderError
 from federation.models import ModelSpec, Vector
+from federation.recipe_fields import decimal, integer, require_range
 from policies.budget.certificate import STEPS
 from policies.budget.events import Event, Repeated, SampledGaussian, spell
 from secure_compute import fixedpoint
@@ -33,8 +33,6 @@ _DECIMALS = (
     "server_momentum",
 )
 _INTEGERS = ("rounds", "steps", "grid", "expected_units", "rows_per_unit", "window")
-_PLAIN = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20})?", re.ASCII)
-_SMALLEST = Decimal("0.000000001")
 _MOST_STEPS = 10_000
 _ZERO_ALLOWED = {"server_momentum", "window"}
 _AT_MOST: Mapping[str, int] = {
@@ -92,7 +90,7 @@ class Recipe:
         if self.loss not in get_args(Loss):
             raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
         for name in (*_DECIMALS, *_INTEGERS):
-            _require_range(name, getattr(self, name))
+            require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
         if self.window == 1:
             raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
         if self.server_momentum == 1:
@@ -151,8 +149,8 @@ class Recipe:
         expected = {"recipe", "v"} | {field.name for field in fields(cls)}
         if set(value) != expected or value["recipe"] != "fedavg_dp_sgd" or value["v"] != 1:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
-        numbers: dict[str, Any] = {name: _decimal(name, value[name]) for name in _DECIMALS}
-        numbers |= {name: _integer(name, value[name]) for name in _INTEGERS}
+        numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in _DECIMALS}
+        numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
         if not isinstance(value["model"], Mapping):
             raise MalformedOrderError("The recipe's model is not an object.")
         return cls(model=ModelSpec.from_json(value["model"]), loss=value["loss"], **numbers)
@@ -179,35 +177,3 @@ class Progress:
         velocity = float(recipe.server_momentum) * self.velocity + mean
         weights = self.weights + float(recipe.server_rate) * velocity
         return Progress(weights.astype(np.float32), velocity)
-
-
-def _require_range(name: str, value: Decimal | int) -> None:
-    zero = value == 0 and name in _ZERO_ALLOWED
-    if isinstance(value, Decimal) and not value.is_finite():
-        raise MalformedOrderError(f"The recipe's {name} is not a finite number.")
-    if not (zero or 0 < value <= _AT_MOST[name]):
-        raise MalformedOrderError(
-            f"The recipe's {name} must be above 0 and at most {_AT_MOST[name]}."
-        )
-    if isinstance(value, Decimal) and not zero and not _has_few_decimals(value):
-        raise MalformedOrderError(f"The recipe's {name} may have at most 9 decimals.")
-
-
-def _has_few_decimals(value: Decimal) -> bool:
-    return value >= _SMALLEST and (Fraction(value) / Fraction(_SMALLEST)).denominator == 1
-
-
-def _decimal(name: str, text: object) -> Decimal:
-    try:
-        number = Decimal(text) if isinstance(text, str) and _PLAIN.fullmatch(text) else None
-    except InvalidOperation:
-        number = None
-    if number is None or not number.is_finite() or spell(number) != text:
-        raise MalformedOrderError(f"The recipe's {name} is not a decimal number in its one form.")
-    return number
-
-
-def _integer(name: str, number: object) -> int:
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise MalformedOrderError(f"The recipe's {name} must be an integer.")
-    return number

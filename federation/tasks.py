@@ -10,7 +10,9 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation import plans
 from federation.errors import MalformedOrderError
+from federation.orders import WorkOrder
 from federation.recipes import Recipe
+from federation.sum_recipes import MOST_EPSILON, SumRecipe
 from policies.contracts import DataContract
 from secure_compute.canonical import JSON
 
@@ -29,6 +31,20 @@ KEYS_ONLY: Final[Mapping[str, frozenset[str]]] = {
 """By model: columns of which it uses only whether two values are equal; any mask of them does."""
 
 
+AnyRecipe: TypeAlias = Recipe | SumRecipe
+"""FedAvg, where each node adds all the noise it needs, or secure sums, where nodes share it."""
+
+
+def read_recipe(value: Mapping[str, Any]) -> AnyRecipe:
+    """Return the recipe that `value` describes.
+
+    Raises:
+        MalformedOrderError: it is of no known kind, version or form.
+    """
+    kind = SumRecipe if value.get("recipe") == "secure_sums" else Recipe
+    return kind.from_json(value)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingTask:
     """Train one of the known models by a recipe.
@@ -40,7 +56,7 @@ class TrainingTask:
     model: Literal["demand", "fraud"]
     seed: int
     until: int
-    recipe: Recipe
+    recipe: AnyRecipe
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
@@ -65,17 +81,26 @@ class TrainingTask:
                 "until": int(until),
                 "recipe": dict(recipe),
             } if len(value) == 4:
-                return cls(model, seed, until, Recipe.from_json(recipe))
+                return cls(model, seed, until, read_recipe(recipe))
         raise MalformedOrderError(
             f"A training order names one of {', '.join(MODELS)}, a seed, an end and a recipe."
         )
+
+
+def sums_of(order: WorkOrder) -> SumRecipe | None:
+    """Return the recipe of an order that trains by secure sums; None for every other order."""
+    if order.kind != "train":
+        return None
+    recipe = TrainingTask.from_json(order.parameters).recipe
+    return recipe if isinstance(recipe, SumRecipe) else None
 
 
 def require_unit(task: TrainingTask, contract: DataContract) -> None:
     """Accept a task whose clipping hides the very unit that `contract` promises to hide.
 
     Raises:
-        MalformedOrderError: it clips other units than the contract's, or another number of rows.
+        MalformedOrderError: it clips other units than the contract's, or another number of rows; or
+            the contract's account may grow beyond what the price of a secure sum is for.
     """
     name, columns = UNITS[task.model]
     if (contract.name, contract.unit.columns) != (name, columns):
@@ -88,6 +113,11 @@ def require_unit(task: TrainingTask, contract: DataContract) -> None:
     if task.recipe.rows_per_unit > most:
         raise MalformedOrderError(
             f"The recipe's rows_per_unit may be at most {most} for the model {task.model} here."
+        )
+    if isinstance(task.recipe, SumRecipe) and contract.limit.epsilon > MOST_EPSILON:
+        raise MalformedOrderError(
+            f"Contract {contract.name} allows more than epsilon {MOST_EPSILON}, up to which secure "
+            "sums are priced: lower the limit, or train by FedAvg."
         )
 
 

@@ -1,7 +1,6 @@
 """A node's part of a training round: a few private steps from the agreed weights."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,13 +9,11 @@ from clients.training.errors import TrainingDataError
 from clients.training.gradients import Batch
 from clients.training.private_sgd import noised_sum
 from clients.training.sampling import UnitRows, poisson_sample
-from federation.models import ModelSpec, Vector
+from federation.models import LARGEST_WEIGHT, ModelSpec, Vector
 from federation.recipes import Recipe
 from policies.budget.events import Event
 from policies.evidence import Minted
 from secure_compute.entropy import Entropy
-
-LARGEST_WEIGHT: Final = 2.0**20
 
 
 @dataclass(frozen=True, slots=True, eq=False)

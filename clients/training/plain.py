@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clients.training.fedavg import batch_of
+from clients.training.gradients import blocks
 from clients.training.losses import row_losses
 from clients.training.sampling import UnitRows
+from clients.training.sums import unit_vectors
 from federation.models import ModelSpec, Vector
 from federation.recipes import Loss, Recipe
+from federation.sum_recipes import SumRecipe
 
 _BLOCK: Final = 1 << 13  # units at once, so that memory stays small
 
@@ -38,6 +42,19 @@ def plain_round(
         total = gradient_sum(recipe.model, current, rows, here, recipe.loss)
         current -= float(recipe.learning_rate) / recipe.expected_units * total
     return (current - start).astype(np.float32)
+
+
+def plain_sum(
+    weights: Vector, rows: UnitRows, recipe: SumRecipe, number: int
+) -> NDArray[np.float64]:
+    """Return the sum of all units' vectors in round `number`, from 0, unclipped, [d]."""
+    here = np.flatnonzero(rows.phase == number % rows.phases)
+    total = np.zeros(recipe.dimension(number))
+    for start in range(0, len(here), _BLOCK):
+        batch = batch_of(rows, here[start : start + _BLOCK])
+        for block in blocks(recipe.model, batch, recipe.dimension(number)):
+            total += unit_vectors(recipe, number, weights.astype(np.float64), block).sum(1)
+    return total
 
 
 def fit(

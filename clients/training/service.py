@@ -6,7 +6,9 @@ from clients.errors import ComputeError
 from clients.training.fedavg import local_round
 from clients.training.jobs import TrainJob
 from clients.training.sampling import UnitRows
+from clients.training.sums import round_sum
 from clients.training.tables import load_rows
+from federation.sum_recipes import SumRecipe
 from secure_compute.entropy import SystemEntropy
 
 
@@ -19,7 +21,10 @@ class Trainer:
         self._rows: UnitRows | None = None
 
     def perform(self, job: TrainJob, round_: int, weights: bytes | None) -> bytes:
-        """Return the update of one round, little-endian float32; b"" when only warming up.
+        """Return what one round needs of this node's rows; b"" when only warming up.
+
+        By FedAvg that is a noised update, little-endian float32; for a secure sum it is the clipped
+        sum, little-endian int64, which is noised where it is masked.
 
         Raises:
             ComputeError: the weights are not those of the order's model.
@@ -27,14 +32,19 @@ class Trainer:
         rows = self._load(job)
         if weights is None:
             return b""
-        model = job.task.recipe.model
-        if len(weights) != 4 * model.dimension:
+        recipe = job.task.recipe
+        if len(weights) != 4 * recipe.model.dimension:
             raise ComputeError("the weights are those of a model from another version")
         start = np.frombuffer(weights, "<f4").astype(np.float32)
-        update = local_round(start, model, rows, job.task.recipe, round_, self._entropy)
-        if job.reservation.event != update.event:
+        if isinstance(recipe, SumRecipe):
+            part = round_sum(start, rows, recipe, round_, self._entropy)
+            ran, result = part.event, part.values.astype("<i8").tobytes()
+        else:
+            update = local_round(start, recipe.model, rows, recipe, round_, self._entropy)
+            ran, result = update.event, update.vector.astype("<f4").tobytes()
+        if job.reservation.event != ran:
             raise ComputeError("what ran is not what was reserved; nothing is sent")
-        return update.vector.astype("<f4").tobytes()
+        return result
 
     def _load(self, job: TrainJob) -> UnitRows:
         if self._rows is None or self._order != job.order:

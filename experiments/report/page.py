@@ -48,9 +48,11 @@ UNPROTECTED: Final = (
 )
 DEEDS: Final = (
     ("train.update", "updates"),
+    ("sum.upload", "uploads"),
     ("query.ciphertext", "partials"),
     ("query.opened", "opened"),
     ("train.round", "rounds"),
+    ("sum.round", "sums"),
 )
 
 

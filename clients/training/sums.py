@@ -1,0 +1,83 @@
+"""A node's part of a secure sum: each unit's vector, clipped to norm 1, rounded and added up.
+
+    rows, weights → unit vectors [d, L] → clipped → integers → added up, modulo 2^64
+
+Whatever a round adds up, this is where one unit's part is bounded, so every round of a run has one
+sensitivity, `recipe.sensitivity`. Nothing here draws noise: the shares of it are added where the
+sum is masked, and what this module returns never leaves the node as it is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.training.errors import TrainingDataError
+from clients.training.fedavg import batch_of, require_weights
+from clients.training.gradients import Array, Batch, Block, blocks, unit_gradients
+from clients.training.moments import unit_moments
+from clients.training.private_sgd import clipped
+from clients.training.sampling import UnitRows, poisson_sample
+from federation.models import Vector
+from federation.sum_recipes import SumRecipe
+from policies.budget.events import Event
+from policies.evidence import Minted
+from secure_compute import fixedpoint
+from secure_compute.entropy import Entropy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClippedSum(metaclass=Minted):
+    """A sum in which each unit is bounded as `event` says; no noise is in it yet.
+
+    values: [d] int64, in grid steps.
+    """
+
+    values: NDArray[np.int64]
+    event: Event
+
+
+def round_sum(
+    weights: Vector, rows: UnitRows, recipe: SumRecipe, number: int, entropy: Entropy
+) -> ClippedSum:
+    """Return this node's part of round `number`, from 0, over units that are drawn anew.
+
+    Raises:
+        TrainingDataError: `rows` are not the recipe's, or the weights that came with the letter
+            are out of range.
+    """
+    if rows.features.shape[2] != recipe.inputs:
+        raise TrainingDataError(
+            "The rows have another number of features than the order's model: "
+            "install the version of this node's software that the order names."
+        )
+    if rows.features.shape[1] > recipe.rows_per_unit:
+        raise TrainingDataError("The rows exceed the recipe's contribution bound: gather again.")
+    require_weights(weights)
+    drawn = poisson_sample(rows, recipe.sampling_rate, number, entropy)
+    values = rounded_sum(recipe, number, weights.astype(np.float64), batch_of(rows, drawn))
+    return ClippedSum._mint(values, recipe.event())  # noqa: SLF001  the home of this evidence
+
+
+def rounded_sum(recipe: SumRecipe, number: int, weights: Array, batch: Batch) -> NDArray[np.int64]:
+    """Return the sum of the units' clipped vectors, each rounded to the grid, [d] int64.
+
+    A unit adds at most `recipe.sensitivity` in L2. Sums beyond 64 bits wrap, as those beyond the
+    ring do later: that costs accuracy and no privacy.
+    """
+    total = np.zeros(recipe.dimension(number), np.int64)
+    with np.errstate(all="ignore"):
+        for block in blocks(recipe.model, batch, recipe.dimension(number)):
+            parts = clipped(unit_vectors(recipe, number, weights, block), 1.0)
+            total += fixedpoint.encode(parts, recipe.grid).sum(1, dtype=np.int64)
+    return total
+
+
+def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -> Array:
+    """Return what each lane has to say in round `number`, not yet clipped, [d, L]."""
+    match recipe.stage(number):
+        case "moments":
+            return unit_moments(block, float(recipe.moment_clip), float(recipe.target_clip))
+        case "gradient":
+            gradients = unit_gradients(recipe.model, weights, block, recipe.loss)
+            return gradients / float(recipe.clip)

@@ -1,0 +1,75 @@
+"""Secure sums in one process: the nodes' and the aggregator's own reducers, and no sockets.
+
+What `entrepot simulate` adds up is masked, shared out and opened as over a network, so that its
+result is one that the federation could have come to.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+from federation.secure_sums import expander
+from federation.sum_recipes import SumRecipe
+from secure_compute.entropy import Entropy
+from secure_compute.primitives.agreement import KEY_SIZE, AgreementKey
+from secure_compute.primitives.seed_stream import SEED_SIZE
+from secure_compute.primitives.signature import SigningKey
+from secure_compute.secagg import aggregator, epoch, node
+from secure_compute.secagg.aggregator import Gathering
+from secure_compute.secagg.ring import Integers
+from secure_compute.secagg.terms import Terms
+from secure_compute.secagg.unmasking import Sum
+
+FEDERATION: Final = "simulation"
+NOTHING: Final[aggregator.Requests] = ()
+
+
+class Circle:
+    """Parties that know one another's keys; each is an organisation of its own."""
+
+    def __init__(self, parties: tuple[str, ...], entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._keys = {party: SigningKey(entropy.bytes(KEY_SIZE)) for party in parties}
+        secrets = {party: AgreementKey(entropy.bytes(KEY_SIZE)) for party in parties}
+        roster = epoch.Roster(
+            FEDERATION,
+            "",
+            tuple(epoch.Identity(p, p, key.verify_key) for p, key in self._keys.items()),
+        )
+        said = (epoch.advertise(roster, 0, party, secret) for party, secret in secrets.items())
+        signed = [replace(one, signature=self._sign(one.party, one.statement())) for one in said]
+        self._epoch = epoch.gather(roster, 0, signed)
+        self._nodes = {p: node.join(self._epoch, p, secret) for p, secret in secrets.items()}
+
+    def sum(self, recipe: SumRecipe, number: int, vectors: Mapping[str, Integers]) -> Sum:
+        """Return the noised sum of round `number`, from 0, of every party's clipped sum."""
+        terms = Terms.of(
+            self._epoch,
+            session=FEDERATION,
+            round=number,
+            cohort=tuple(vectors),
+            parameters=recipe.parameters(len(vectors)),
+            dimension=recipe.dimension(number),
+        )
+        expand = expander(recipe, terms)
+        state, requests = Gathering(terms=terms), NOTHING
+        for party, vector in vectors.items():
+            noised = vector + expand(self._entropy.bytes(SEED_SIZE), 0)
+            self._nodes[party], message = node.submit(
+                self._nodes[party], terms, noised, expand, self._entropy, self._signer(party)
+            )
+            state, requests = aggregator.receive(state, message)
+        while requests:
+            asked, requests = requests, NOTHING
+            for party, request in asked:
+                self._nodes[party], message = node.answer(
+                    self._nodes[party], request, self._signer(party)
+                )
+                state, requests = aggregator.receive(state, message)
+        return aggregator.combine(state, expand)
+
+    def _signer(self, party: str) -> node.Sign:
+        return self._keys[party].sign
+
+    def _sign(self, party: str, statement: bytes) -> bytes:
+        return self._keys[party].sign(statement)
