@@ -38,7 +38,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What this process holds of one order. `node` comes with the first round, then `key` goes."""
+    """What this process holds of one order. `node` comes with the first round that begins, and then
+    `key` goes.
+    """
 
     said: EpochKey
     expires: int
@@ -85,15 +87,16 @@ class Summing:
             FederationError, SecureComputeError: the round is not one that the order allows.
         """
         with self._turns.of(order.id):
-            part = self._joined(order, keys)
-            state = _state(part)
+            part = self._part(order)
+            state = part.node or self._join(part, order, keys)
             terms = terms_of(state.epoch, order, recipe, number, cohort)
+            node.require_new(state, terms)
             expand = expander(recipe, terms)
             noised = make() + expand(self._entropy.bytes(SEED_SIZE), BASE)
             after, message = node.submit(
                 state, terms, noised, expand, self._entropy, self._settings.identity.sign
             )
-            self._parts[order.id] = replace(part, node=after)
+            self._parts[order.id] = replace(part, node=after, key=None)
         return message.to_bytes(terms)
 
     def answer(self, order: WorkOrder, request: bytes) -> bytes:
@@ -105,9 +108,10 @@ class Summing:
         """
         with self._turns.of(order.id):
             part = self._part(order)
-            state = _state(part)
+            if part.node is None:
+                raise RefusedWorkError("no sum of this order has begun here")
             asked = Request.read(request)
-            after, message = node.answer(state, asked, self._settings.identity.sign)
+            after, message = node.answer(part.node, asked, self._settings.identity.sign)
             self._parts[order.id] = replace(part, node=after)
             if after.round is None:
                 raise RefusedWorkError("no round of this order is under way here")
@@ -126,15 +130,12 @@ class Summing:
         said = replace(mine, signature=self._settings.identity.sign(mine.statement()))
         return Part(said, order.expires, key)
 
-    def _joined(self, order: WorkOrder, keys: bytes) -> Part:
-        """Return the part with its epoch; the keys that came with the first round stay."""
-        part = self._part(order)
+    def _join(self, part: Part, order: WorkOrder, keys: bytes) -> Node:
+        """Return the first state of the epoch; the keys of the first round that begins stay."""
         if part.key is None:
-            return part
+            raise RefusedWorkError("the key of this order has served its epoch")
         epoch = epoch_of(self._roster, order.id, unpack_keys(keys))
-        joined = node.join(epoch, self._settings.party, part.key)
-        self._parts[order.id] = part = replace(part, node=joined, key=None)
-        return part
+        return node.join(epoch, self._settings.party, part.key)
 
     def _part(self, order: WorkOrder) -> Part:
         part = self._parts.get(order.id)
@@ -149,12 +150,6 @@ class Summing:
         now = self._now()
         for order_id in [one for one, part in self._parts.items() if part.expires <= now]:
             del self._parts[order_id]
-
-
-def _state(part: Part) -> Node:
-    if part.node is None:
-        raise RefusedWorkError("no sum of this order has begun here")
-    return part.node
 
 
 def cohort_in(body: object) -> tuple[PartyId, ...]:

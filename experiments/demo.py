@@ -53,7 +53,7 @@ from experiments.statements import statements
 from experiments.terminal import Progress
 from federation.answers import read_answer
 from federation.orders import WorkOrder
-from federation.tasks import QueryTask
+from federation.tasks import QueryTask, sums_of
 from policies.parties import DATA_ROLES, PartyId, Role
 
 QUERIES: Final = (
@@ -164,6 +164,7 @@ def _train(hand: Stagehand, staged: Staged, model: str) -> Training:
     weights, _ = load_model(Path(result["model"]))
     rounds = [note["parties"] for _, note in hand.jobs.notes(job.id) if note["stage"] == "round"]
     scored = score_model(hand.home, settings.task, weights)
+    sums = sums_of(order)
     return Training(
         overall=Scores(None, None, scored.overall, None, None),
         parties=scored.parties,
@@ -174,6 +175,7 @@ def _train(hand: Stagehand, staged: Staged, model: str) -> Training:
         newcomer=staged.newcomer if model == "demand" else None,
         rounds=settings.task.recipe.rounds,
         survivors=tuple(len(parties) for parties in rounds),
+        colluding=0 if sums is None else sums.colluding,
     )
 
 

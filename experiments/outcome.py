@@ -69,7 +69,8 @@ class Training:
     """One model: what it is worth, to whom, and what it cost the nodes.
 
     newcomer: the party whose row is the story, or None.
-    rounds:   rounds asked for; survivors: nodes whose update entered each finished round.
+    rounds:   rounds asked for; survivors: nodes whose part entered each finished round.
+    colluding: other nodes that may collude with the aggregator without raising ε.
     """
 
     overall: Scores
@@ -81,6 +82,7 @@ class Training:
     newcomer: str | None = None
     rounds: int = 0
     survivors: tuple[int, ...] = ()
+    colluding: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +415,7 @@ def _price(training: Training) -> dict[str, Any]:
         "data": _text(training.data),
         "rounds": training.rounds,
         "survivors": list(training.survivors),
+        "colluding": training.colluding,
     }
 
 

@@ -56,6 +56,7 @@ DEMAND = Training(
     newcomer="warehouse-uk",
     rounds=8,
     survivors=(4,) * 8,
+    colluding=1,
 )
 
 FRAUD = Training(
@@ -75,6 +76,7 @@ FRAUD = Training(
     ),
     rounds=6,
     survivors=(4, 4, 4, 3, 4, 4),
+    colluding=1,
 )
 
 QUERIES = (

@@ -43,6 +43,7 @@ from federation.models import ModelSpec
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
 from federation.riding import pack, pack_cosigned, unpack
+from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Event, Repeated
@@ -107,6 +108,34 @@ def fraud_recipe(**changes: Any) -> Recipe:
     return recipe(**{**values, **changes})
 
 
+def sum_recipe(**changes: Any) -> SumRecipe:
+    """A linear fraud recipe by secure sums: one round of moments, two of gradients."""
+    from clients.training.fraud import FEATURES
+
+    values: dict[str, Any] = {
+        "model": ModelSpec((len(FEATURES), 1)),
+        "loss": "bce",
+        "rounds": 3,
+        "moments": 1,
+        "sampling_rate": Decimal(1),
+        "clip": Decimal(1),
+        "moment_clip": Decimal(20),
+        "target_clip": Decimal(5),
+        "noise_multiplier": Decimal(10),
+        "grid": 1 << 14,
+        "learning_rate": Decimal("0.5"),
+        "momentum": Decimal("0.5"),
+        "ridge": Decimal(50),
+        "start_norm": Decimal(2),
+        "base_rate": Decimal("0.1"),
+        "expected_units": 320,
+        "rows_per_unit": 8,
+        "nodes": 8,
+        "colluding": 1,
+    }
+    return SumRecipe(**{**values, **changes})
+
+
 def price(event: Event, releases: int) -> float:
     """What an account should say after that many releases of `event` alone."""
     return accountant.epsilon([Repeated(event, releases)], DELTA)
@@ -120,6 +149,7 @@ class Workshop:
 
         self._trainer = Trainer()
         self.rounds: list[int] = []
+        self.sums: list[np.ndarray] = []
         self.warmed: list[str] = []
         self.stopped = 0
 
@@ -133,6 +163,10 @@ class Workshop:
             return self._trainer.perform(job, round_, weights)
         except Exception as why:
             raise ComputeError(f"{type(why).__name__}: {why}") from why
+
+    def clipped_sum(self, job: TrainJob, round_: int, weights: bytes) -> np.ndarray:
+        self.sums.append(np.frombuffer(self.update(job, round_, weights), "<i8").astype(np.int64))
+        return self.sums[-1]
 
     def stop(self, order: str = "") -> None:
         self.stopped += 1
@@ -405,6 +439,14 @@ class Simulation:
         """An order that trains demand by `recipe(**changes)`."""
         task = TrainingTask("demand", seed, 0, recipe(**changes))
         terms = Terms(purpose="demand_forecasting", cohort=cohort, abandoned=abandoned)
+        return training_order(self.home, task, terms)
+
+    def summing(
+        self, cohort: tuple[PartyId, ...] = WAREHOUSES, minimum: int = 3, **changes: Any
+    ) -> WorkOrder:
+        """An order that trains fraud by `sum_recipe(**changes)`."""
+        task = TrainingTask("fraud", 1, 0, sum_recipe(**changes))
+        terms = Terms(purpose="fraud_prevention", cohort=cohort, minimum=minimum)
         return training_order(self.home, task, terms)
 
     def query(self, epsilon: str = "0.4", sql: str = SQL, **terms: Any) -> WorkOrder:

@@ -25,7 +25,7 @@ WAYS: Final = ("baseline", "local", "federated_dp", "federated", "pooled")
 SEES: Final = {
     "rows": ("yes", "no", "no", "no", "no"),
     "exact": ("yes", "no", "no", "no", "no"),
-    "update": ("yes", "no", "yes", "no", "no"),
+    "update": ("yes", "no", "sum", "no", "no"),
     "model": ("yes", "part", "yes", "no", "yes"),
     "partial": ("yes", "no", "cipher", "sum", "no"),
     "answer": ("no", "no", "yes", "yes", "yes"),
@@ -35,9 +35,9 @@ SEES: Final = {
 }
 """Who sees what, by artefact: the node itself, other nodes, aggregator, keyholder, data team."""
 
-PROTECTED: Final = ("rows", "presence", "books", "orders")
+PROTECTED: Final = ("rows", "presence", "masked", "books", "orders")
 UNPROTECTED: Final = (
-    "updates",
+    "coalition",
     "collusion",
     "baselines",
     "commercial",
@@ -147,6 +147,7 @@ def _facts(outcome: Outcome, language: Language) -> dict[str, Any]:
         "sees": SEES,
         "protected": PROTECTED,
         "unprotected": UNPROTECTED,
+        "colluding": min(outcome.demand.colluding, outcome.fraud.colluding),
         "fraud_unit": name_of("unit", outcome.fraud.unit.value, language),
         "total_messages": sum(border.messages for border in crossed),
         "total_size": sum(border.size for border in crossed),

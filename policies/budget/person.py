@@ -4,7 +4,7 @@ A guarantee per customer and silo says less about a person whose rows several si
 less depends on the noise:
 
   independent  every silo's release carries noise of its own, and the person's m releases compose:
-               m times the Rényi divergence.
+               m times the Rényi divergence. Skellam noise is of secure sums alone, so it never is.
   shared       behind a secure sum there is ONE noise for all silos, sized for one unit, and the
                person moves the sum by up to m units. Where silos sample on their own, the number
                of units is binomial, and the release is a mixture; without sampling all m enter and
@@ -48,22 +48,33 @@ def as_events(events: Sequence[Event], silos: int, noise: Noise) -> tuple[Event,
 
 
 def _divergence(events: Sequence[Event], silos: int, noise: Noise) -> Vector:
-    if noise == "independent":
-        divergence: Vector = silos * accountant.divergence(events)
-        return divergence
     counts = tally(events).items()
-    return sum((count * _of_lots(leaf, silos) for leaf, count in counts), accountant.divergence([]))
+    return sum(
+        (count * _of_lots(leaf, silos, noise) for leaf, count in counts), accountant.divergence([])
+    )
 
 
-def _of_lots(leaf: Leaf, silos: int) -> Vector:
+def _of_lots(leaf: Leaf, silos: int, noise: Noise) -> Vector:
+    if _is_own(leaf, noise):
+        divergence: Vector = silos * of_event(leaf)
+        return divergence
     if isinstance(leaf, Skellam) and leaf.sampling_rate < 1:
         return of_skellam_lots(leaf, silos)
     return of_event(_shared(leaf, silos))
 
 
+def _is_own(leaf: Leaf, noise: Noise) -> bool:
+    """Return whether every silo's release has noise of its own."""
+    return noise == "independent" and not _is_summed(leaf)
+
+
+def _is_summed(leaf: Leaf) -> bool:
+    return isinstance(leaf.event if isinstance(leaf, Grouped) else leaf, Skellam)
+
+
 def _repeated(events: Sequence[Event], silos: int, noise: Noise) -> Iterator[Event]:
     for leaf, count in tally(events).items():
-        if noise == "independent":
+        if _is_own(leaf, noise):
             yield Repeated(leaf, count * silos)
         else:
             yield Repeated(_shared(leaf, silos), count)

@@ -108,7 +108,7 @@ def submit(
         RoundUsedError: a round of this number or a later one was begun, or it lies too far ahead.
         LocalProtocolError: the vector, or a layer, is not `dimension` integers of 64 bits.
     """
-    _require_new(node, terms)
+    require_new(node, terms)
     residues = terms.parameters.ring.lift(_checked(vector, terms))
     pairs, chains = ratchet.begin(node.chains, node.position, terms, node.me)
     secret = sharing.draw(entropy)
@@ -220,7 +220,13 @@ def withdraw(node: Node, terms: Terms, sign: Sign) -> tuple[Node, Message]:
     return after, _signed(after, terms, Kind.WITHDRAW, (), b"", sign)
 
 
-def _require_new(node: Node, terms: Terms) -> None:
+def require_new(node: Node, terms: Terms) -> None:
+    """Accept a round that this node may begin; `submit` asks the same.
+
+    Raises:
+        RosterError, PeerProtocolError: the terms are not of this epoch, or this node not of them.
+        RoundUsedError: a round of this number or a later one was begun, or it lies too far ahead.
+    """
     terms.require_epoch(node.epoch)
     terms.find(node.me)
     if terms.round < node.position:

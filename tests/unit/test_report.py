@@ -111,7 +111,7 @@ def test_the_page_says_the_numbers(language: Language) -> None:
     for refusal in OUTCOME.refusals:
         assert refusal.reasons[0].said.spoken(language) in page
         assert refusal.fix.spoken(language) in page
-    assert say("unprotected.updates", language) in page.replace("&#39;", "'")
+    assert say("unprotected.coalition", language, colluding=1) in page.replace("&#39;", "'")
     assert say("unprotected.collusion", language) in page.replace("&#39;", "'")
     assert say("verdict.helps_not", language, parties="warehouse-eu") in page
 

@@ -1,0 +1,401 @@
+"""Training by secure sums: what is opened, who is lost, and what nobody ever gets."""
+
+import dataclasses
+from collections import Counter
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from aggregator.jobs import Jobs
+from experiments.founding import DEMO_SEATS
+from federation.envelopes import parse
+from federation.ledger.entries import EntryKind
+from federation.messages import Kind
+from federation.secure_sums import epoch_of, pack_keys, terms_of, unpack_keys
+from policies.parties import Jurisdiction, PartyId
+from secure_compute import skellam
+from secure_compute.secagg.messages import Kind as Asked
+from secure_compute.secagg.messages import Request
+from tests.simulator import CN, EU, SHOP, UK, US, Simulation, killed, sum_recipe
+
+EVENT = sum_recipe(nodes=4).event()
+EIGHT = sum_recipe(nodes=8).event()
+LIMITS = {
+    "orders": {"epsilon": "6.5", "delta": "1e-6"},
+    "demand": {"epsilon": "6.5", "delta": "1e-6"},
+}
+
+ONE_LAW = tuple(dataclasses.replace(seat, jurisdiction=Jurisdiction.EU) for seat in DEMO_SEATS)
+"""Eight nodes under one law, so that all of them may take part in one sum."""
+
+
+@pytest.fixture
+def simulation(tmp_path):
+    return Simulation(tmp_path / "federation", limits=LIMITS, seats=ONE_LAW)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every draw of noise, by its variance, in order."""
+    draws = []
+    real = skellam.draw
+
+    def watched(variance, size, seed):
+        draws.append((variance, real(variance, size, seed)))
+        return draws[-1][1].copy()
+
+    monkeypatch.setattr(skellam, "draw", watched)
+    return draws
+
+
+def holders(simulation):
+    return tuple(member.party for member in simulation.home.holders())
+
+
+def _workshops(simulation, order):
+    return [simulation.workshops[party] for party in order.cohort]
+
+
+def asked(simulation, kind):
+    return Counter(letter.recipient for letter in simulation.mail.sent(kind))
+
+
+# -- a whole run -----------------------------------------------------------------------------------
+
+
+def test_the_model_is_made_of_sums_and_every_node_is_charged_for_each(simulation):
+    order = simulation.summing()
+    job = simulation.run(order)
+    assert job.status == "done", job.result
+    assert job.result["rounds"] == 3 and len(job.result["parties"]) == 4
+    for party in order.cohort:
+        simulation.assert_charged(party, EVENT, 3, "orders")
+    settled = [
+        entry
+        for entry in simulation.books(CN).entries()
+        if entry.kind is EntryKind.SETTLED and entry.order == order.id
+    ]
+    assert [entry.body["masked"] for entry in settled] == [1, 1, 1]
+
+
+def test_a_sum_is_that_of_the_clipped_parts_and_their_noise_to_the_last_bit(
+    simulation, drawn, monkeypatch
+):
+    from aggregator import coordinator
+
+    sums = []
+    real = coordinator.absorb_sum
+
+    def watched(state, total, survivors):
+        sums.append(total)
+        return real(state, total, survivors)
+
+    monkeypatch.setattr(coordinator, "absorb_sum", watched)
+    order = simulation.summing()
+    assert simulation.run(order).status == "done"
+    recipe_ = sum_recipe(nodes=4)
+    base, *layers = recipe_.shares(recipe_.parameters(4)).parts
+    assert len(layers) == 1
+    for number in range(3):
+        size = recipe_.dimension(number)
+        exact = sum(workshop.sums[number] for workshop in _workshops(simulation, order))
+        noises = [draw for variance, draw in drawn if variance == base and len(draw) == size]
+        mine = noises[:4] if number < 2 else noises[4:8]
+        np.testing.assert_array_equal(
+            np.rint(sums[number] * recipe_.grid), exact + np.sum(mine, axis=0)
+        )
+
+
+def test_one_lost_before_and_one_after_its_upload_in_the_same_round(simulation, drawn, monkeypatch):
+    """n = 8, c = 1, t = 5; the sum, its noise and the price are those of six survivors."""
+    from aggregator import coordinator
+
+    found = []
+    real = coordinator.absorb_sum
+
+    def watched(state, total, survivors):
+        found.append((total, survivors))
+        return real(state, total, survivors)
+
+    monkeypatch.setattr(coordinator, "absorb_sum", watched)
+    simulation.mail.drop(Kind.SUM_ROUND, UK, 1)
+    simulation.mail.drop(Kind.SUM_ASK, SHOP, 1)
+    order = simulation.summing(holders(simulation))
+    job = simulation.run(order)
+    assert job.status == "done", job.result
+    total, survivors = found[1]
+    assert set(survivors) == set(order.cohort) - {UK, SHOP}
+    recipe_ = sum_recipe()
+    shares = recipe_.shares(recipe_.parameters(8))
+    exact = sum(simulation.workshops[party].sums[1] for party in survivors)
+    noise = np.rint(total * recipe_.grid) - exact
+    # Two were lost, so that base and two layers of each survivor stay: σ²·6/5 in all.
+    kept = np.zeros_like(noise)
+    rounds = [draw for variance, draw in drawn if len(draw) == recipe_.dimension(1)]
+    order_of_upload = sorted(p for p in order.cohort if p != UK)
+    in_second = rounds[: 4 * len(order_of_upload)]
+    for place, party in enumerate(order_of_upload):
+        base, *layers = in_second[4 * place : 4 * place + 4]
+        if party in survivors:
+            kept += base + layers[0] + layers[1]
+    np.testing.assert_array_equal(noise, kept)
+    assert shares.left(2) == shares.variance * 6 / 5
+    rest = simulation.notes(order, "round")
+    assert [sorted(note["lost"]) for note in rest] == [[], sorted([UK, SHOP]), []]
+    for party in survivors:
+        simulation.assert_charged(party, EIGHT, 3, "orders")
+    simulation.assert_charged(SHOP, EIGHT, 2, "orders")  # its upload left: paid, though not counted
+    simulation.assert_charged(UK, EIGHT, 1, "orders")
+
+
+def test_below_the_threshold_no_sum_is_opened(simulation):
+    order = simulation.summing()
+    for party in (CN, EU):
+        simulation.mail.drop(Kind.SUM_ROUND, party, 1)
+    job = simulation.run(order)
+    assert job.status == "abandoned" and "2 parties answered" in job.result["error"]
+    assert simulation.jobs.last_round(order.id).round == 1
+
+
+def test_survivors_are_never_fewer_than_the_orders_minimum(simulation):
+    order = simulation.summing(minimum=4)
+    simulation.mail.drop(Kind.SUM_ROUND, UK, 1)
+    assert simulation.run(order).status == "abandoned"
+    assert asked(simulation, Kind.SUM_ASK)[CN] == 2  # certify and open, of the first round
+
+
+def test_the_next_round_is_one_of_the_survivors(simulation):
+    simulation.mail.drop(Kind.SUM_ROUND, UK, 0)
+    order = simulation.summing()
+    assert simulation.run(order).status == "done"
+    cohorts = [tuple(letter.body["cohort"]) for letter in simulation.mail.sent(Kind.SUM_ROUND)]
+    assert UK in cohorts[0] and UK not in cohorts[-1] and len(cohorts[-1]) == 3
+
+
+def test_a_node_that_starts_again_is_out_for_the_order_and_nothing_of_it_can_be_opened(simulation):
+    simulation.mail.drop(Kind.SUM_ASK, UK, 0)  # its process ends after its upload
+    order = simulation.summing()
+    assert simulation.run(order).status == "done"
+    node = simulation.restart(UK)
+    letter = simulation.mail.sent(Kind.SUM_ASK)[0]
+    again = simulation.letter(Kind.SUM_ASK, UK, order.id, 0, request=letter.blobs["request"])
+    assert simulation.read(node.answer(again)).kind is Kind.FAILED
+
+
+# -- crashes of the aggregator ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("kind", [Kind.OFFER, Kind.SUM_ROUND, Kind.SUM_ASK])
+def test_a_new_coordinator_opens_what_the_last_one_gathered(simulation, kind, moment):
+    order = simulation.summing()
+    simulation.put(order)
+    simulation.mail.kill(kind, moment, 0)
+    assert killed(simulation.work)
+    simulation.work()
+    assert simulation.job(order).status == "done"
+    uploads = {frame.wire for frame in simulation.mail.replies(Kind.SUM_UPLOAD)}
+    assert len(uploads) == 3 * 4  # the same bytes again, never other ones
+    for party in order.cohort:
+        simulation.assert_charged(party, EVENT, 3, "orders")
+
+
+def test_a_coordinator_killed_between_two_exchanges_names_the_same_survivors(simulation):
+    order = simulation.summing()
+    simulation.put(order)
+    simulation.mail.drop(Kind.SUM_ROUND, UK, 0)
+    simulation.mail.kill(Kind.SUM_ASK, "before", 0)
+    assert killed(simulation.work)
+    simulation.mail.repair()  # the lost one could answer now, and is not asked
+    simulation.work()
+    assert simulation.job(order).status == "done"
+    sets = {
+        Request.read(letter.blobs["request"]).survivors
+        for letter in simulation.mail.sent(Kind.SUM_ASK)
+        if letter.sequence == 0
+    }
+    assert len(sets) == 1 and UK not in next(iter(sets))
+
+
+def test_what_was_gathered_is_on_disk_before_more_is_asked(simulation, monkeypatch):
+    order = simulation.summing()
+    seen = []
+    real = Jobs.keep_gathering
+
+    def watched(self, job, round_, state):
+        seen.append(len(simulation.mail.letters))
+        real(self, job, round_, state)
+
+    monkeypatch.setattr(Jobs, "keep_gathering", watched)
+    assert simulation.run(order).status == "done"
+    exchanges = [parse(letter) for letter in simulation.mail.letters]
+    first_asks = [place for place, letter in enumerate(exchanges) if letter.kind is Kind.SUM_ASK]
+    assert min(seen) <= first_asks[0]
+
+
+# -- what a node refuses ---------------------------------------------------------------------------
+
+
+def begun(simulation, **changes):
+    """An order that all accepted, its keys, and the letter of the first round."""
+    order = simulation.summing(**changes)
+    replies = {party: simulation.offer(party, order) for party in order.cohort}
+    keys = pack_keys([reply.blobs["epoch_key"] for reply in replies.values()])
+    return order, keys
+
+
+def upload(simulation, party, order, keys, cohort=(), sequence=0, weights=None):
+    blob = weights or bytes(4 * sum_recipe().model.dimension)
+    letter = simulation._question(
+        Kind.SUM_ROUND,
+        party,
+        {"cohort": list(cohort or order.cohort)},
+        order.id,
+        sequence,
+        {"weights": blob, "keys": keys},
+    )
+    return simulation.read(simulation.node(party).answer(letter))
+
+
+def test_an_order_of_sums_gives_no_update_and_an_order_of_updates_no_sum(simulation):
+    order, keys = begun(simulation)
+    with simulation.nothing_happens(CN):
+        weights = bytes(4 * sum_recipe().model.dimension)
+        reply = simulation.ask(Kind.TRAIN_ROUND, CN, order.id, 0, weights=weights)
+        assert reply.kind is Kind.FAILED
+    other = simulation.training()
+    simulation.offer(CN, other)
+    assert upload(simulation, CN, other, keys).kind is Kind.FAILED
+
+
+def test_the_same_round_gives_the_same_bytes_and_another_start_gives_none(simulation):
+    order, keys = begun(simulation)
+    first = upload(simulation, CN, order, keys)
+    assert first.kind is Kind.SUM_UPLOAD
+    assert upload(simulation, CN, order, keys).blobs["upload"] == first.blobs["upload"]
+    other = np.ones(sum_recipe().model.dimension, "<f4").tobytes()
+    assert upload(simulation, CN, order, keys, weights=other).kind is Kind.FAILED
+
+
+@pytest.mark.parametrize(
+    "cohort",
+    [
+        (CN, EU),
+        (CN, EU, UK, SHOP),
+        (EU, UK, US),
+        (CN, CN, EU, UK),
+        (CN, EU, UK, PartyId("keyholder-ch")),
+    ],
+    ids=["two", "a stranger", "without this node", "one twice", "the keyholder"],
+)
+def test_a_cohort_that_is_none_gets_nothing(simulation, cohort):
+    order, keys = begun(simulation)
+    with simulation.nothing_happens(CN):
+        reply = upload(simulation, CN, order, keys, cohort)
+        assert reply.kind is Kind.FAILED
+
+
+def test_keys_of_another_order_or_signed_by_somebody_else_get_nothing(simulation):
+    order, keys = begun(simulation)
+    _, others = begun(simulation, noise_multiplier=Decimal(30))
+    assert upload(simulation, CN, order, others).kind is Kind.FAILED
+    first, second, *rest = unpack_keys(keys)
+    forged = pack_keys([first[:64] + second[64:], second, *rest])
+    assert upload(simulation, CN, order, forged).kind is Kind.FAILED
+    assert upload(simulation, CN, order, pack_keys([first])).kind is Kind.FAILED
+    assert upload(simulation, CN, order, b"[").kind is Kind.FAILED
+    assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
+
+
+def test_an_aggregator_that_opens_one_node_alone_is_refused(simulation):
+    """Phase A for everybody else, then phase B: with both, one node's part would be naked."""
+    order, keys = begun(simulation)
+    assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
+    terms = terms_of(
+        epoch_of(simulation.roster, order.id, unpack_keys(keys)),
+        order,
+        sum_recipe(nodes=4),
+        0,
+        order.cohort,
+    )
+    replies = []
+    for lost in [p for p in terms.cohort if p != CN]:
+        rest = tuple(p for p in terms.cohort if p != lost)
+        request = Request(kind=Asked.REVEAL, terms=terms.digest, survivors=rest, dropped=(lost,))
+        replies.append(
+            simulation.ask(Kind.SUM_ASK, CN, order.id, 0, request=request.to_bytes()).kind
+        )
+    assert Counter(replies)[Kind.SUM_ANSWER] <= terms.parameters.dropouts
+    request = Request(kind=Asked.OPEN, terms=terms.digest, survivors=terms.cohort, dropped=())
+    reply = simulation.ask(Kind.SUM_ASK, CN, order.id, 0, request=request.to_bytes())
+    assert reply.kind is Kind.FAILED
+
+
+def test_a_key_is_of_one_order_and_stays_the_same_when_the_offer_is_repeated(simulation):
+    order = simulation.summing()
+    first = simulation.offer(CN, order).blobs["epoch_key"]
+    assert simulation.offer(CN, order).blobs["epoch_key"] == first
+    other = simulation.offer(CN, simulation.summing(noise_multiplier=Decimal(30)))
+    assert other.blobs["epoch_key"] != first
+
+
+def test_a_closed_order_is_forgotten(simulation):
+    order, keys = begun(simulation)
+    upload(simulation, CN, order, keys)
+    simulation.ask(Kind.CLOSE, CN, order.id)
+    assert order.id not in simulation.node(CN)._summing._parts
+
+
+def test_expired_orders_are_forgotten_when_another_comes(simulation):
+    order, _ = begun(simulation)
+    simulation.later = 7200.0
+    simulation.node(CN)._summing.advertise(simulation.summing())
+    assert order.id not in simulation.node(CN)._summing._parts
+
+
+def test_a_node_holds_no_key_of_a_sum_on_disk(simulation):
+    order, keys = begun(simulation)
+    part = simulation.node(CN)._summing._parts[order.id]
+    upload(simulation, CN, order, keys)
+    state = simulation.node(CN)._summing._parts[order.id].node
+    secrets = [part.key.seed, state.round.share, state.round.link, *dict(state.chains).values()]
+    for path in simulation.folder(CN).rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(s in data or s.hex().encode() in data for s in secrets), path
+
+
+def test_who_gives_no_key_takes_no_part(simulation):
+    def keyless(wire):
+        letter = parse(wire)
+        from federation.envelopes import seal
+
+        return seal(
+            dataclasses.replace(
+                letter, blobs={n: b for n, b in letter.blobs.items() if n != "epoch_key"}
+            ),
+            simulation.key(UK),
+        )
+
+    simulation.mail.tamper(Kind.OFFER, UK, keyless)
+    order = simulation.summing()
+    job = simulation.run(order)
+    assert job.status == "done" and UK not in job.result["parties"]
+
+
+def test_a_damaged_upload_is_as_good_as_none(simulation):
+    def flipped(wire):
+        from federation.envelopes import seal
+
+        letter = parse(wire)
+        damaged = bytes(letter.blobs["upload"][:-1]) + bytes([letter.blobs["upload"][-1] ^ 1])
+        return seal(
+            dataclasses.replace(letter, blobs={**letter.blobs, "upload": damaged}),
+            simulation.key(UK),
+        )
+
+    simulation.mail.tamper(Kind.SUM_ROUND, UK, flipped, 1)
+    order = simulation.summing()
+    job = simulation.run(order)
+    assert job.status == "done" and UK not in job.result["parties"]
