@@ -202,8 +202,8 @@ def test_borders_are_crossed_by_what_was_needed_and_by_no_row(first: Shown) -> N
     assert seen == {(place, "EU") for place in abroad} | {("EU", place) for place in abroad}
     assert all(row["messages"] > 0 and row["bytes"] > 0 for row in value["borders"])
     by_kind = {(r["origin"], r["kind"]): r["messages"] for r in value["borders"]}
-    assert by_kind["BR", "train.update"] == value["fraud"]["rounds"]
-    assert by_kind["US", "train.update"] == value["demand"]["rounds"]
+    assert by_kind["BR", "sum.upload"] == value["fraud"]["rounds"]
+    assert by_kind["US", "sum.upload"] == value["demand"]["rounds"]
     assert value["raw_rows_crossed"] == 0
     search = value["search"]
     assert (search["canaries"], search["foreign_messages"], search["found"]) == (160, 0, [])
@@ -449,7 +449,7 @@ def test_the_report_stands_alone_and_says_the_same(first: Shown) -> None:
 # -- the second and the third ----------------------------------------------------------------------
 
 SABOTAGE = '''
-"""In the process of one node: its first update takes a row along."""
+"""In the process of one node: its first upload takes a row along."""
 
 import struct
 import sys
@@ -471,11 +471,11 @@ if "clients.worker" in words and words[-1].endswith("/warehouse-cn"):
     planted = []
 
     def seal(envelope, key):
-        if envelope.kind is Kind.TRAIN_UPDATE and planted in ([], [envelope.sequence]):
+        if envelope.kind is Kind.SUM_UPLOAD and planted in ([], [envelope.sequence]):
             planted[:] = [envelope.sequence]
             taken = struct.pack("<qdq", row["order_id"], row["amount"], moment)
-            update = envelope.blobs["update"]
-            envelope = replace(envelope, blobs={"update": update, "zz": update[:64] + taken})
+            upload = envelope.blobs["upload"]
+            envelope = replace(envelope, blobs={"upload": upload, "zz": upload[:64] + taken})
         return honest(envelope, key)
 
     node.seal = seal

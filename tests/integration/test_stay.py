@@ -321,14 +321,14 @@ def assert_paid_once(federation: Federation, run: str, rounds: int) -> None:
 
 
 def updates(federation: Federation, party: PartyId, run: str) -> dict[int, set[bytes]]:
-    """Return the different updates that a node sent in each round, from its capture."""
+    """Return the different uploads that a node sent in each round, from its capture."""
     sent: dict[int, set[bytes]] = {}
     for frame in read_captures(federation.folder):
         letter = frame.envelope
         if letter is None or (letter.order, letter.sender) != (run, party):
             continue
-        if letter.kind is Kind.TRAIN_UPDATE:
-            sent.setdefault(letter.sequence, set()).add(letter.blobs["update"])
+        if letter.kind is Kind.SUM_UPLOAD:
+            sent.setdefault(letter.sequence, set()).add(letter.blobs["upload"])
     return sent
 
 
