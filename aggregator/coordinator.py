@@ -40,7 +40,7 @@ from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import fixedpoint
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
-from secure_compute.headroom import is_near_the_edge
+from secure_compute.secagg.ring import Ring
 
 OFFER_SECONDS = 90.0
 ROUND_SECONDS = 60.0
@@ -198,7 +198,7 @@ class Coordinator:
         terms = terms_of(epoch, order, recipe, state.round, state.parties)
         parts = {"weights": state.weights, "keys": keys}
         found = self._summing.gather(job, recipe, terms, parts)
-        if is_near_the_edge(found.values, recipe.ring_bits):
+        if Ring(recipe.ring_bits).is_near_the_edge(found.values):
             self._jobs.note(job.id, stage="headroom", round=state.round + 1)
         return absorb_sum(state, fixedpoint.decode(found.values, recipe.grid), found.survivors)
 

@@ -15,9 +15,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import exp, sqrt
 
-import numpy as np
-from numpy.typing import NDArray
-
 from secure_compute.errors import LocalProtocolError
 
 RARELY = 1e-6
@@ -62,14 +59,6 @@ def wrap_chance(load: Load, grid: int) -> float:
         return 1.0
     exponent = room**2 / (2 * (variance + max(step, 1.0) * room / 3))
     return min(1.0, 2 * load.dimension * exp(-exponent))
-
-
-def is_near_the_edge(values: NDArray[np.int64], ring_bits: int) -> bool:
-    """Return whether a noised sum came within a factor of two of where its ring wraps.
-
-    It may have wrapped then, or the next one will. Saying so is post-processing and costs nothing.
-    """
-    return bool(np.any(np.abs(values) >= 1 << (ring_bits - 2)))
 
 
 def finest_grid(load: Load, chance: float = RARELY) -> int:

@@ -49,6 +49,13 @@ class Ring:
         centred -= half
         return centred
 
+    def is_near_the_edge(self, values: Integers) -> bool:
+        """Return whether a centred sum came within a factor of two of where the ring wraps.
+
+        It may have wrapped then, or the next one will. Saying so is post-processing.
+        """
+        return bool(np.any(np.abs(values) >= 1 << (self.bits - 2)))
+
     def pack(self, residues: Residues) -> bytes:
         """Return the bytes of a vector: little-endian words, or two values in five bytes."""
         return _pack_20(residues) if self.bits == 20 else bytes(residues.data.cast("B"))

@@ -140,9 +140,17 @@ def rules(*frames: Frame) -> list[str]:
 @pytest.mark.parametrize(
     ("unit", "rule"), [("customer", "CN-T01"), ("order", "CN-T01"), ("commercial", "CN-FREE")]
 )
-def test_the_orders_unit_decides_whether_a_mechanism_is_needed(unit: str, rule: str) -> None:
-    update = letter(Kind.TRAIN_UPDATE, "warehouse-cn", "aggregator", "o")
+@pytest.mark.parametrize("kind", [Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD])
+def test_the_orders_unit_decides_whether_a_mechanism_is_needed(
+    kind: Kind, unit: str, rule: str
+) -> None:
+    update = letter(kind, "warehouse-cn", "aggregator", "o")
     assert rules(offered("o", unit, "warehouse-cn"), update) == [rule]
+
+
+def test_shares_that_open_a_sum_are_nobodys_data() -> None:
+    order = offered("o", "customer", "warehouse-cn", "merchant-uk")
+    assert rules(order, letter(Kind.SUM_ANSWER, "warehouse-cn", "aggregator", "o")) == ["CN-FREE"]
 
 
 def test_an_order_that_nobody_captured_is_taken_to_be_about_persons() -> None:
@@ -152,9 +160,10 @@ def test_an_order_that_nobody_captured_is_taken_to_be_about_persons() -> None:
     assert rules(broken, update) == ["CN-T01"]
 
 
-def test_what_is_passed_on_needs_a_rule_of_every_origin() -> None:
+@pytest.mark.parametrize("kind", [Kind.TRAIN_ROUND, Kind.SUM_ROUND])
+def test_what_is_passed_on_needs_a_rule_of_every_origin(kind: Kind) -> None:
     order = offered("o", "customer", "warehouse-cn", "merchant-uk")
-    to_uk = letter(Kind.TRAIN_ROUND, "aggregator", "merchant-uk", "o")
+    to_uk = letter(kind, "aggregator", "merchant-uk", "o")
     to_key = letter(Kind.QUERY_OPEN, "aggregator", "keyholder-ch", "o")
     assert rules(order, to_uk) == ["CN-T01 UK-HOME"]
     assert rules(order, to_key) == ["CN-T01 UK-T01"]

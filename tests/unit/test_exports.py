@@ -209,7 +209,7 @@ def closed(order: str, when: int = NOON) -> Entry:
     return Entry(EntryKind.CLOSED, when, order)
 
 
-def crossed(order: str, destination: str, kind: str = "train.update", origin: str = "CN") -> Entry:
+def crossed(order: str, destination: str, kind: str = "sum.upload", origin: str = "CN") -> Entry:
     body = {
         "kind": kind,
         "recipient": "aggregator",

@@ -11,6 +11,7 @@ from scipy.stats import binom, norm
 from secure_compute import headroom
 from secure_compute.errors import LocalProtocolError
 from secure_compute.headroom import RARELY, Load, finest_grid, wrap_chance
+from secure_compute.secagg.ring import Ring
 
 LOAD = Load(
     ring_bits=16,
@@ -83,3 +84,9 @@ def test_the_estimate_has_no_way_to_see_data() -> None:
     assert list(inspect.signature(wrap_chance).parameters) == ["load", "grid"]
     assert {field.type for field in fields(Load)} <= {int, Fraction}
     assert "numpy" not in inspect.getsource(headroom)
+
+
+@pytest.mark.parametrize("value", [1 << 30, -(1 << 30), (1 << 31) - 1, -(1 << 31)])
+def test_a_sum_within_a_factor_of_two_of_its_edge_is_near_it(value: int) -> None:
+    assert Ring(32).is_near_the_edge(np.array([0, value, 3]))
+    assert not Ring(32).is_near_the_edge(np.array([0, (1 << 30) - 1, 3]))

@@ -9,14 +9,24 @@ import pytest
 
 from aggregator.jobs import Jobs
 from experiments.founding import DEMO_SEATS
-from federation.envelopes import parse
+from federation.envelopes import parse, seal
 from federation.ledger.entries import EntryKind
 from federation.messages import Kind
-from federation.secure_sums import epoch_of, pack_keys, terms_of, unpack_keys
+from federation.secure_sums import (
+    epoch_number,
+    epoch_of,
+    pack_keys,
+    signers,
+    terms_of,
+    unpack_keys,
+)
 from policies.parties import Jurisdiction, PartyId
 from secure_compute import skellam
+from secure_compute.primitives.agreement import AgreementKey
+from secure_compute.secagg import epoch as epochs
 from secure_compute.secagg.messages import Kind as Asked
 from secure_compute.secagg.messages import Request
+from secure_compute.secagg.ring import Ring
 from tests.simulator import CN, EU, SHOP, UK, US, Simulation, killed, sum_recipe
 
 EVENT = sum_recipe(nodes=4).event()
@@ -77,6 +87,10 @@ def test_the_model_is_made_of_sums_and_every_node_is_charged_for_each(simulation
         if entry.kind is EntryKind.SETTLED and entry.order == order.id
     ]
     assert [entry.body["masked"] for entry in settled] == [1, 1, 1]
+    released = [
+        entry.order for entry in simulation.books(CN).entries() if entry.kind is EntryKind.RELEASED
+    ]
+    assert released == [order.id] * 3
 
 
 def test_a_sum_is_that_of_the_clipped_parts_and_their_noise_to_the_last_bit(
@@ -308,6 +322,34 @@ def test_keys_of_another_order_or_signed_by_somebody_else_get_nothing(simulation
     assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
 
 
+def test_keys_of_two_orders_make_no_epoch(simulation):
+    order, keys = begun(simulation)
+    _, others = begun(simulation, noise_multiplier=Decimal(30))
+    own, *_ = unpack_keys(keys)
+    _, *rest = unpack_keys(others)
+    assert upload(simulation, CN, order, pack_keys([own, *rest])).kind is Kind.FAILED
+
+
+def test_a_cohort_below_the_orders_minimum_gets_nothing(simulation):
+    order, keys = begun(simulation, minimum=4)
+    with simulation.nothing_happens(CN):
+        assert upload(simulation, CN, order, keys, (CN, EU, UK)).kind is Kind.FAILED
+    assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
+
+
+def test_a_party_that_the_order_does_not_name_cannot_join_with_a_key(simulation):
+    order, keys = begun(simulation)
+    stranger = epochs.advertise(
+        signers(simulation.roster), epoch_number(order.id), SHOP, AgreementKey(bytes(32))
+    )
+    signature = simulation.key(SHOP).sign(stranger.statement())
+    signed = dataclasses.replace(stranger, signature=signature)
+    more = pack_keys([*unpack_keys(keys), signed.to_bytes()])
+    with simulation.nothing_happens(CN):
+        assert upload(simulation, CN, order, more, (*order.cohort, SHOP)).kind is Kind.FAILED
+        assert upload(simulation, CN, order, more, (CN, EU, UK, SHOP)).kind is Kind.FAILED
+
+
 def test_an_aggregator_that_opens_one_node_alone_is_refused(simulation):
     """Phase A for everybody else, then phase B: with both, one node's part would be naked."""
     order, keys = begun(simulation)
@@ -369,8 +411,6 @@ def test_a_node_holds_no_key_of_a_sum_on_disk(simulation):
 def test_who_gives_no_key_takes_no_part(simulation):
     def keyless(wire):
         letter = parse(wire)
-        from federation.envelopes import seal
-
         return seal(
             dataclasses.replace(
                 letter, blobs={n: b for n, b in letter.blobs.items() if n != "epoch_key"}
@@ -384,10 +424,32 @@ def test_who_gives_no_key_takes_no_part(simulation):
     assert job.status == "done" and UK not in job.result["parties"]
 
 
+def test_who_gives_the_key_of_another_takes_no_part(simulation):
+    others = {}
+
+    def borrowed(wire):
+        letter = parse(wire)
+        if "epoch_key" not in letter.blobs:
+            return wire
+        others.setdefault(letter.sender, letter.blobs["epoch_key"])
+        blobs = {**letter.blobs, "epoch_key": others.get(CN, letter.blobs["epoch_key"])}
+        return seal(dataclasses.replace(letter, blobs=blobs), simulation.key(letter.sender))
+
+    for party in (CN, UK):
+        simulation.mail.tamper(Kind.OFFER, party, borrowed)
+    job = simulation.run(simulation.summing())
+    assert job.status == "done" and UK not in job.result["parties"]
+
+
+def test_a_sum_near_the_edge_of_its_ring_is_told(simulation, monkeypatch):
+    monkeypatch.setattr(Ring, "is_near_the_edge", lambda ring, values: ring.bits == 32)
+    order = simulation.summing()
+    assert simulation.run(order).status == "done"
+    assert [note["round"] for note in simulation.notes(order, "headroom")] == [1, 2, 3]
+
+
 def test_a_damaged_upload_is_as_good_as_none(simulation):
     def flipped(wire):
-        from federation.envelopes import seal
-
         letter = parse(wire)
         damaged = bytes(letter.blobs["upload"][:-1]) + bytes([letter.blobs["upload"][-1] ^ 1])
         return seal(
