@@ -31,7 +31,15 @@ from federation.messages import Kind
 from federation.models import Vector
 from federation.orders import WorkOrder, open_order
 from federation.past import PAST
-from federation.secure_sums import EPOCH_KEY, epoch_of, pack_keys, terms_of, unpack_keys
+from federation.recipes import Recipe
+from federation.secure_sums import (
+    EPOCH_KEY,
+    epoch_of,
+    left_in,
+    pack_keys,
+    terms_of,
+    unpack_keys,
+)
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, TrainingTask, sums_of
 from policies.disclosure import clear
@@ -173,7 +181,7 @@ class Coordinator:
         if isinstance(recipe, SumRecipe):
             after = self._summed(job, order, recipe, state)
         else:
-            after = self._averaged(job, state)
+            after = self._averaged(job, recipe, state)
         self._jobs.commit_round(job.id, after.checkpoint())
         self._jobs.note(
             job.id,
@@ -185,11 +193,11 @@ class Coordinator:
         )
         return after
 
-    def _averaged(self, job: Job, state: Training) -> Training:
+    def _averaged(self, job: Job, recipe: Recipe, state: Training) -> Training:
         question = Question(Kind.TRAIN_ROUND, {"weights": state.weights})
         questions = dict.fromkeys(state.parties, question)
         answers = self._asking.ask(job.id, state.round, questions, ROUND_SECONDS)
-        return absorb(state, self._updates(job, state.recipe.model.dimension, answers))
+        return absorb(state, self._updates(job, recipe.model.dimension, answers))
 
     def _summed(self, job: Job, order: WorkOrder, recipe: SumRecipe, state: Training) -> Training:
         """Return the state after a round of which only the noised sum is ever seen here."""
@@ -200,7 +208,8 @@ class Coordinator:
         found = self._summing.gather(job, recipe, terms, parts)
         if Ring(recipe.ring_bits).is_near_the_edge(found.values):
             self._jobs.note(job.id, stage="headroom", round=state.round + 1)
-        return absorb_sum(state, fixedpoint.decode(found.values, recipe.grid), found.survivors)
+        total = fixedpoint.decode(found.values, recipe.grid)
+        return absorb_sum(state, total, left_in(recipe, terms, found), found.survivors)
 
     def _updates(
         self, job: Job, dimension: int, answers: Mapping[PartyId, Answer]

@@ -14,8 +14,8 @@ from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Checkpoint
 from federation.models import Vector
 from federation.recipes import Progress, Recipe
-from federation.sum_progress import SumProgress
 from federation.sum_recipes import SumRecipe
+from federation.sum_states import State
 from federation.tasks import AnyRecipe
 from policies.parties import PartyId
 
@@ -31,7 +31,7 @@ class Training:
     recipe: AnyRecipe
     minimum: int
     round: int
-    progress: Progress | SumProgress
+    progress: Progress | State
     parties: tuple[PartyId, ...]
 
     @property
@@ -46,20 +46,21 @@ class Training:
 
     def checkpoint(self) -> Checkpoint:
         """Return what a crash must not lose."""
-        velocity = self.progress.velocity.astype("<f8").tobytes()
-        return Checkpoint(self.round, self.weights, velocity, self.parties)
+        kept = self.progress
+        memory = kept.memory if isinstance(kept, State) else kept.velocity
+        return Checkpoint(self.round, self.weights, memory.astype("<f8").tobytes(), self.parties)
 
 
 def begin(recipe: AnyRecipe, seed: int, minimum: int, parties: tuple[PartyId, ...]) -> Training:
     """Return the state before the first round."""
     if isinstance(recipe, SumRecipe):
-        return Training(recipe, minimum, 0, SumProgress.start(recipe, seed), parties)
+        return Training(recipe, minimum, 0, recipe.method.start(seed), parties)
     return Training(recipe, minimum, 0, Progress.start(recipe, seed), parties)
 
 
 def resume(recipe: AnyRecipe, minimum: int, last: Checkpoint) -> Training:
     """Return the state that `last` recorded."""
-    kind = SumProgress if isinstance(recipe, SumRecipe) else Progress
+    kind = State if isinstance(recipe, SumRecipe) else Progress
     progress = kind(
         np.frombuffer(last.weights, "<f4").astype(np.float32),
         np.frombuffer(last.velocity, "<f8").astype(np.float64),
@@ -101,16 +102,19 @@ def absorb(state: Training, updates: Mapping[PartyId, Vector]) -> Training:
     raise MalformedReplyError("updates came for a run that is made of secure sums")
 
 
-def absorb_sum(state: Training, total: NDArray[np.float64], survivors: Collection[str]) -> Training:
-    """Return the state after one more secure sum, [d], over the survivors' units."""
+def absorb_sum(
+    state: Training, total: NDArray[np.float64], noise: float, survivors: Collection[str]
+) -> Training:
+    """Return the state after one more secure sum, [d], over the survivors' units.
+
+    noise: standard deviation of what noise is in each of its numbers.
+    """
     present = tuple(party for party in state.parties if party in survivors)
     match state.recipe, state.progress:
-        case SumRecipe() as recipe, SumProgress() as progress:
-            return _after(state, progress.advance(recipe, state.round, total), present)
+        case SumRecipe() as recipe, State() as before:
+            return _after(state, recipe.method.advance(before, state.round, total, noise), present)
     raise MalformedReplyError("a secure sum came for a run that is made of updates")
 
 
-def _after(
-    state: Training, progress: Progress | SumProgress, parties: tuple[PartyId, ...]
-) -> Training:
+def _after(state: Training, progress: Progress | State, parties: tuple[PartyId, ...]) -> Training:
     return replace(state, round=state.round + 1, progress=progress, parties=parties)

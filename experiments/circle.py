@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from federation.secure_sums import expander
+from federation.secure_sums import expander, left_in
 from federation.sum_recipes import SumRecipe
+from federation.sum_states import Array
+from secure_compute import fixedpoint
 from secure_compute.entropy import Entropy
 from secure_compute.primitives.agreement import KEY_SIZE, AgreementKey
 from secure_compute.primitives.seed_stream import SEED_SIZE
@@ -18,7 +20,6 @@ from secure_compute.secagg import aggregator, epoch, node
 from secure_compute.secagg.aggregator import Gathering
 from secure_compute.secagg.ring import Integers
 from secure_compute.secagg.terms import Terms
-from secure_compute.secagg.unmasking import Sum
 
 FEDERATION: Final = "simulation"
 NOTHING: Final[aggregator.Requests] = ()
@@ -41,8 +42,13 @@ class Circle:
         self._epoch = epoch.gather(roster, 0, signed)
         self._nodes = {p: node.join(self._epoch, p, secret) for p, secret in secrets.items()}
 
-    def sum(self, recipe: SumRecipe, number: int, vectors: Mapping[str, Integers]) -> Sum:
-        """Return the noised sum of round `number`, from 0, of every party's clipped sum."""
+    def sum(
+        self, recipe: SumRecipe, number: int, vectors: Mapping[str, Integers]
+    ) -> tuple[Array, float]:
+        """Return the noised sum of round `number`, from 0, and its noise's standard deviation.
+
+        vectors: every party's clipped sum.
+        """
         terms = Terms.of(
             self._epoch,
             session=FEDERATION,
@@ -66,7 +72,8 @@ class Circle:
                     self._nodes[party], request, self._signer(party)
                 )
                 state, requests = aggregator.receive(state, message)
-        return aggregator.combine(state, expand)
+        found = aggregator.combine(state, expand)
+        return fixedpoint.decode(found.values, recipe.grid), left_in(recipe, terms, found)
 
     def _signer(self, party: str) -> node.Sign:
         return self._keys[party].sign

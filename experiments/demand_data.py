@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from clients.training.demand import DemandBounds, DemandRows, demand_rows, predicted_volume, wape
 from experiments.commerce.write import Manifest
-from federation.models import ModelSpec, Vector, forward
+from federation.models import Predictor, Vector
 from policies.parties import PartyId
 
 TEST_WEEKS: Final = 13
@@ -64,13 +64,13 @@ class DemandSplit:
     test: DemandRows
     naive: NDArray[np.float64]
 
-    def score(self, model: ModelSpec, weights: Vector) -> float:
+    def score(self, model: Predictor, weights: Vector) -> float:
         """Return the WAPE of the model on the test weeks."""
         return wape(self.predict(model, weights), self.test.volume)
 
-    def predict(self, model: ModelSpec, weights: Vector) -> NDArray[np.float64]:
+    def predict(self, model: Predictor, weights: Vector) -> NDArray[np.float64]:
         """Return the model's volumes for the test weeks."""
-        return predicted_volume(self.test, forward(model, weights, self.test.features))
+        return predicted_volume(self.test, model.predict(weights, self.test.features))
 
 
 def cheese_set(path: Path = CHEESE) -> DemandSet | None:

@@ -10,10 +10,8 @@ from experiments.circle import Circle
 from experiments.ordering import for_nodes
 from federation.models import Vector
 from federation.recipes import Progress, Recipe
-from federation.sum_progress import SumProgress
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
-from secure_compute import fixedpoint
 from secure_compute.entropy import SystemEntropy
 
 Tell: TypeAlias = Callable[[int, int], None]
@@ -62,22 +60,22 @@ def _summed(
     from clients.training.plain import plain_sum
     from clients.training.sums import round_sum
 
-    progress, entropy = SumProgress.start(recipe, seed), SystemEntropy()
+    method, entropy = recipe.method, SystemEntropy()
+    state = method.start(seed)
     circle = Circle(tuple(rows), entropy) if private else None
     for number in range(recipe.rounds):
         if circle is None:
-            parts = [plain_sum(progress.weights, part, recipe, number) for part in rows.values()]
-            total = np.sum(parts, axis=0)
+            parts = [plain_sum(state.weights, part, recipe, number) for part in rows.values()]
+            total, noise = np.sum(parts, axis=0), 0.0
         else:
-            found = circle.sum(
+            total, noise = circle.sum(
                 recipe,
                 number,
                 {
-                    party: round_sum(progress.weights, part, recipe, number, entropy).values
+                    party: round_sum(state.weights, part, recipe, number, entropy).values
                     for party, part in rows.items()
                 },
             )
-            total = fixedpoint.decode(found.values, recipe.grid)
-        progress = progress.advance(recipe, number, total)
+        state = method.advance(state, number, total, noise)
         tell(number + 1, recipe.rounds)
-    return progress.weights
+    return state.weights

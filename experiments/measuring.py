@@ -28,7 +28,7 @@ from experiments.fraud_data import average_precision as precision
 from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
-from federation.models import ModelSpec, Vector, forward
+from federation.models import Predictor, Vector
 from federation.tasks import AnyRecipe, TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
@@ -120,7 +120,7 @@ def _contract(home: Home, party: PartyId, name: str) -> DataContract:
 
 def score_model(home: Home, task: TrainingTask, weights: Vector) -> Scored:
     """Return what a released model is worth on every party's test rows."""
-    spec = task.recipe.model
+    spec = task.recipe
     if task.model == "demand":
         demand = demand_splits(home, task.recipe.window)
         return _scored(*_demand_scores(demand, spec, dict.fromkeys(_names(demand), weights)))
@@ -140,7 +140,7 @@ def _names(splits: Sequence[DemandSplit] | Sequence[FraudSplit]) -> list[str]:
 
 
 def _demand_scores(
-    splits: Sequence[DemandSplit], spec: ModelSpec, weights: Weights
+    splits: Sequence[DemandSplit], spec: Predictor, weights: Weights
 ) -> tuple[float, dict[str, float]]:
     return _wapes(splits, {s.party: s.predict(spec, weights[s.party]) for s in splits})
 
@@ -153,9 +153,9 @@ def _wapes(
 
 
 def _fraud_scores(
-    splits: Sequence[FraudSplit], spec: ModelSpec, weights: Weights
+    splits: Sequence[FraudSplit], spec: Predictor, weights: Weights
 ) -> tuple[float, dict[str, float]]:
-    scores = {s.party: forward(spec, weights[s.party], s.test_features) for s in splits}
+    scores = {s.party: spec.predict(weights[s.party], s.test_features) for s in splits}
     each = {s.party: precision(s.test_truth, scores[s.party]) for s in splits}
     return mean_precision(splits, scores), each
 

@@ -11,6 +11,7 @@ from experiments.ordering import Terms
 from federation.errors import MalformedOrderError
 from federation.models import ModelSpec
 from federation.recipes import Recipe
+from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
 from federation.tasks import AnyRecipe, TrainingTask
 from policies.budget import accountant
@@ -140,26 +141,30 @@ def _summed(
     model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
 ) -> SumRecipe:
     """Return a recipe for any number of nodes; an order or a simulation says how many there are."""
-    rounds = int(model["rounds"])
+    rounds, units = int(model["rounds"]), int(privacy["expected_units"])
     numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
-    return SumRecipe(
+    method = SecondOrder(
         model=spec,
         loss=model["loss"],
         rounds=rounds,
         moments=min(int(model["moments"]), rounds),
-        sampling_rate=_decimal(privacy["sampling_rate"]),
         clip=_decimal(privacy["clip"]),
-        noise_multiplier=_noise(privacy, rounds) if private else NOISELESS,
-        grid=int(privacy["grid"]),
         start_norm=_decimal(model["start_norm"]),
         base_rate=_decimal(model["base_rate"]),
-        expected_units=int(privacy["expected_units"]),
+        expected_units=units,
+        **{name: _decimal(model[name]) for name in numbers},
+    )
+    return SumRecipe(
+        method=method,
+        sampling_rate=_decimal(privacy["sampling_rate"]),
+        noise_multiplier=_noise(privacy, rounds) if private else NOISELESS,
+        grid=int(privacy["grid"]),
+        expected_units=units,
         rows_per_unit=int(privacy["rows_per_unit"]),
         window=int(model["window"]),
         nodes=MOST_NODES,
         colluding=int(privacy["colluding"]),
         ring_bits=int(privacy["ring_bits"]),
-        **{name: _decimal(model[name]) for name in numbers},
     )
 
 

@@ -56,7 +56,7 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
     worths = {
         "naive": study.naive,
         "local": study.score(spec, alone),
-        "federated": study.score(spec, dict.fromkeys(study.rows, federated)),
+        "federated": study.score(settings.task.recipe, dict.fromkeys(study.rows, federated)),
         "pooled": study.score(spec, dict.fromkeys(study.rows, whole)),
     }
     return _told(study, settings, worths, time.monotonic() - begun)

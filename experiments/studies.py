@@ -19,7 +19,7 @@ from clients.training.sampling import UnitRows, gather_units
 from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
-from federation.models import ModelSpec, Vector, forward
+from federation.models import Predictor, Vector
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
@@ -60,7 +60,7 @@ class Study:
     split: str
     rows: Mapping[PartyId, UnitRows]
     naive: Worth
-    score: Callable[[ModelSpec, Weights], Worth]
+    score: Callable[[Predictor, Weights], Worth]
     features: tuple[Feature, ...]
     unit: Unit
     local: Optimiser
@@ -143,7 +143,7 @@ def _cheese(settings: Settings) -> Study:
     ]
     actual = {split.party: split.test.volume for split in splits}
 
-    def score(spec: ModelSpec, weights: Weights) -> Worth:
+    def score(spec: Predictor, weights: Weights) -> Worth:
         return wapes(actual, {s.party: s.predict(spec, weights[s.party]) for s in splits})
 
     return Study(
@@ -200,10 +200,8 @@ def _commerce(settings: Settings) -> Study:
         for s in splits
     }
 
-    def score(spec: ModelSpec, weights: Weights) -> Worth:
-        scores = {
-            s.party: forward(spec, weights[PartyId(s.party)], s.test_features) for s in splits
-        }
+    def score(spec: Predictor, weights: Weights) -> Worth:
+        scores = {s.party: spec.predict(weights[PartyId(s.party)], s.test_features) for s in splits}
         each = {PartyId(s.party): average_precision(s.test_truth, scores[s.party]) for s in splits}
         return Worth(mean_precision(splits, scores), each)
 
@@ -237,11 +235,11 @@ def stallion_study(table: Any, rows_per_unit: int) -> Study:
     splits, entropy = stallion.stallion_splits(table), SystemEntropy()
     actual = {split.party: split.test.volume for split in splits}
 
-    def score(spec: ModelSpec, weights: Weights) -> Worth:
+    def score(spec: Predictor, weights: Weights) -> Worth:
         return wapes(
             actual,
             {
-                s.party: s.test.predict(forward(spec, weights[s.party], s.test.features))
+                s.party: s.test.predict(spec.predict(weights[s.party], s.test.features))
                 for s in splits
             },
         )
@@ -284,9 +282,9 @@ def handbook_study(
     inputs = {split.party: model_inputs(split.test, features) for split in splits}
     truth = {split.party: split.test["fraud"].to_numpy(np.int64) for split in splits}
 
-    def score(spec: ModelSpec, weights: Weights) -> Worth:
+    def score(spec: Predictor, weights: Weights) -> Worth:
         return precisions(
-            truth, {party: forward(spec, weights[party], inputs[party]) for party in inputs}
+            truth, {party: spec.predict(weights[party], inputs[party]) for party in inputs}
         )
 
     return Study(
@@ -327,8 +325,8 @@ def cdnow_study(splits: Sequence[Any]) -> Study:
     truth = {split.party: split.test_again for split in splits}
     orders = [item.name for item in FEATURES].index("further orders")
 
-    def score(spec: ModelSpec, weights: Weights) -> Worth:
-        return ranks(truth, {s.party: forward(spec, weights[s.party], s.test) for s in splits})
+    def score(spec: Predictor, weights: Weights) -> Worth:
+        return ranks(truth, {s.party: spec.predict(weights[s.party], s.test) for s in splits})
 
     return Study(
         measure="auc",

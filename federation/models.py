@@ -9,7 +9,7 @@ order and then the bias [outputs].
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,12 @@ class ModelSpec:
             start = end + outputs
         return layers
 
+    def predict(
+        self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Return the raw output for each row of `features` [n, inputs], [n] float64."""
+        return forward(self, weights, features)
+
     def to_json(self) -> dict[str, Any]:
         """Return the tagged, versioned form that orders and model files carry."""
         layers = list(self.layers)
@@ -105,6 +111,16 @@ class ModelSpec:
         if not isinstance(layers, list) or not all(type(width) is int for width in layers):
             raise MalformedOrderError("A model's layers must be a list of integers.")
         return cls(tuple(layers), value["activation"])
+
+
+class Predictor(Protocol):
+    """What makes predictions of weights: a model, or a recipe that trains one."""
+
+    def predict(
+        self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Return the raw output for each row of `features` [n, inputs], [n] float64."""
+        ...
 
 
 def forward(

@@ -132,6 +132,12 @@ class Recipe:
             )
         return Repeated(SampledGaussian(self.sampling_rate, self.noise_multiplier), self.steps)
 
+    def predict(
+        self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
+    ) -> NDArray[np.float64]:
+        """Return the model's raw output for each row of `features` [n, inputs], [n] float64."""
+        return self.model.predict(weights, features)
+
     def to_json(self) -> dict[str, Any]:
         """Return the tagged, versioned form; numbers that are not integers are strings."""
         value: dict[str, Any] = {"recipe": "fedavg_dp_sgd", "v": 1, "loss": self.loss}

@@ -6,6 +6,7 @@ aggregator. Nothing of that is taken from whoever relays it: another key, cohort
 gives another digest of the terms, and masks and signatures that fit nowhere.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -18,9 +19,11 @@ from secure_compute import canonical, skellam
 from secure_compute.errors import NotCanonicalError
 from secure_compute.secagg import epoch as epochs
 from secure_compute.secagg.epoch import Epoch, EpochKey
+from secure_compute.secagg.layers import remaining
 from secure_compute.secagg.node import Expand
 from secure_compute.secagg.ring import Integers
 from secure_compute.secagg.terms import Terms
+from secure_compute.secagg.unmasking import Sum
 
 EPOCH_KEY: Final = "epoch_key"
 """Where an accepted order's reply carries the node's key."""
@@ -109,3 +112,9 @@ def expander(recipe: SumRecipe, terms: Terms) -> Expand:
         return skellam.draw(parts[layer], terms.dimension, seed)
 
     return expand
+
+
+def left_in(recipe: SumRecipe, terms: Terms, found: Sum) -> float:
+    """Return the standard deviation of the noise that an opened sum carries, as parts of 1.0."""
+    share = remaining(terms.parameters, found.layers.values())
+    return math.sqrt(share * recipe.noise_scale**2) / recipe.grid

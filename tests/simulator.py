@@ -43,6 +43,7 @@ from federation.models import ModelSpec
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
 from federation.riding import pack, pack_cosigned, unpack
+from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
 from policies.budget import accountant
@@ -117,23 +118,29 @@ def sum_recipe(**changes: Any) -> SumRecipe:
         "loss": "bce",
         "rounds": 3,
         "moments": 1,
-        "sampling_rate": Decimal(1),
         "clip": Decimal(1),
         "moment_clip": Decimal(20),
         "target_clip": Decimal(5),
-        "noise_multiplier": Decimal(10),
-        "grid": 1 << 14,
         "learning_rate": Decimal("0.5"),
         "momentum": Decimal("0.5"),
         "ridge": Decimal(50),
         "start_norm": Decimal(2),
         "base_rate": Decimal("0.1"),
         "expected_units": 320,
+    }
+    around: dict[str, Any] = {
+        "sampling_rate": Decimal(1),
+        "noise_multiplier": Decimal(10),
+        "grid": 1 << 14,
+        "expected_units": 320,
         "rows_per_unit": 8,
         "nodes": 8,
         "colluding": 1,
+        "ring_bits": 32,
+        "window": 0,
     }
-    return SumRecipe(**{**values, **changes})
+    method = SecondOrder(**{name: changes.get(name, value) for name, value in values.items()})
+    return SumRecipe(method=method, **{n: changes.get(n, value) for n, value in around.items()})
 
 
 def price(event: Event, releases: int) -> float:
@@ -380,9 +387,9 @@ class Simulation:
         owner = getattr(self.node(party), f"_{part}")
         real = getattr(owner, step)
 
-        def dying(*arguments: Any) -> Any:
+        def dying(*arguments: Any, **named: Any) -> Any:
             if moment == "after":
-                real(*arguments)
+                real(*arguments, **named)
             raise Killed
 
         setattr(owner, step, dying)

@@ -25,7 +25,7 @@ def clipped_units(model: ModelSpec, weights, given: Batch, loss, clip: float) ->
     """Return every unit's clipped gradient as floats, [U, d]; 0 where a unit has no rows."""
     parts = np.zeros((len(given.features), model.dimension))
     for unit in range(len(parts)):
-        for block in blocks(model, chosen(given, [unit])):
+        for block in blocks(chosen(given, [unit]), model.dimension, max(model.layers)):
             parts[unit] = clipped(unit_gradients(model, weights, block, loss), clip)[:, 0]
     return parts
 
@@ -34,6 +34,6 @@ def clipped_sum(model: ModelSpec, weights, given: Batch, loss, clip: float) -> n
     """Return the sum of all units' clipped gradients, before any rounding, [d]."""
     total = np.zeros(model.dimension)
     with np.errstate(all="ignore"):
-        for block in blocks(model, given):
+        for block in blocks(given, model.dimension, max(model.layers)):
             total += clipped(unit_gradients(model, weights, block, loss), clip).sum(1)
     return total

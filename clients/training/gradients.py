@@ -45,19 +45,19 @@ class Block:
     present: NDArray[np.bool_]
 
 
-def blocks(model: ModelSpec, batch: Batch, numbers: int = 0) -> Iterator[Block]:
+def blocks(batch: Batch, numbers: int, width: int = 0) -> Iterator[Block]:
     """Yield the units that have rows, in blocks whose shape follows from the unit alone.
 
     A unit of n rows stands among units of as many, rounded up to a power of two or to K.
 
-    numbers: how many are computed of each unit; 0 for as many as the model has weights.
+    numbers: how many are computed of each unit; width: most of each row on the way there.
     """
     most = batch.present.shape[1]
     rows = (batch.present * np.arange(1, most + 1)).max(1, initial=0)
     for reach in sorted({min(most, 1 << place) for place in range(most.bit_length() + 1)}):
         here = np.flatnonzero((rows > reach // 2) & (rows <= reach))
         rows[here] = 0
-        lanes = _lanes(max(numbers or model.dimension, reach * max(model.layers)))
+        lanes = _lanes(max(numbers, reach * max(width, batch.features.shape[2])))
         for start in range(0, len(here), lanes - IDLE):
             units = here[start : start + lanes - IDLE]
             yield Block(

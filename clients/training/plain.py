@@ -52,7 +52,7 @@ def plain_sum(
     total = np.zeros(recipe.dimension(number))
     for start in range(0, len(here), _BLOCK):
         batch = batch_of(rows, here[start : start + _BLOCK])
-        for block in blocks(recipe.model, batch, recipe.dimension(number)):
+        for block in blocks(batch, recipe.dimension(number)):
             total += unit_vectors(recipe, number, weights.astype(np.float64), block).sum(1)
     return total
 

@@ -34,7 +34,7 @@ def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> NDArray[np.int6
     """
     total = np.zeros(recipe.model.dimension, np.int64)
     with np.errstate(all="ignore"):
-        for block in blocks(recipe.model, batch):
+        for block in blocks(batch, recipe.model.dimension, max(recipe.model.layers)):
             gradients = unit_gradients(recipe.model, weights, block, recipe.loss)
             parts = fixedpoint.encode(clipped(gradients, float(recipe.clip)), recipe.grid)
             total += parts.sum(1, dtype=np.int64)

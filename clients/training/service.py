@@ -33,7 +33,8 @@ class Trainer:
         if weights is None:
             return b""
         recipe = job.task.recipe
-        if len(weights) != 4 * recipe.model.dimension:
+        size = recipe.method.size if isinstance(recipe, SumRecipe) else recipe.model.dimension
+        if len(weights) != 4 * size:
             raise ComputeError("the weights are those of a model from another version")
         start = np.frombuffer(weights, "<f4").astype(np.float32)
         if isinstance(recipe, SumRecipe):

@@ -46,7 +46,7 @@ def round_sum(
         TrainingDataError: `rows` are not the recipe's, or the weights that came with the letter
             are out of range.
     """
-    if rows.features.shape[2] != recipe.inputs:
+    if rows.features.shape[2] != recipe.method.inputs:
         raise TrainingDataError(
             "The rows have another number of features than the order's model: "
             "install the version of this node's software that the order names."
@@ -67,7 +67,7 @@ def rounded_sum(recipe: SumRecipe, number: int, weights: Array, batch: Batch) ->
     """
     total = np.zeros(recipe.dimension(number), np.int64)
     with np.errstate(all="ignore"):
-        for block in blocks(recipe.model, batch, recipe.dimension(number)):
+        for block in blocks(batch, recipe.dimension(number)):
             parts = clipped(unit_vectors(recipe, number, weights, block), 1.0)
             total += fixedpoint.encode(parts, recipe.grid).sum(1, dtype=np.int64)
     return total
@@ -75,9 +75,10 @@ def rounded_sum(recipe: SumRecipe, number: int, weights: Array, batch: Batch) ->
 
 def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -> Array:
     """Return what each lane has to say in round `number`, not yet clipped, [d, L]."""
-    match recipe.stage(number):
+    method = recipe.method
+    match method.stage(number):
         case "moments":
-            return unit_moments(block, float(recipe.moment_clip), float(recipe.target_clip))
+            return unit_moments(block, float(method.moment_clip), float(method.target_clip))
         case "gradient":
-            gradients = unit_gradients(recipe.model, weights, block, recipe.loss)
-            return gradients / float(recipe.clip)
+            gradients = unit_gradients(method.model, weights, block, method.loss)
+            return gradients / float(method.clip)

@@ -26,7 +26,6 @@ from experiments.ordering import Terms, sign, training_order
 from experiments.running import Fleet, running
 from federation.orders import WorkOrder
 from federation.secure_sums import expander
-from federation.sum_progress import SumProgress
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
 from policies.budget.events import from_json
@@ -137,7 +136,8 @@ def test_one_is_lost_before_and_one_after_its_upload_in_the_same_round(
     # The model is what follows from that sum and from nothing else.
     last = Jobs(home.jobs).last_round(order.id)
     assert last is not None
-    after = SumProgress.start(recipe, 1).advance(recipe, 0, opened.values / recipe.grid)
+    method = recipe.method
+    after = method.advance(method.start(1), 0, opened.values / recipe.grid, 0.0)
     assert last.weights == after.weights.astype("<f4").tobytes()
     # Everybody whose upload left has paid for it, lost or not, and nobody for more.
     assert [settled(home, party, order) for party in survivors] == [1] * 6
@@ -152,5 +152,5 @@ def own_sum(home: Home, party: PartyId, task: TrainingTask) -> NDArray[np.int64]
     rows = load_rows(task, contract, settings.table(contract), SystemEntropy())
     recipe = task.recipe
     assert isinstance(recipe, SumRecipe)
-    start = SumProgress.start(recipe, task.seed).weights
+    start = recipe.method.start(task.seed).weights
     return round_sum(start, rows, recipe, 0, SystemEntropy()).values

@@ -68,7 +68,7 @@ def test_moments_are_those_of_matrix_products(seed):
         second = x.T @ x * np.where(np.eye(6, dtype=bool), 1.0, np.sqrt(2.0))
         expected += np.concatenate([second[upper] / 7.0, x.T @ targets[present] / 3.0])
     found = np.zeros_like(expected)
-    for block in blocks(agreed.model, rows, agreed.dimension(0)):
+    for block in blocks(rows, agreed.dimension(0)):
         found += unit_vectors(agreed, 0, np.zeros(6), block).sum(1)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 

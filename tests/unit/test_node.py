@@ -458,7 +458,7 @@ def test_a_reply_that_was_kept_and_never_charged_waits_for_the_law(simulation, a
     """The same process: the disk was full between the two. The operator forbids it meanwhile."""
     node, letter = simulation.node(CN), simulation.round(CN, accepted)
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError("no space left on device")
 
     with pytest.MonkeyPatch.context() as patch:
@@ -475,7 +475,7 @@ def test_a_reply_that_was_kept_and_never_charged_waits_for_the_law(simulation, a
 
 @pytest.mark.parametrize(("part", "step"), [("books", "settle"), ("outbox", "keep")])
 def test_nothing_is_sent_that_could_not_be_written_down(simulation, accepted, part, step):
-    def full(*_):
+    def full(*_, **__):
         raise OSError("no space left on device")
 
     node = simulation.node(CN)
@@ -494,9 +494,9 @@ def test_a_reply_is_settled_before_it_is_returned(simulation, accepted):
 
         real = getattr(owner, step)
 
-        def spy(*arguments, real=real, step=step):
+        def spy(*arguments, real=real, step=step, **named):
             seen.append(step)
-            return real(*arguments)
+            return real(*arguments, **named)
 
         setattr(owner, step, spy)
     node.answer(simulation.round(CN, accepted))

@@ -101,9 +101,9 @@ def test_a_sum_is_that_of_the_clipped_parts_and_their_noise_to_the_last_bit(
     sums = []
     real = coordinator.absorb_sum
 
-    def watched(state, total, survivors):
+    def watched(state, total, noise, survivors):
         sums.append(total)
-        return real(state, total, survivors)
+        return real(state, total, noise, survivors)
 
     monkeypatch.setattr(coordinator, "absorb_sum", watched)
     order = simulation.summing()
@@ -128,9 +128,9 @@ def test_one_lost_before_and_one_after_its_upload_in_the_same_round(simulation, 
     found = []
     real = coordinator.absorb_sum
 
-    def watched(state, total, survivors):
-        found.append((total, survivors))
-        return real(state, total, survivors)
+    def watched(state, total, noise, survivors):
+        found.append((total, noise, survivors))
+        return real(state, total, noise, survivors)
 
     monkeypatch.setattr(coordinator, "absorb_sum", watched)
     simulation.mail.drop(Kind.SUM_ROUND, UK, 1)
@@ -138,7 +138,7 @@ def test_one_lost_before_and_one_after_its_upload_in_the_same_round(simulation, 
     order = simulation.summing(holders(simulation))
     job = simulation.run(order)
     assert job.status == "done", job.result
-    total, survivors = found[1]
+    total, said, survivors = found[1]
     assert set(survivors) == set(order.cohort) - {UK, SHOP}
     recipe_ = sum_recipe()
     shares = recipe_.shares(recipe_.parameters(8))
@@ -155,6 +155,7 @@ def test_one_lost_before_and_one_after_its_upload_in_the_same_round(simulation, 
             kept += base + layers[0] + layers[1]
     np.testing.assert_array_equal(noise, kept)
     assert shares.left(2) == shares.variance * 6 / 5
+    assert said == pytest.approx(float(shares.left(2)) ** 0.5 / recipe_.grid)
     rest = simulation.notes(order, "round")
     assert [sorted(note["lost"]) for note in rest] == [[], sorted([UK, SHOP]), []]
     for party in survivors:

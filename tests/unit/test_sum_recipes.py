@@ -14,7 +14,7 @@ from federation import moments
 from federation.errors import MalformedOrderError
 from federation.models import LARGEST_WEIGHT, ModelSpec
 from federation.recipes import Recipe
-from federation.sum_progress import SumProgress, start_from
+from federation.second_order import start_from
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask, read_recipe, require_unit
 from policies.budget import accountant
@@ -35,12 +35,35 @@ def test_a_recipe_comes_back_from_its_canonical_bytes():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("noise_multiplier", "0"),
+        ("noise_multiplier", "1.50"),
+        ("sampling_rate", "1.1"),
+        ("sampling_rate", 1),
+        ("grid", 1 << 25),
+        ("window", 1),
+        ("v", 2),
+        ("seed", 1),
+        ("method", "linear"),
+        ("method", {}),
+        ("colluding", 0),
+        ("colluding", 7),
+        ("nodes", 2),
+        ("nodes", True),
+        ("ring_bits", 24),
+    ],
+)
+def test_a_bad_field_is_refused(field, value):
+    with pytest.raises(MalformedOrderError):
+        SumRecipe.from_json({**RECIPE.to_json(), field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
         ("clip", "1.50"),
         ("clip", 1.5),
         ("moment_clip", "0"),
         ("target_clip", "NaN"),
-        ("noise_multiplier", "0"),
-        ("sampling_rate", "1.1"),
         ("momentum", "1"),
         ("base_rate", "1"),
         ("base_rate", "0"),
@@ -48,22 +71,18 @@ def test_a_recipe_comes_back_from_its_canonical_bytes():
         ("rounds", 1001),
         ("moments", 4),
         ("moments", True),
-        ("grid", 1 << 25),
-        ("window", 1),
         ("loss", "hinge"),
         ("model", "linear"),
         ("model", {"model": "mlp", "v": 1, "layers": [4, 8, 1], "activation": "relu"}),
         ("v", 2),
+        ("method", "third_order"),
         ("seed", 1),
-        ("colluding", 0),
-        ("colluding", 7),
-        ("nodes", 2),
-        ("ring_bits", 24),
     ],
 )
-def test_a_bad_field_is_refused(field, value):
+def test_a_bad_field_of_the_method_is_refused(field, value):
+    method = {**RECIPE.to_json()["method"], field: value}
     with pytest.raises(MalformedOrderError):
-        SumRecipe.from_json({**RECIPE.to_json(), field: value})
+        SumRecipe.from_json({**RECIPE.to_json(), "method": method})
 
 
 def test_kinds_are_told_apart_by_their_name():
@@ -184,7 +203,7 @@ def plain_moments(features, targets, recipe):
 def regression(**changes):
     return sum_recipe(
         model=ModelSpec((3, 1)), loss="mse", rounds=4, moments=2, start_norm=Decimal(0), **changes
-    )
+    ).method
 
 
 def made(rows=200, seed=0):
@@ -210,10 +229,10 @@ def test_the_start_is_ridge_on_the_mean_of_the_moments():
     recipe = regression(ridge=Decimal("0.001"))
     features, targets = made()
     total = plain_moments(features, targets, recipe)
-    state = SumProgress.start(recipe, 1)
-    first = state.advance(recipe, 0, total)
+    state = recipe.start(1)
+    first = recipe.advance(state, 0, total, 0.0)
     np.testing.assert_array_equal(first.weights, state.weights)  # not before the last of them
-    second = first.advance(recipe, 1, total)
+    second = recipe.advance(first, 1, total, 0.0)
     np.testing.assert_allclose(second.weights, [1.0, -2.0, 0.5, 0.3], atol=0.01)
 
 
@@ -230,15 +249,15 @@ def test_a_gradient_step_is_taken_in_the_metric_of_the_moments_with_momentum():
     features, targets = made()
     x = np.concatenate([features, np.ones((len(features), 1))], axis=1)
     total = plain_moments(features, targets, recipe)
-    state = SumProgress.start(recipe, 1)
+    state = recipe.start(1)
     for number in (0, 1):
-        state = state.advance(recipe, number, total)
+        state = recipe.advance(state, number, total, 0.0)
     gradient = np.array([4.0, -2.0, 1.0, 8.0])
     metric = x.T @ x + 0.001 * np.eye(4)
-    once = state.advance(recipe, 2, gradient)
+    once = recipe.advance(state, 2, gradient, 0.0)
     step = np.linalg.solve(metric, float(recipe.clip) * gradient)
     np.testing.assert_allclose(once.weights, state.weights - step, rtol=1e-4, atol=1e-6)
-    twice = once.advance(recipe, 3, gradient)
+    twice = recipe.advance(once, 3, gradient, 0.0)
     np.testing.assert_allclose(twice.weights, once.weights - 1.5 * step, rtol=1e-4, atol=1e-5)
 
 
@@ -249,20 +268,19 @@ def test_without_moments_the_metric_is_the_expected_number_of_units():
         clip=Decimal(2),
         learning_rate=Decimal(10),
         expected_units=100,
-        sampling_rate=Decimal("0.5"),
         ridge=Decimal(1),
-    )
-    state = SumProgress.start(recipe, 1)
+    ).method
+    state = recipe.start(1)
     gradient = np.linspace(-1, 1, recipe.model.dimension)
-    after = state.advance(recipe, 0, gradient)
-    np.testing.assert_allclose(after.weights, state.weights - 20 * gradient / 51, atol=1e-6)
+    after = recipe.advance(state, 0, gradient, 0.0)
+    np.testing.assert_allclose(after.weights, state.weights - 20 * gradient / 101, atol=1e-6)
 
 
 def test_noise_that_makes_moments_indefinite_stops_nothing():
     recipe = regression()
-    state = SumProgress.start(recipe, 1)
+    state = recipe.start(1)
     for number in range(4):
-        state = state.advance(recipe, number, -1e12 * np.ones(recipe.dimension(number)))
+        state = recipe.advance(state, number, -1e12 * np.ones(recipe.dimension(number)), 0.0)
     assert np.isfinite(state.weights).all() and np.abs(state.weights).max() <= LARGEST_WEIGHT
 
 
@@ -275,7 +293,7 @@ def test_a_run_goes_on_from_its_checkpoint():
     totals = [features.normal(size=recipe.dimension(number)) for number in range(3)]
     whole = again = state
     for total in totals:
-        whole = absorb_sum(whole, total, parties)
-        again = resume(recipe, 3, absorb_sum(again, total, parties).checkpoint())
+        whole = absorb_sum(whole, total, 0.0, parties)
+        again = resume(recipe, 3, absorb_sum(again, total, 0.0, parties).checkpoint())
     np.testing.assert_array_equal(whole.progress.weights, again.progress.weights)
     assert whole.done and again.done
