@@ -22,7 +22,7 @@ from aggregator.registry import save_model
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
 from aggregator.summing import Summing
-from aggregator.training import Training, absorb, absorb_sum, begin, read_update, resume
+from aggregator.training import Training, absorb, absorb_sum, continued, read_update, resume
 from aggregator.transport import Transport
 from aggregator.witnessing import Relay
 from federation.envelopes import Envelope
@@ -160,7 +160,7 @@ class Coordinator:
         task = TrainingTask.from_json(order.parameters)
         state = self._resume(job, order, task)
         while not state.done:
-            state = self._round(job, order, state)
+            state = self._round(job, order, task, state)
         released = clear(state.progress.weights, self._organisations(state.parties), order.minimum)
         self._record.released(job.id, order)
         path = save_model(self._settings.folder / "models", job.id, order, task, released)
@@ -171,17 +171,18 @@ class Coordinator:
         if last is not None:
             self._jobs.note(job.id, stage="resumed", round=last.round, of=task.recipe.rounds)
             return resume(task.recipe, order.minimum, last)
-        state = begin(task.recipe, task.seed, order.minimum, self._offer(job, order))
+        earlier = self._jobs.last_round(task.parent) if task.begun else None
+        state = continued(task, order.minimum, self._offer(job, order), earlier)
         self._jobs.commit_round(job.id, state.checkpoint())
         self._asking.witness(job.id)
         return state
 
-    def _round(self, job: Job, order: WorkOrder, state: Training) -> Training:
-        recipe = state.recipe
+    def _round(self, job: Job, order: WorkOrder, task: TrainingTask, state: Training) -> Training:
+        recipe, number = state.recipe, state.round - task.begun
         if isinstance(recipe, SumRecipe):
-            after = self._summed(job, order, recipe, state)
+            after = self._summed(job, order, recipe, state, number)
         else:
-            after = self._averaged(job, recipe, state)
+            after = self._averaged(job, recipe, state, number)
         self._jobs.commit_round(job.id, after.checkpoint())
         self._jobs.note(
             job.id,
@@ -193,17 +194,19 @@ class Coordinator:
         )
         return after
 
-    def _averaged(self, job: Job, recipe: Recipe, state: Training) -> Training:
+    def _averaged(self, job: Job, recipe: Recipe, state: Training, number: int) -> Training:
         question = Question(Kind.TRAIN_ROUND, {"weights": state.weights})
         questions = dict.fromkeys(state.parties, question)
-        answers = self._asking.ask(job.id, state.round, questions, ROUND_SECONDS)
+        answers = self._asking.ask(job.id, number, questions, ROUND_SECONDS)
         return absorb(state, self._updates(job, recipe.model.dimension, answers))
 
-    def _summed(self, job: Job, order: WorkOrder, recipe: SumRecipe, state: Training) -> Training:
+    def _summed(
+        self, job: Job, order: WorkOrder, recipe: SumRecipe, state: Training, number: int
+    ) -> Training:
         """Return the state after a round of which only the noised sum is ever seen here."""
         keys = self._jobs.keys(job.id) or b""
         epoch = epoch_of(self._desk.roster, order.id, unpack_keys(keys))
-        terms = terms_of(epoch, order, recipe, state.round, state.parties)
+        terms = terms_of(epoch, order, recipe, number, state.parties)
         parts = {"weights": state.weights, "keys": keys}
         found = self._summing.gather(job, recipe, terms, parts)
         if Ring(recipe.ring_bits).is_near_the_edge(found.values):

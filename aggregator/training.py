@@ -16,7 +16,7 @@ from federation.models import Vector
 from federation.recipes import Progress, Recipe
 from federation.sum_recipes import SumRecipe
 from federation.sum_states import State
-from federation.tasks import AnyRecipe
+from federation.tasks import AnyRecipe, TrainingTask
 from policies.parties import PartyId
 
 
@@ -56,6 +56,30 @@ def begin(recipe: AnyRecipe, seed: int, minimum: int, parties: tuple[PartyId, ..
     if isinstance(recipe, SumRecipe):
         return Training(recipe, minimum, 0, recipe.method.start(seed), parties)
     return Training(recipe, minimum, 0, Progress.start(recipe, seed), parties)
+
+
+def continued(
+    task: TrainingTask, minimum: int, parties: tuple[PartyId, ...], last: Checkpoint | None
+) -> Training:
+    """Return the state before the first round of a run that goes on from the one that left `last`.
+
+    Raises:
+        AbandonedError: there is no such state, or it is of another recipe.
+    """
+    fresh = begin(task.recipe, task.seed, minimum, parties)
+    if not task.begun:
+        return fresh
+    blank = fresh.checkpoint()
+    if last is None or (last.round, len(last.weights), len(last.velocity)) != (
+        task.begun,
+        len(blank.weights),
+        len(blank.velocity),
+    ):
+        raise AbandonedError(
+            f"the run {task.parent[:12]} left no state after {task.begun} rounds of this recipe: "
+            "train anew"
+        )
+    return replace(resume(task.recipe, minimum, last), parties=parties)
 
 
 def resume(recipe: AnyRecipe, minimum: int, last: Checkpoint) -> Training:

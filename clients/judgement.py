@@ -262,7 +262,7 @@ class Judge:
             task = TrainingTask.from_json(order.parameters)
             require_unit(task, contract)
             recipe = task.recipe
-            event, releases, rows = recipe.event(), recipe.rounds, recipe.rows_per_unit
+            event, releases, rows = recipe.event(), task.rounds, recipe.rows_per_unit
         else:
             query = QueryTask.from_json(order.parameters)
             event, releases = price(query.plan, query.noise_multiplier), 1

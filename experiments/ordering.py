@@ -9,12 +9,13 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
+from aggregator.jobs import Jobs
 from clients.release import code_digest
 from experiments.errors import UsageError
 from experiments.home import Home
 from federation import plans
 from federation.membership import Member
-from federation.orders import WorkOrder, sign_order
+from federation.orders import WorkOrder, open_order, sign_order
 from federation.pricing import calibrate_query, price
 from federation.sql import contract_name, parse
 from federation.sum_recipes import SumRecipe
@@ -78,7 +79,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
     contract = published_contracts()[READS[task.model]]
     cohort = _cohort(home, terms, HOLDERS[task.model])
     task = for_nodes(task, len(cohort))
-    event, rounds = task.recipe.event(), task.recipe.rounds
+    event, rounds = task.recipe.event(), task.rounds
     epsilon = accountant.epsilon([Repeated(event, rounds)], float(contract.limit.delta))
     return WorkOrder(
         kind="train",
@@ -90,6 +91,35 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         abandoned=terms.abandoned,
         **_shared(home, contract, cohort, terms),
     )
+
+
+def continuation(
+    home: Home, jobs: Jobs, run: str, model: str, overrides: Sequence[str]
+) -> TrainingTask:
+    """Return the task that goes on where the run whose id begins with `run` was cut short.
+
+    Raises:
+        UsageError: there is no such run of this model, it has all its rounds or none; or settings
+            are overridden, which are those of the run.
+    """
+    job = jobs.find(run)
+    order = None if job is None else open_order(job.wire, home.roster()).order
+    if job is None or order is None or order.kind != "train":
+        raise UsageError(f"no training run begins with {run!r}; see `entrepot audit show`")
+    task = TrainingTask.from_json(order.parameters)
+    last = jobs.last_round(job.id)
+    if task.model != model or overrides:
+        raise UsageError(
+            f"run {job.id[:12]} trains {task.model} by its own recipe: name that model and "
+            "override nothing"
+        )
+    if last is None or not 0 < last.round < task.recipe.rounds:
+        made = 0 if last is None else last.round
+        raise UsageError(
+            f"run {job.id[:12]} has made {made} of {task.recipe.rounds} rounds: there is nothing "
+            "to go on from; train anew"
+        )
+    return replace(task, begun=last.round, parent=job.id)
 
 
 def for_nodes(task: TrainingTask, nodes: int) -> TrainingTask:

@@ -14,6 +14,7 @@ from federation.errors import MalformedMessageError, MalformedOrderError
 from federation.membership import Roster
 from federation.orders import WorkOrder
 from federation.sum_recipes import SumRecipe
+from federation.tasks import TrainingTask
 from policies.parties import PartyId
 from secure_compute import canonical, skellam
 from secure_compute.errors import NotCanonicalError
@@ -78,7 +79,7 @@ def epoch_of(roster: Roster, order_id: str, keys: Iterable[bytes]) -> Epoch:
 def terms_of(
     epoch: Epoch, order: WorkOrder, recipe: SumRecipe, number: int, cohort: Sequence[PartyId]
 ) -> Terms:
-    """Return the terms of round `number`, from 0, of an order.
+    """Return the terms of round `number`, from 0, of an order; its recipe may have begun before.
 
     Raises:
         MalformedOrderError: the cohort is smaller than the order's minimum or than a sum can hide,
@@ -92,7 +93,8 @@ def terms_of(
             f"A round of {len(set(cohort))} parties is asked and the order's minimum is "
             f"{order.minimum}."
         )
-    if not 0 <= number < recipe.rounds:
+    begun = TrainingTask.from_json(order.parameters).begun
+    if not 0 <= number < recipe.rounds - begun:
         raise MalformedOrderError("A round beyond those that the order has.")
     return Terms.of(
         epoch,
@@ -100,7 +102,7 @@ def terms_of(
         round=number,
         cohort=cohort,
         parameters=recipe.parameters(len(cohort), order.minimum),
-        dimension=recipe.dimension(number),
+        dimension=recipe.dimension(begun + number),
     )
 
 

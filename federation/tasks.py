@@ -51,21 +51,38 @@ class TrainingTask:
 
     seed:  of the initial weights and of nothing else; it is public.
     until: rows from this moment on stay out, in microseconds since 1970; 0 lets all rows in.
+    begun: rounds of the recipe that another run has made; parent: the id of that run's order.
     """
 
     model: Literal["demand", "fraud"]
     seed: int
     until: int
     recipe: AnyRecipe
+    begun: int = 0
+    parent: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse to go on from nothing, or beyond the last round."""
+        if not 0 <= self.begun < self.recipe.rounds or bool(self.begun) != bool(self.parent):
+            raise MalformedOrderError(
+                "A training order goes on from a named run that has made some of the recipe's "
+                "rounds and not all of them."
+            )
+
+    @property
+    def rounds(self) -> int:
+        """Rounds that are still to be made: these are paid for."""
+        return self.recipe.rounds - self.begun
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form."""
-        return {
+        """Return the canonical form; whom it goes on from stands in it where there is one."""
+        value: dict[str, JSON] = {
             "model": self.model,
             "seed": self.seed,
             "until": self.until,
             "recipe": self.recipe.to_json(),
         }
+        return value | {"begun": self.begun, "parent": self.parent} if self.begun else value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "TrainingTask":
@@ -80,8 +97,13 @@ class TrainingTask:
                 "seed": int(seed),
                 "until": int(until),
                 "recipe": dict(recipe),
-            } if len(value) == 4:
-                return cls(model, seed, until, read_recipe(recipe))
+                **rest,
+            }:
+                match rest:
+                    case {"begun": int(begun), "parent": str(parent)} if begun and len(rest) == 2:
+                        return cls(model, seed, until, read_recipe(recipe), begun, parent)
+                    case {} if not rest:
+                        return cls(model, seed, until, read_recipe(recipe))
         raise MalformedOrderError(
             f"A training order names one of {', '.join(MODELS)}, a seed, an end and a recipe."
         )

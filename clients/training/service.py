@@ -32,16 +32,16 @@ class Trainer:
         rows = self._load(job)
         if weights is None:
             return b""
-        recipe = job.task.recipe
+        recipe, number = job.task.recipe, job.task.begun + round_
         size = recipe.method.size if isinstance(recipe, SumRecipe) else recipe.model.dimension
         if len(weights) != 4 * size:
             raise ComputeError("the weights are those of a model from another version")
         start = np.frombuffer(weights, "<f4").astype(np.float32)
         if isinstance(recipe, SumRecipe):
-            part = round_sum(start, rows, recipe, round_, self._entropy)
+            part = round_sum(start, rows, recipe, number, self._entropy)
             ran, result = part.event, part.values.astype("<i8").tobytes()
         else:
-            update = local_round(start, recipe.model, rows, recipe, round_, self._entropy)
+            update = local_round(start, recipe.model, rows, recipe, number, self._entropy)
             ran, result = update.event, update.vector.astype("<f4").tobytes()
         if job.reservation.event != ran:
             raise ComputeError("what ran is not what was reserved; nothing is sent")

@@ -12,19 +12,28 @@ import click
 @click.argument("model", type=click.Choice(["demand", "fraud"]))
 @click.argument("overrides", nargs=-1)
 @click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
+@click.option("--resume", "parent", metavar="RUN", help="Go on from a run that was cut short.")
 @click.option("--dry-run", is_flag=True, help="Show the order and its price; ask nobody.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    model: str, overrides: tuple[str, ...], federation: Path | None, dry_run: bool, as_json: bool
+    model: str,
+    overrides: tuple[str, ...],
+    federation: Path | None,
+    parent: str | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
-    """Train MODEL with every node that agrees; OVERRIDES such as privacy.epsilon=1."""
+    """Train MODEL with every node that agrees; OVERRIDES such as privacy.epsilon=1.
+
+    With --resume the recipe is that of RUN, and only the rounds that it lacks are paid for.
+    """
     from dataclasses import replace
 
     from aggregator.jobs import Jobs
     from experiments.errors import PolicyRefusalError, UsageError
     from experiments.following import follow, require_done
     from experiments.home import open_home
-    from experiments.ordering import sign, training_order
+    from experiments.ordering import continuation, sign, training_order
     from experiments.settings import compose
     from federation.tasks import MODELS
 
@@ -41,11 +50,13 @@ def command(
             f"{settings.data.name} is for `entrepot simulate`"
         )
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
+    jobs = Jobs(home.jobs)
+    if parent is not None:
+        task = continuation(home, jobs, parent, model, overrides)
     order = training_order(home, task, settings.terms)
     if dry_run:
         _show(order.to_json() | {"id": order.id}, as_json)
         return 0
-    jobs = Jobs(home.jobs)
     jobs.add(order.id, sign(home, order), time.time())
     job = follow(jobs, order.id, _watch)
     result = require_done(job)

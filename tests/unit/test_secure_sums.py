@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from aggregator.jobs import Jobs
+from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS
+from experiments.ordering import Terms, continuation, training_order
 from federation.envelopes import parse, seal
+from federation.errors import MalformedOrderError
 from federation.ledger.entries import EntryKind
 from federation.messages import Kind
 from federation.secure_sums import (
@@ -20,6 +23,7 @@ from federation.secure_sums import (
     terms_of,
     unpack_keys,
 )
+from federation.tasks import TrainingTask, sums_of
 from policies.parties import Jurisdiction, PartyId
 from secure_compute import skellam
 from secure_compute.primitives.agreement import AgreementKey
@@ -462,3 +466,65 @@ def test_a_damaged_upload_is_as_good_as_none(simulation):
     order = simulation.summing()
     job = simulation.run(order)
     assert job.status == "done" and UK not in job.result["parties"]
+
+
+# -- going on --------------------------------------------------------------------------------------
+
+
+def cut_short(simulation, make):
+    """A run that lost too many after its first round, and the task that goes on from it."""
+    order = make()
+    kind = Kind.SUM_ROUND if sums_of(order) else Kind.TRAIN_ROUND
+    for party in (CN, EU):
+        simulation.mail.drop(kind, party, 1)
+    assert simulation.run(order).status == "abandoned"
+    simulation.mail.repair()
+    model = TrainingTask.from_json(order.parameters).model
+    return order, continuation(simulation.home, simulation.jobs, order.id[:10], model, ())
+
+
+@pytest.mark.parametrize("make", ["summing", "training"])
+def test_a_run_that_was_cut_short_goes_on_and_pays_for_the_rest_alone(simulation, make):
+    first, task = cut_short(simulation, getattr(simulation, make))
+    assert (task.begun, task.parent, task.rounds) == (1, first.id, 2)
+    assert TrainingTask.from_json(task.to_json()) == task
+    purpose = Terms(purpose=first.purpose, cohort=first.cohort)
+    order = training_order(simulation.home, task, purpose)
+    assert order.releases == 2
+    before = simulation.jobs.last_round(first.id)
+    job = simulation.run(order)
+    assert job.status == "done" and job.result["rounds"] == 3
+    began = [letter for letter in simulation.mail.letters if parse(letter).order == order.id]
+    weights = [parse(x).blobs["weights"] for x in began if "weights" in parse(x).blobs]
+    assert weights[0] == before.weights
+    assert simulation.jobs.last_round(order.id).round == 3
+    dataset = "orders" if make == "summing" else "demand"
+    for party, releases in ((UK, 4), (CN, 3)):  # two rounds of the first run left here, one there
+        account = simulation.account(party, dataset)
+        assert account.releases == releases
+
+
+@pytest.mark.parametrize(
+    ("begun", "parent"), [(0, "a" * 64), (3, "a" * 64), (-1, "a" * 64), (1, "")]
+)
+def test_bad_continuations_are_refused(begun, parent):
+    with pytest.raises(MalformedOrderError):
+        TrainingTask("fraud", 1, 0, sum_recipe(), begun, parent)
+    wire = TrainingTask("fraud", 1, 0, sum_recipe()).to_json()
+    with pytest.raises(MalformedOrderError):
+        TrainingTask.from_json({**wire, "begun": begun, "parent": parent})
+
+
+def test_whoever_names_a_run_that_left_nothing_trains_anew(simulation):
+    order, task = cut_short(simulation, simulation.summing)
+    with pytest.raises(UsageError, match="no training run"):
+        continuation(simulation.home, simulation.jobs, "f" * 64, "fraud", ())
+    with pytest.raises(UsageError, match="override nothing"):
+        continuation(simulation.home, simulation.jobs, order.id, "fraud", ("model.rounds=2",))
+    elsewhere = dataclasses.replace(task, parent="e" * 64)
+    terms = Terms(purpose=order.purpose, cohort=order.cohort)
+    job = simulation.run(training_order(simulation.home, elsewhere, terms))
+    assert job.status == "abandoned" and "train anew" in job.result["error"]
+    done = simulation.run(training_order(simulation.home, task, terms))
+    with pytest.raises(UsageError, match="3 of 3 rounds"):
+        continuation(simulation.home, simulation.jobs, done.id, "fraud", ())
