@@ -21,6 +21,9 @@ from policies.parties import PartyId
 MOST_NODES: Final = 16
 """Nodes of a secure sum, until an order names its cohort."""
 
+SERVER_OPTIONS: Final = ("proximal", "server_memory", "server_floor")
+"""Keys of a FedAvg model that may be missing; `+model.proximal=0.1` adds one."""
+
 NOISELESS: Final = Decimal("1e-9")
 """Stands for "no noise" in a recipe that never leaves this process."""
 
@@ -133,6 +136,7 @@ def _averaged(
         rows_per_unit=int(privacy["rows_per_unit"]),
         server_rate=_decimal(model["server_rate"]),
         server_momentum=_decimal(model["server_momentum"]),
+        **{name: _decimal(model[name]) for name in SERVER_OPTIONS if name in model},
         window=int(model["window"]),
     )
 

@@ -32,9 +32,12 @@ _DECIMALS = (
     "server_rate",
     "server_momentum",
 )
+_OPTIONS = ("proximal", "server_memory", "server_floor")
+"""Decimals that stand in the canonical form only where they differ from their defaults."""
+
 _INTEGERS = ("rounds", "steps", "grid", "expected_units", "rows_per_unit", "window")
 _MOST_STEPS = 10_000
-_ZERO_ALLOWED = {"server_momentum", "window"}
+_ZERO_ALLOWED = {"server_momentum", "window", "proximal", "server_memory"}
 _AT_MOST: Mapping[str, int] = {
     "rounds": _MOST_STEPS,
     "steps": _MOST_STEPS,
@@ -47,6 +50,9 @@ _AT_MOST: Mapping[str, int] = {
     "rows_per_unit": 1000,
     "server_rate": 10**6,
     "server_momentum": 1,
+    "proximal": 10**6,
+    "server_memory": 1,
+    "server_floor": 10**6,
     "window": 1000,
 }
 """The largest value of each number; all are above 0 but those of `_ZERO_ALLOWED`."""
@@ -68,6 +74,10 @@ class Recipe:
     expected_units:    units a typical node holds for one step; a public constant, never a count.
     rows_per_unit:     contribution bound K; further rows are left out at random.
     window:            consecutive weeks of one demand row; 0 where rows have no window.
+    proximal:          μ, pull of local steps back to the round's start; 0 for none [Li et al. 2020,
+                       arXiv 1812.06127, FedProx].
+    server_memory, server_floor: β₂ and τ of FedAdam, with β₁ the momentum [Reddi et al. 2021, arXiv
+                       2003.00295]; a memory of 0 is plain momentum.
     """
 
     model: ModelSpec
@@ -84,17 +94,22 @@ class Recipe:
     server_rate: Number = Decimal(1)
     server_momentum: Number = Decimal(0)
     window: int = 0
+    proximal: Number = Decimal(0)
+    server_memory: Number = Decimal(0)
+    server_floor: Number = Decimal("0.001")
 
     def __post_init__(self) -> None:
         """Refuse a recipe that has no price or cannot be followed."""
         if self.loss not in get_args(Loss):
             raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
-        for name in (*_DECIMALS, *_INTEGERS):
+        for name in (*_DECIMALS, *_OPTIONS, *_INTEGERS):
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
         if self.window == 1:
             raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
-        if self.server_momentum == 1:
-            raise MalformedOrderError("The recipe's server_momentum must be below 1.")
+        if self.server_momentum == 1 or self.server_memory == 1:
+            raise MalformedOrderError(
+                "The recipe's server_momentum and server_memory must be below 1."
+            )
         if self.rounds * self.steps > _MOST_STEPS:
             raise MalformedOrderError(
                 f"The recipe's rounds times steps may be at most {_MOST_STEPS}."
@@ -143,6 +158,7 @@ class Recipe:
         value: dict[str, Any] = {"recipe": "fedavg_dp_sgd", "v": 1, "loss": self.loss}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
         value |= {name: getattr(self, name) for name in _INTEGERS}
+        value |= {n: spell(getattr(self, n)) for n in _OPTIONS if getattr(self, n) != _default(n)}
         return value | {"model": self.model.to_json()}
 
     @classmethod
@@ -152,10 +168,15 @@ class Recipe:
         Raises:
             MalformedOrderError: another kind, another version, or not of this form.
         """
-        expected = {"recipe", "v"} | {field.name for field in fields(cls)}
-        if set(value) != expected or value["recipe"] != "fedavg_dp_sgd" or value["v"] != 1:
+        options = {name for name in _OPTIONS if name in value}
+        expected = {"recipe", "v"} | {f.name for f in fields(cls) if f.name not in _OPTIONS}
+        known = (value.get("recipe"), value.get("v")) == ("fedavg_dp_sgd", 1)
+        if set(value) != expected | options or not known:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
-        numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in _DECIMALS}
+        named = (*_DECIMALS, *sorted(options))
+        numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in named}
+        if any(numbers[name] == _default(name) for name in options):
+            raise MalformedOrderError("The recipe spells out an option that it leaves alone.")
         numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
         if not isinstance(value["model"], Mapping):
             raise MalformedOrderError("The recipe's model is not an object.")
@@ -171,15 +192,32 @@ class Progress:
 
     @classmethod
     def start(cls, recipe: Recipe, seed: int) -> "Progress":
-        """Return the state before the first round."""
-        return cls(recipe.model.init(seed), np.zeros(recipe.model.dimension))
+        """Return the state before the first round; with a server's memory, velocity is [2, d]."""
+        size = recipe.model.dimension * (2 if recipe.server_memory else 1)
+        return cls(recipe.model.init(seed), np.zeros(size))
 
     def advance(self, recipe: Recipe, updates: list[Vector]) -> "Progress":
-        """Return the state after a round: server momentum over the plain mean of `updates`.
+        """Return the state after a round: momentum, or Adam, over the plain mean of `updates`.
 
         Every node counts the same, because a weight by size would tell the size.
         """
         mean = np.mean([update.astype(np.float64) for update in updates], axis=0)
+        if recipe.server_memory:
+            return self._adapted(recipe, mean)
         velocity = float(recipe.server_momentum) * self.velocity + mean
         weights = self.weights + float(recipe.server_rate) * velocity
         return Progress(weights.astype(np.float32), velocity)
+
+    def _adapted(self, recipe: Recipe, mean: NDArray[np.float64]) -> "Progress":
+        first, second = np.split(self.velocity, 2)
+        keep, memory = float(recipe.server_momentum), float(recipe.server_memory)
+        first = keep * first + (1.0 - keep) * mean
+        second = memory * second + (1.0 - memory) * mean**2
+        step = first / (np.sqrt(second) + float(recipe.server_floor))
+        weights = self.weights + float(recipe.server_rate) * step
+        return Progress(weights.astype(np.float32), np.concatenate([first, second]))
+
+
+def _default(name: str) -> Decimal:
+    value = next(field.default for field in fields(Recipe) if field.name == name)
+    return Decimal(str(value))

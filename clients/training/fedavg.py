@@ -58,7 +58,8 @@ def local_round(
     for step in range(round * recipe.steps, (round + 1) * recipe.steps):
         drawn = poisson_sample(rows, recipe.sampling_rate, step, entropy)
         total = noised_sum(recipe, current, batch_of(rows, drawn), entropy)
-        moved = current - float(recipe.learning_rate) / recipe.divisor * total
+        pull = float(recipe.proximal) * (current - start)
+        moved = current - float(recipe.learning_rate) * (total / recipe.divisor + pull)
         current = np.clip(moved, -LARGEST_WEIGHT, LARGEST_WEIGHT)
     delta = (current - start).astype(np.float32)
     return PrivateUpdate._mint(delta, recipe.event())  # noqa: SLF001  the home of this evidence

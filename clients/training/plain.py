@@ -40,7 +40,8 @@ def plain_round(
     for step in range(round * recipe.steps, (round + 1) * recipe.steps):
         here = np.flatnonzero(rows.phase == step % rows.phases)
         total = gradient_sum(recipe.model, current, rows, here, recipe.loss)
-        current -= float(recipe.learning_rate) / recipe.expected_units * total
+        pull = float(recipe.proximal) * (current - start)
+        current -= float(recipe.learning_rate) * (total / recipe.expected_units + pull)
     return (current - start).astype(np.float32)
 
 

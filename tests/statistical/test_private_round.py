@@ -1,5 +1,6 @@
 """A node's round: full noise whatever the data, drawn anew each time, priced as it ran."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -179,3 +180,24 @@ def test_steps_that_blow_up_still_answer_with_numbers():
 
 def everybody(rows: UnitRows, but_last: bool = False) -> Batch:
     return batch_of(rows, np.arange(len(rows) - but_last))
+
+
+def test_a_pull_back_to_the_start_shortens_what_steps_do():
+    """FedProx: μ(w - w₀) is added to each step's gradient; public numbers, so that it is free."""
+    from clients.training.plain import plain_round
+
+    agreed = recipe(steps=20, learning_rate=Decimal("0.1"))
+    rows, start = made_rows(), np.zeros(agreed.model.dimension, np.float32)
+    free = plain_round(start, rows, agreed, 0)
+    held = plain_round(start, rows, replace(agreed, proximal=Decimal(5)), 0)
+    assert np.linalg.norm(held) < 0.9 * np.linalg.norm(free)
+    once = replace(agreed, steps=1)  # the first step starts where it is pulled to
+    np.testing.assert_array_equal(
+        plain_round(start, rows, once, 0),
+        plain_round(start, rows, replace(once, proximal=Decimal(5)), 0),
+    )
+    strong = replace(agreed, proximal=Decimal(300), learning_rate=Decimal("0.001"))
+    private = local_round(start, agreed.model, rows, strong, 0, SystemEntropy()).vector
+    weak = replace(agreed, learning_rate=Decimal("0.001"))
+    loose = local_round(start, agreed.model, rows, weak, 0, SystemEntropy()).vector
+    assert np.linalg.norm(private) < np.linalg.norm(loose)

@@ -169,3 +169,37 @@ def test_every_node_counts_the_same_and_momentum_carries_on():
     second = first.advance(RECIPE, [0 * ones, 0 * ones])
     assert np.allclose(first.weights - start.weights, 2.0)
     assert np.allclose(second.weights - first.weights, 1.0)
+
+
+# -- options of the server and of local steps ------------------------------------------------------
+
+
+def test_options_that_are_left_alone_do_not_stand_in_the_canonical_form():
+    assert not {"proximal", "server_memory", "server_floor"} & set(RECIPE.to_json())
+    other = replace(RECIPE, proximal=Decimal("0.1"), server_memory=Decimal("0.99"))
+    wire = canonical.encode(other.to_json())
+    assert Recipe.from_json(canonical.decode(wire)) == other
+    for name, value in (("proximal", "0"), ("server_memory", "1"), ("server_floor", "0.001")):
+        with pytest.raises(MalformedOrderError):
+            Recipe.from_json({**RECIPE.to_json(), name: value})
+
+
+def test_adam_at_the_server_is_that_of_its_paper():
+    recipe = replace(
+        RECIPE,
+        server_rate=Decimal("0.5"),
+        server_momentum=Decimal("0.9"),
+        server_memory=Decimal("0.99"),
+        server_floor=Decimal("0.01"),
+    )
+    state, draw = Progress.start(recipe, 1), np.random.default_rng(0)
+    first = second = 0.0
+    weights = state.weights.astype(np.float64)
+    for _ in range(3):
+        updates = [draw.normal(size=recipe.model.dimension).astype(np.float32) for _ in range(4)]
+        mean = np.mean(updates, axis=0, dtype=np.float64)
+        first = 0.9 * first + 0.1 * mean
+        second = 0.99 * second + 0.01 * mean**2
+        weights = weights + 0.5 * first / (np.sqrt(second) + 0.01)
+        state = state.advance(recipe, updates)
+    np.testing.assert_allclose(state.weights, weights, rtol=1e-4, atol=1e-5)
