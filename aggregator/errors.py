@@ -19,3 +19,11 @@ class AbandonedError(AggregatorError):
 
 class MalformedReplyError(AggregatorError):
     """A node's reply is signed and well formed, but not what was asked for."""
+
+
+class MalformedModelError(AggregatorError):
+    """A file is no model of this registry, or not all of one; the sentence names it and why."""
+
+
+class BrokenLineageError(AggregatorError):
+    """A run's models do not follow from one another as they say."""

@@ -1,4 +1,8 @@
-"""Trained models on disk: weights as plain numbers, and everything needed to use and check them."""
+"""Trained models on disk: weights as plain numbers, and everything needed to use and check them.
+
+Version 1 wrote one `.npz` at the end of a run. Now every round is a file of `lineage.save_round`;
+`load_model` reads both.
+"""
 
 import io
 import json
@@ -9,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from aggregator.stored import load
 from federation.errors import MalformedOrderError, VersionMismatchError
 from federation.models import ModelSpec, Vector
 from federation.orders import WorkOrder
@@ -47,11 +52,15 @@ def save_model(
 
 
 def load_model(path: Path) -> tuple[Vector, dict[str, object]]:
-    """Return a model's weights, float32 [dimension], and its card.
+    """Return a model's weights, float32 [dimension], and its card, whichever version wrote it.
 
     Raises:
-        VersionMismatchError: the file is no model, or one that another version wrote.
+        VersionMismatchError: the `.npz` is no model, or one that another version wrote.
+        MalformedModelError: the file of another name is no model of a round.
     """
+    if path.suffix != ".npz":
+        stored = load(path)
+        return stored.weights, {**stored.card.to_json()}
     try:
         with np.load(path, allow_pickle=False) as archive:
             weights, card = archive["weights"], json.loads(archive["card"].tobytes())

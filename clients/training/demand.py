@@ -158,7 +158,13 @@ def private_units(rows: DemandRows) -> UnitRows:
 
 def predicted_volume(rows: DemandRows, outputs: Array) -> Array:
     """Return the volumes [n] that the model's outputs [n] stand for, never negative."""
-    return np.maximum(np.expm1(np.clip(outputs + rows.base, 0.0, 30.0)), 0.0)
+    return volumes_of(outputs + rows.base)
+
+
+def volumes_of(logs: Array) -> Array:
+    """Return the volumes that logarithms stand for, within public bounds; NaN where none is."""
+    volumes: Array = np.maximum(np.expm1(np.clip(logs, 0.0, 30.0)), 0.0)
+    return volumes
 
 
 def wape(predicted: Array, actual: Array) -> float:

@@ -8,7 +8,7 @@ that the model alone decides. The last `IDLE` lanes of a block hold nobody, so t
 which treats the end of an array in another way treats no unit in another way.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -73,12 +73,8 @@ def unit_gradients(model: ModelSpec, weights: Array, block: Block, loss: Loss) -
     A lane whose numbers overflow holds infinities or NaN, and no other lane does for it.
     """
     layers = model.split(np.asarray(weights, np.float64))
-    inputs, values = [], block.features
-    for place, (matrix, bias) in enumerate(layers):
-        values = _activated(values, model.activation) if place else values
-        inputs.append(values)
-        values = _product(matrix, values) + bias[:, None, None]
-    slopes = np.where(block.present, _slopes(values[0], block.targets, loss), 0.0)[None]
+    inputs, outputs = _forward(layers, model.activation, block.features)
+    slopes = np.where(block.present, _slopes(outputs, block.targets, loss), 0.0)[None]
     parts: list[Array] = []
     for (matrix, _), values in zip(reversed(layers), reversed(inputs), strict=True):
         by_weight = _over_rows(slopes[:, None], values[None])
@@ -86,6 +82,15 @@ def unit_gradients(model: ModelSpec, weights: Array, block: Block, loss: Loss) -
         if len(parts) < 2 * len(layers):
             slopes = _product(matrix.T, slopes) * _steepness(values, model.activation)
     return np.concatenate(parts[::-1])
+
+
+def unit_outputs(model: ModelSpec, weights: Array, block: Block) -> Array:
+    """Return the model's output for every row of a block, [K, L]; also where no row is.
+
+    Features beyond the model's inputs are not read.
+    """
+    layers = model.split(np.asarray(weights, np.float64))
+    return _forward(layers, model.activation, block.features[: model.layers[0]])[1]
 
 
 def fold(values: Array) -> Array:
@@ -96,6 +101,20 @@ def fold(values: Array) -> Array:
         values = np.concatenate([folded, values[2 * half :]]) if len(values) % 2 else folded
     total: Array = values[0]
     return total
+
+
+def _forward(
+    layers: Sequence[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
+    activation: Activation,
+    features: Array,
+) -> tuple[list[Array], Array]:
+    """Return what enters each layer, [inputs, K, L], and what leaves the last one, [K, L]."""
+    inputs, values = [], features
+    for place, (matrix, bias) in enumerate(layers):
+        values = _activated(values, activation) if place else values
+        inputs.append(values)
+        values = _product(matrix, values) + bias[:, None, None]
+    return inputs, values[0]
 
 
 def _lanes(largest: int) -> int:

@@ -1,0 +1,234 @@
+"""What a model is worth on this party's own rows, exactly: for its operator, and for nobody else.
+
+Nothing here is noised or charged, so nothing of it may leave: no message, entry or report holds it.
+The values neither pickle nor have a form for the wire, and no module that sends anything imports
+this one; a test looks.
+
+A party that trained with others wants to know whether that helps it. `does_it_help` fits a model on
+the party's own training rows alone, fits the federation's model further on the same rows, and puts
+both beside the federation's model as it came, on test rows that none of them trained on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.training.demand import DemandRows, volumes_of, wape
+from clients.training.errors import TrainingDataError
+from clients.training.sampling import UnitRows
+from federation.models import ModelSpec, Vector, forward
+from federation.recipes import Loss
+from secure_compute.entropy import Entropy
+
+Array: TypeAlias = NDArray[np.float64]
+Truth: TypeAlias = NDArray[np.bool_]
+Metric: TypeAlias = Literal["average_precision", "wape"]
+Way: TypeAlias = Literal["alone", "federated", "fine-tuned"]
+Answer: TypeAlias = Literal["it helps", "it does not help", "too close to tell"]
+
+RESAMPLES: Final = 400
+
+
+def average_precision(truth: Truth, scores: Array) -> float:
+    """Return Σ (recall gained at a score) · (precision down to that score), ties taken together.
+
+    What scikit-learn computes; NaN where nothing is positive. A score that is no number counts as
+    the lowest.
+    """
+    positives, rows = _down_to_each_score(truth, scores)
+    if not rows.size or positives[-1] == 0:
+        return float("nan")
+    gained = np.diff(positives, prepend=0.0)
+    return float((gained * positives / rows).sum() / positives[-1])
+
+
+def roc_area(truth: Truth, scores: Array) -> float:
+    """Return the chance that a positive row scores above a negative, ties counting half.
+
+    NaN where all rows are of one kind. A score that is none counts as lowest.
+    """
+    positives, rows = _down_to_each_score(truth, scores)
+    negatives = rows - positives
+    if not rows.size or positives[-1] == 0 or negatives[-1] == 0:
+        return float("nan")
+    gained, before = np.diff(positives, prepend=0.0), np.concatenate([[0.0], negatives[:-1]])
+    worse = negatives[-1] - (before + negatives) / 2.0
+    return float((gained * worse).sum() / positives[-1] / negatives[-1])
+
+
+def _down_to_each_score(truth: Truth, scores: Array) -> tuple[Array, Array]:
+    """Return how many positives and how many rows score at least as high as each distinct score."""
+    plain = np.where(np.isnan(scores), -np.inf, scores)
+    order = np.argsort(-plain, kind="stable")
+    ordered = plain[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
+    return np.cumsum(truth[order], dtype=np.float64)[last], (last + 1).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How the party fits on its own: `plain.fit`, by Adam."""
+
+    steps: int
+    learning_rate: float
+    decay: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldOut:
+    """Rows that no model trained on: features [n, inputs], and the unit of each, [n].
+
+    score: from the model's outputs [m] for some rows, and their places [m], to their metric.
+    """
+
+    metric: Metric
+    features: NDArray[np.float32]
+    units: NDArray[np.int64]
+    score: Callable[[Array, NDArray[np.intp]], float] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How much better a model is than the party's own; above 0 it is better, whatever the metric.
+
+    low, high: the interval over which of the party's units it might have been tested on; 97.5 % for
+               each of the two models, so that both hold 95 times in 100.
+    """
+
+    value: float = field(repr=False)
+    low: float = field(repr=False)
+    high: float = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an exact result never leaves the process that computed it")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Exact values on the party's own test rows. They neither print nor travel by themselves."""
+
+    metric: Metric
+    values: Mapping[Way, float] = field(repr=False)
+    federated: Gain
+    fine_tuned: Gain
+
+    @property
+    def answer(self) -> Answer:
+        """Whether the federation's model, as it came or fitted further, helps this party."""
+        gains = (self.federated, self.fine_tuned)
+        if any(gain.low > 0.0 for gain in gains):
+            return "it helps"
+        if all(gain.high < 0.0 for gain in gains):
+            return "it does not help"
+        return "too close to tell"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an exact result never leaves the process that computed it")
+
+
+def held_out_orders(
+    features: NDArray[np.float32], truth: Truth, units: NDArray[np.int64]
+) -> HeldOut:
+    """Return a classifier's test rows, scored by average precision."""
+    return HeldOut(
+        "average_precision",
+        features,
+        units,
+        lambda outputs, rows: average_precision(truth[rows], outputs),
+    )
+
+
+def held_out_weeks(rows: DemandRows) -> HeldOut:
+    """Return a forecast's test rows, scored by WAPE; a retailer is tested with all its weeks."""
+    return HeldOut(
+        "wape",
+        rows.features,
+        rows.retailer,
+        lambda outputs, here: wape(volumes_of(outputs + rows.base[here]), rows.volume[here]),
+    )
+
+
+def does_it_help(
+    task: tuple[ModelSpec, Loss],
+    start: Vector,
+    federated: Vector,
+    train: UnitRows,
+    test: HeldOut,
+    tuning: Tuning,
+    entropy: Entropy,
+) -> Comparison:
+    """Return the federation's model, as it came and fitted further, beside one of the party's own.
+
+    start: the weights from which the party would have trained alone, such as `model.init(seed)`.
+
+    Raises:
+        TrainingDataError: rows or weights are not the model's, or the test rows have no metric.
+    """
+    model, loss = task
+    if train.features.shape[2] != model.layers[0] or test.features.shape[1] != model.layers[0]:
+        raise TrainingDataError(
+            "The rows have another number of features than the model: name rows of its task."
+        )
+    weights = _fits(model, loss, start, federated, train, tuning)
+    outputs = {way: forward(model, found, test.features) for way, found in weights.items()}
+    everything = np.arange(len(test.units))
+    values = {way: test.score(found, everything) for way, found in outputs.items()}
+    if not np.isfinite(list(values.values())).all():
+        raise TrainingDataError(
+            f"The {test.metric} has no value on these test rows: name rows of both kinds."
+        )
+    drawn = _resampled(test, outputs, entropy)
+    return Comparison(
+        test.metric,
+        values,
+        _gain(test.metric, "federated", values, drawn),
+        _gain(test.metric, "fine-tuned", values, drawn),
+    )
+
+
+def _fits(
+    model: ModelSpec, loss: Loss, start: Vector, federated: Vector, train: UnitRows, by: Tuning
+) -> dict[Way, Vector]:
+    """Return the weights of each way, fitted without privacy: they stay here."""
+    from clients.training.plain import fit
+
+    def fitted(weights: Vector) -> Vector:
+        return fit(
+            weights,
+            train,
+            model,
+            loss,
+            steps=by.steps,
+            learning_rate=by.learning_rate,
+            decay=by.decay,
+        )
+
+    return {"alone": fitted(start), "federated": federated, "fine-tuned": fitted(federated)}
+
+
+def _resampled(test: HeldOut, outputs: Mapping[Way, Array], entropy: Entropy) -> dict[Way, Array]:
+    """Return each way's metric on units drawn again and again with replacement, [RESAMPLES]."""
+    order = np.argsort(test.units, kind="stable")
+    _, starts, counts = np.unique(test.units[order], return_index=True, return_counts=True)
+    drawn: dict[Way, list[float]] = {way: [] for way in outputs}
+    for _ in range(RESAMPLES):
+        raw = np.frombuffer(entropy.bytes(8 * len(starts)), "<u8")
+        chosen = (raw % np.uint64(len(starts))).astype(np.intp)
+        many = counts[chosen]
+        within = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many)
+        rows = order[np.repeat(starts[chosen], many) + within]
+        for way, found in outputs.items():
+            drawn[way].append(test.score(found[rows], rows))
+    return {way: np.array(found) for way, found in drawn.items()}
+
+
+def _gain(
+    metric: Metric, way: Way, values: Mapping[Way, float], drawn: Mapping[Way, Array]
+) -> Gain:
+    sign = -1.0 if metric == "wape" else 1.0
+    gains = sign * (drawn[way] - drawn["alone"])
+    low, high = np.quantile(gains[np.isfinite(gains)], [0.0125, 0.9875]).tolist()
+    return Gain(sign * (values[way] - values["alone"]), low, high)
