@@ -17,7 +17,10 @@ almost nothing.
 row weighs 1/k and a common one 1/K, up to constants, so that there is less noise where average
 precision is decided. A unit of at most k rare rows has norm <= 1 wherever its K rows lie. With
 k = K clipping never bites. With k < K a unit of more rare rows may be scaled down, all of it: its
-rows count less, and what is lost is at most the part of all rows that such units hold.
+rows count less, and what is lost is at most the part of all rows that such units hold. Measured on
+generated commerce (12,447 customers, 239 frauds in 26,268 rows, K = 8): average precision .410
+with k = 4 or 8, where nobody is clipped; .395 with k = 2, which clips 9 customers; .365 with k = 1,
+which clips 44. Exact, without bins, it is .416.
 
 *Forecasts* are four sums of values clipped to public bounds, and a count of the rows that were
 moved to one.

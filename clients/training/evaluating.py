@@ -95,9 +95,9 @@ def _offsets(logits: Array, place: NDArray[np.int64]) -> Array:
 def _by_bin(place: NDArray[np.int64], values: Array) -> Array:
     """Return the sum of the values in every bin, from the first row to the last, [BINS, L]."""
     total = np.zeros((BINS, place.shape[1]))
+    bins = np.arange(BINS)[:, None]
     for row, value in zip(place, values, strict=True):
-        for here in range(BINS):
-            total[here] += np.where(row == here, value, 0.0)
+        total += np.where(row == bins, value, 0.0)
     return total
 
 

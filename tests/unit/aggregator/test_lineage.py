@@ -233,6 +233,7 @@ BAD = {
     "bad_offsets_beyond": file_of({"a": TENSOR}, bytes(7)),
     "bad_offsets_hole": file_of({"a": TENSOR | {"data_offsets": [4, 12]}}, bytes(12)),
     "bad_offsets_shared": file_of({"a": TENSOR, "b": TENSOR}, bytes(8)),
+    "bad_offsets_unused": file_of({"a": TENSOR | {"data_offsets": [8, 16]}}, bytes(16)),
     "bad_bytes_after": file_of({"a": TENSOR}, bytes(9)),
     "bad_no_card": safetensors.encode(HELD, {}),
     "bad_other_metadata": safetensors.encode(HELD, {"format": "pt"}),
@@ -262,6 +263,16 @@ def test_a_file_that_is_no_model_is_refused_with_one_sentence(name, tmp_path):
     said = str(why.value)
     assert said.startswith(str(path)) and said.endswith("train again") and "\n" not in said
     assert len(said) < len(str(path)) + 160
+
+
+FORMAT = tuple(BAD)[: tuple(BAD).index("bad_no_card")]
+
+
+@pytest.mark.parametrize("name", FORMAT)
+def test_bytes_that_break_the_format_are_refused_by_it(name):
+    """Not only because no card is in them."""
+    with pytest.raises(MalformedModelError):
+        safetensors.decode(BAD[name])
 
 
 def test_what_is_no_file_or_too_large_is_refused(tmp_path):
@@ -313,6 +324,14 @@ def test_the_format_is_the_published_one():
     length = int.from_bytes(ours[:8], "little")
     assert length % 8 == 0 and ours[8:9] == b"{"
     assert json.loads(ours[8 : 8 + length]) == header and ours[8 + length :] == body
+
+
+@pytest.mark.parametrize("length", range(9))
+def test_a_header_is_a_multiple_of_eight_bytes(length):
+    """So that arrays lie aligned, and readers that map the file can use them as they are."""
+    written = safetensors.encode({"x": np.zeros(3)}, {"k": "ü" * length})
+    assert int.from_bytes(written[:8], "little") % 8 == 0
+    assert safetensors.decode(written)[1] == {"k": "ü" * length}
 
 
 @pytest.mark.parametrize("array", [np.zeros((0, 3)), np.array(2.0), np.arange(6).reshape(2, 3).T,
