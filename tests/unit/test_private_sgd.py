@@ -5,7 +5,7 @@ import pytest
 import torch
 from opacus.grad_sample import GradSampleModule
 
-from clients.training.gradients import Batch
+from clients.training.gradients import Batch, blocks, unit_outputs
 from clients.training.losses import row_losses
 from clients.training.plain import gradient_sum
 from clients.training.sampling import UnitRows
@@ -115,6 +115,17 @@ def test_numpy_predicts_what_torch_predicts():
     theirs = torch_module(model, weights)(torch.from_numpy(batch.features[:, 0]))
     ours = forward(model, weights, batch.features[:, 0])
     assert np.allclose(ours, theirs[:, 0].detach().numpy())
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_lanes_predict_what_numpy_predicts_and_read_no_further_feature(activation):
+    model, batch = ModelSpec((5, 8, 4, 1), activation), random_batch(30, 3, 7, 9)
+    weights = random_weights(model, 8)
+    batch.present[:] = True
+    (block,) = blocks(model, batch)
+    ours = unit_outputs(model, weights, block)[:, :30].T
+    theirs = forward(model, weights, batch.features[..., :5].reshape(-1, 5)).reshape(30, 3)
+    assert np.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["bce", "huber", "mse"])
