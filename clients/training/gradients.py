@@ -8,7 +8,7 @@ that the model alone decides. The last `IDLE` lanes of a block hold nobody, so t
 which treats the end of an array in another way treats no unit in another way.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -48,16 +48,23 @@ class Block:
 def blocks(batch: Batch, numbers: int, width: int = 0) -> Iterator[Block]:
     """Yield the units that have rows, in blocks whose shape follows from the unit alone.
 
-    A unit of n rows stands among units of as many, rounded up to a power of two or to K.
-
     numbers: how many are computed of each unit; width: most of each row on the way there.
+    """
+    wide = max(width, batch.features.shape[2])
+    return grouped(batch, lambda reach: _lanes(max(numbers, reach * wide)))
+
+
+def grouped(batch: Batch, lanes_of: Callable[[int], int]) -> Iterator[Block]:
+    """Yield the units that have rows, in blocks of `lanes_of(rows)` lanes.
+
+    A unit of n rows stands among units of as many, rounded up to a power of two or to K.
     """
     most = batch.present.shape[1]
     rows = (batch.present * np.arange(1, most + 1)).max(1, initial=0)
     for reach in sorted({min(most, 1 << place) for place in range(most.bit_length() + 1)}):
         here = np.flatnonzero((rows > reach // 2) & (rows <= reach))
         rows[here] = 0
-        lanes = _lanes(max(numbers, reach * max(width, batch.features.shape[2])))
+        lanes = lanes_of(reach)
         for start in range(0, len(here), lanes - IDLE):
             units = here[start : start + lanes - IDLE]
             yield Block(
@@ -74,7 +81,7 @@ def unit_gradients(model: ModelSpec, weights: Array, block: Block, loss: Loss) -
     """
     layers = model.split(np.asarray(weights, np.float64))
     inputs, outputs = _forward(layers, model.activation, block.features)
-    slopes = np.where(block.present, _slopes(outputs, block.targets, loss), 0.0)[None]
+    slopes = np.where(block.present, loss_slopes(outputs, block.targets, loss), 0.0)[None]
     parts: list[Array] = []
     for (matrix, _), values in zip(reversed(layers), reversed(inputs), strict=True):
         by_weight = _over_rows(slopes[:, None], values[None])
@@ -163,7 +170,7 @@ def _steepness(activated: Array, activation: Activation) -> Array:
     return (activated > 0.0).astype(np.float64) if activation == "relu" else steepness
 
 
-def _slopes(outputs: Array, targets: Array, loss: Loss) -> Array:
+def loss_slopes(outputs: Array, targets: Array, loss: Loss) -> Array:
     """Return the derivative of each row's loss (`losses.row_losses`) by the model's output."""
     match loss:
         case "bce":

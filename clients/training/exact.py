@@ -1,0 +1,166 @@
+"""Matrix products that never round: integers in floats, of norms that keep every sum exact.
+
+A matrix product adds up in an order that depends on the library and on the shape it is given, and
+a float sum depends on that order. A sum of integers does not, as long as none of its partial sums
+is rounded. Of vectors x and y the terms x_i · y_i of any subset add up to at most ‖x‖ · ‖y‖
+(Cauchy and Schwarz). So where both are integers of norm at most `reach` = 2^(bits/2), and a float
+holds every integer up to 2^bits, their product is the one true integer, however it was come by.
+
+Arrays are [n, K, L], a row's entries in the first axis and units in the last. What scales and
+rounds rows to such integers works lane by lane and from the first entry to the last, as in
+`gradients.py`. `summed_products` adds up over rows of many units, which no norm of one row
+bounds: it looks before it multiplies, and takes half of the rows at a time until a bound holds.
+Which of these ways it goes changes no bit, because each of them is exact.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Lanes: TypeAlias = NDArray[np.float64]
+
+AT_ONCE: Final = 256
+"""About as many rows of a block are added up in one product of single precision."""
+
+_NEARLY: Final = 1.0 - 2.0**-7  # more than two norms of up to 2^15 numbers err by
+_FINEST: Final = 2.0**100
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """A float type, and an even number of bits: it holds every integer up to 2^bits."""
+
+    dtype: type[np.float32] | type[np.float64]
+    bits: int
+
+    @property
+    def reach(self) -> float:
+        """The most L2 norm of an integer vector that enters a product."""
+        return 2.0 ** (self.bits // 2)
+
+    @property
+    def error(self) -> float:
+        """The most relative error of one operation."""
+        return float(np.finfo(self.dtype).eps) / 2
+
+
+SINGLE: Final = Precision(np.float32, 24)
+DOUBLE: Final = Precision(np.float64, 52)
+
+
+def room(length: int, precision: Precision) -> float:
+    """Return to what norm a vector may be scaled, such that its rounding is within reach.
+
+    Rounding adds at most √length / 2. The norm and the scaling err by less than length + 16
+    operations do.
+    """
+    left = precision.reach - sqrt(length) / 2
+    return left * (1.0 - (length + 16) * precision.error)
+
+
+def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
+    """Make `rows` integers near ρ · (entries, one), of norm <= reach, and return ρ, [K, L].
+
+    rows: [n + 1, K, L], n finite entries and space for one more. They are integers, or `one`
+    is at least 1: so a norm below 1 is that of entries that are all 0.
+    Where the norm is 0, or no number, the integers and ρ are 0.
+    """
+    wanted = room(len(rows), precision)
+    factor = wanted / np.hypot(np.sqrt(squares(rows[:-1])), one)
+    factor = np.where(np.isfinite(factor), factor, 0.0)
+    rows[:-1] *= np.minimum(factor, wanted).astype(rows.dtype)
+    last = factor * one
+    rows[-1] = np.where(np.isfinite(last), last, 0.0)
+    np.rint(rows, out=rows)
+    return factor
+
+
+def scaled(rows: Floats, precision: Precision) -> Lanes:
+    """Make `rows` [n, K, L] integers near ρ · rows, of norm <= reach, and return ρ > 0, [K, L]."""
+    factor = room(len(rows), precision) / np.sqrt(squares(rows))
+    factor = np.where(np.isfinite(factor), np.minimum(factor, _FINEST), 1.0)
+    rows *= factor.astype(rows.dtype)
+    np.rint(rows, out=rows)
+    return factor
+
+
+def rounded(matrix: Floats, precision: Precision) -> tuple[Floats, float]:
+    """Return integers near scale · matrix [m, n], and the scale.
+
+    Rows are within reach, and so are columns but the last.
+    """
+    rows = np.einsum("mn,mn->m", matrix, matrix).max()
+    columns = np.einsum("mn,mn->n", matrix[:, :-1], matrix[:, :-1]).max()
+    longest = sqrt(max(float(rows), float(columns)))
+    wanted = room(max(matrix.shape), precision)
+    scale = min(wanted / longest, _FINEST) if longest > 0.0 else 1.0
+    integers = matrix * precision.dtype(scale)
+    return np.rint(integers, out=integers), scale
+
+
+def squares(rows: Floats) -> Lanes:
+    """Return each row's sum of squares, [K, L]."""
+    return products(rows, rows)
+
+
+def products(one: Floats, other: Floats) -> Lanes:
+    """Return Σ_n one[n] · other[n], [K, L]: lane by lane, from the first n to the last."""
+    return np.einsum("nkl,nkl->kl", one, other).astype(np.float64)
+
+
+def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
+    """Return matrix [m, n] times rows [n, K, L], [m + spare, K, L]; exact for norms within reach.
+
+    The last `spare` entries are anything.
+    """
+    whole = np.empty((len(matrix) + spare, *rows.shape[1:]), rows.dtype)
+    flat = whole[: len(matrix)].reshape(len(matrix), -1)
+    np.matmul(matrix, rows.reshape(len(rows), -1), out=flat)
+    return whole
+
+
+def summed_products(one: Floats, other: Floats, precision: Precision) -> NDArray[np.int64]:
+    """Return Σ_kl one[m, k, l] · other[n, k, l], [m, n]: the exact sum of integers.
+
+    For every k and l the norms of both multiply to at most 2^(bits - 1).
+    """
+    left, right = one.reshape(len(one), -1), other.reshape(len(other), -1)
+    if precision is DOUBLE:
+        return _by_halves(left, right, precision)
+    return _by_pieces(left, right).astype(np.int64)
+
+
+def _by_pieces(one: Floats, other: Floats) -> Lanes:
+    """Return the sum of products of `AT_ONCE` columns each, all below 2^24: exact in float64."""
+    pieces = max(one.shape[1] // AT_ONCE, 1)
+    bounds, size = _bounds(one, other, pieces), one.shape[1] // pieces
+    total = np.zeros((len(one), len(other)))
+    for piece, bound in enumerate(bounds):
+        left, right = (rows[:, piece * size : (piece + 1) * size] for rows in (one, other))
+        if bound <= 2.0**SINGLE.bits * _NEARLY:
+            total += left @ right.T
+        else:
+            total += _by_halves(left, right, SINGLE)
+    return total
+
+
+def _bounds(one: Floats, other: Floats, pieces: int) -> Lanes:
+    """Return above what no partial sum of an entry lies: two norms, along the sum, [pieces]."""
+    longest = [
+        np.sqrt(np.vecdot(parts, parts).max(0).astype(np.float64))
+        for parts in (rows.reshape(len(rows), pieces, -1) for rows in (one, other))
+    ]
+    bounds: Lanes = longest[0] * longest[1]
+    return bounds
+
+
+def _by_halves(one: Floats, other: Floats, precision: Precision) -> NDArray[np.int64]:
+    if _bounds(one, other, 1)[0] <= 2.0**precision.bits * _NEARLY:
+        return (one @ other.T).astype(np.int64)
+    half = one.shape[1] // 2
+    first = _by_halves(one[:, :half], other[:, :half], precision)
+    return first + _by_halves(one[:, half:], other[:, half:], precision)

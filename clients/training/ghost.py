@@ -1,0 +1,228 @@
+"""The private step by ghost clipping: every unit's norm without its gradient, every sum exact.
+
+By a row of slopes δ and inputs a, a layer's gradient is δ ⊗ (a, 1). So the rows k of one customer
+have, over all layers, a gradient of squared norm
+
+    Σ_layers Σ_kk' (δ_k · δ_k') ((a_k, 1) · (a_k', 1))
+
+(Goodfellow 2015, https://arxiv.org/abs/1510.01799, for one row; Lee and Kifer 2021,
+https://arxiv.org/abs/2009.03106), and the clipped gradients of all customers add up to one matrix
+product a layer. Nobody's gradient is ever formed.
+
+What one unit can do, step by step:
+
+1. `network.py` gives the unit its δ_k and (a_k, 1): functions of its rows and the weights alone.
+   (a_k, 1) are integers, of norm at most `reach`.
+2. δ_k is scaled by the unit's clip factor to a layer's fine grid and rounded. The unit's share of
+   a layer's sum is now Σ_k δ_k ⊗ (a_k, 1), in integers.
+3. The norm of that share, *after* rounding, is bounded from above by the formula: a row's own
+   inputs count as `reach`, and the bound adds what float arithmetic may err by (`_Grams`). A unit
+   above the clip is cut towards 0 and looked at again; one that is still above counts as 0
+   (`_held`). So ‖share‖ <= C · (1 + 2^-40) in L2, all layers together, each in its own steps per
+   1.0: what is left is that of a few operations in float64.
+4. Shares add up exactly, as integers (`exact.summed_products`): one unit more or less moves the
+   sums by its share and by nothing else, bit for bit.
+5. The sum is rounded to the recipe's grid once: neighbours' sums differ by the share, and each
+   coordinate by less than 1 more. So one unit moves the result by less than
+   grid · C · (1 + 2^-40) + √d, which is below `Recipe.sensitivity`.
+
+No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs nothing, as in
+`private_sgd.rounded_sum`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import floor, log2, sqrt
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.training.exact import (
+    AT_ONCE,
+    DOUBLE,
+    SINGLE,
+    Floats,
+    Lanes,
+    Precision,
+    products,
+    squares,
+    summed_products,
+)
+from clients.training.gradients import IDLE, Array, Batch, grouped
+from clients.training.network import Network, Part, parts
+from federation.recipes import Recipe
+
+Integers = NDArray[np.int64]
+
+SMALL: Final = 1 << 13
+"""Parameters up to which products are in double precision: there they are not what costs."""
+
+_ENTRIES: Final = 1 << 17  # of a block's widest layer
+_MOST_COLUMNS: Final = 1 << 14
+_FINEST: Final = 40
+_AT_ONCE: Final = 1 << 17  # units whose shares add up to less than 2^63 fine steps
+_HEADROOM: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A layer's fine grid: recipe.grid · 2^shift = `steps` per 1.0, and `clip` to the clip."""
+
+    shift: int
+    steps: float
+    clip: float
+    precision: Precision
+
+
+def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> Integers:
+    """Return the sum of the units' clipped gradients, rounded once to the grid, [d] int64.
+
+    One unit moves it by at most `recipe.sensitivity` in L2.
+    """
+    grids = layer_grids(recipe)
+    whole = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
+    carried: list[Integers | int] = [(1 << max(grid.shift, 0)) >> 1 for grid in grids]
+    for some in _portions(batch):
+        for place, exact in enumerate(exact_sums(recipe, weights, some)):
+            finer, coarser = max(grids[place].shift, 0), max(-grids[place].shift, 0)
+            sums = exact + carried[place]
+            whole[place] += (sums >> finer) << coarser
+            carried[place] = sums & ((1 << finer) - 1)
+    return np.concatenate([p for total in whole for p in (total[:, :-1].ravel(), total[:, -1])])
+
+
+def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
+    """Return for each layer the sum of the units' shares on its fine grid, [m, n + 1] int64.
+
+    For at most 2^17 units the sum of what it is for each unit alone, bit for bit.
+    """
+    grids, precision = layer_grids(recipe), model_precision(recipe)
+    totals = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
+    if not np.isfinite(weights).all():
+        return totals
+    _keep_memory()
+    with np.errstate(all="ignore"):
+        network = Network.of(recipe.model, weights, precision)
+        for block in grouped(batch, lambda rows: _lanes(max(recipe.model.layers), rows)):
+            found = parts(network, block, recipe.loss)
+            shares = clipped_shares(found, grids, precision)
+            for place, (share, part) in enumerate(zip(shares, found, strict=True)):
+                inputs: Floats = part.inputs.astype(share.dtype, copy=False)
+                totals[place] += summed_products(share, inputs, grids[place].precision)
+    return totals
+
+
+@cache
+def _keep_memory() -> None:
+    """Let the C library keep what is freed between blocks: it learns that from one large piece.
+
+    Otherwise every block's arrays go back to the system, which costs as much as their products.
+    """
+    np.empty(1 << 24, np.uint8)
+
+
+def _portions(batch: Batch) -> Iterator[Batch]:
+    for start in range(0, len(batch.features), _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        yield Batch(batch.features[some], batch.targets[some], batch.present[some])
+
+
+def _lanes(widest: int, rows: int) -> int:
+    """Return the lanes of a block: a power of two and the idle ones, from public numbers alone."""
+    columns = min(max(_ENTRIES // widest, 256), 1024)
+    lanes = max(columns // rows, min(128, _MOST_COLUMNS // rows))
+    return (1 << lanes.bit_length() - 1) + IDLE
+
+
+def model_precision(recipe: Recipe) -> Precision:
+    """Return what the recipe's products are computed in."""
+    return DOUBLE if recipe.model.dimension <= SMALL else SINGLE
+
+
+def layer_grids(recipe: Recipe) -> list[Grid]:
+    """Return the layers' fine grids: as fine as typical sums of a block's shares have room for.
+
+    One output has few entries, and large ones: its sums are always in double.
+    """
+    steps = float(recipe.clip) * recipe.grid
+    grids = []
+    for m, n in recipe.model.shapes():
+        precision = DOUBLE if m == 1 else model_precision(recipe)
+        wanted = 2.0**precision.bits * sqrt(m * (n + 1)) / (AT_ONCE * _HEADROOM)
+        wanted = min(wanted, 2.0 ** min(_FINEST, precision.bits - 2))
+        shift = floor(log2(wanted / steps))
+        grids.append(Grid(shift, recipe.grid * 2.0**shift, steps * 2.0**shift, precision))
+    return grids
+
+
+def clipped_shares(
+    found: Sequence[Part], grids: Sequence[Grid], precision: Precision
+) -> list[Floats]:
+    """Return each layer's slopes, clipped and rounded to its fine grid, [m, K, L] integers."""
+    grams = _Grams(found, grids, precision)
+    steps = np.array([grid.steps for grid in grids])[:, None, None]
+    weights = np.stack([part.weight for part in found]) * steps
+    loads = grams.loads([part.slopes for part in found], weights)
+    factor = np.where(np.isfinite(loads), np.minimum(_margin(precision) / loads, 1.0), 0.0)
+    most = 2.0 ** (precision.bits * 5 // 4)
+    by = np.where(factor > 0.0, np.clip(weights * factor, -most, most), 0.0)
+    shares = []
+    for part, one, grid in zip(found, by, grids, strict=True):
+        share = part.slopes
+        share *= one.astype(grid.precision.dtype)
+        shares.append(np.rint(share, out=share))
+    return _held(shares, grams, precision)
+
+
+def _margin(precision: Precision) -> float:
+    """Return how far below the clip a unit is scaled, so that rounding seldom lifts it above."""
+    return 1.0 - (2.0**-8 if precision is SINGLE else 2.0**-13)
+
+
+class _Grams:
+    """What bounds the norm of a block's shares from above: the inputs of its rows, in pairs."""
+
+    def __init__(self, found: Sequence[Part], grids: Sequence[Grid], precision: Precision) -> None:
+        rows = len(found[0].weight)
+        widest = max(len(part.inputs) + len(part.slopes) for part in found)
+        self._error = 2.0 * (widest + 16) * precision.error + 2.0**-30
+        self._reach = precision.reach
+        self._clip = np.array([grid.clip for grid in grids])[:, None]
+        self._most = np.array([2.0 ** (grid.precision.bits - 1) for grid in grids])[:, None, None]
+        self._inputs = [
+            np.stack([products(p.inputs[:, :-apart], p.inputs[:, apart:]) for p in found])
+            for apart in range(1, rows)
+        ]
+
+    def loads(self, slopes: Sequence[Floats], weights: Lanes) -> Lanes:
+        """Return for each unit a bound of ‖Σ_k weight_k · slopes_k ⊗ inputs_k‖ over the clip, [L].
+
+        weights: [layers, K, L], in fine steps.
+        Above 1 also where one row's part is too long for a product. A dot product of n numbers errs
+        by at most n operations' errors of the norms' product, and so does a product of two: the
+        rows' norms together, squared, times `_error`, is more than all of it.
+        """
+        rows = np.abs(weights) * self._reach
+        rows *= np.sqrt(np.stack([squares(slope) for slope in slopes]))
+        layers = np.square(rows).sum(1) + self._error * np.square(rows.sum(1))
+        for apart, grams in enumerate(self._inputs, 1):
+            pairs = np.stack([products(slope[:, :-apart], slope[:, apart:]) for slope in slopes])
+            layers += 2.0 * (weights[:, :-apart] * weights[:, apart:] * pairs * grams).sum(1)
+        square = (np.maximum(layers, 0.0) / self._clip**2).sum(0)
+        longest: Lanes = (rows / self._most).max((0, 1))
+        loads: Lanes = np.maximum(np.sqrt(square), longest)
+        return loads
+
+
+def _held(shares: list[Floats], grams: _Grams, precision: Precision) -> list[Floats]:
+    """Return the shares, those above the clip cut towards 0, or 0 if that is not enough."""
+    ones = np.ones((len(shares), *shares[0].shape[1:]))
+    loads = grams.loads(shares, ones)
+    if (loads <= 1.0).all():
+        return shares
+    by = np.where(loads <= 1.0, 1.0, np.nan_to_num(_margin(precision) / loads))
+    cut = [np.trunc(share * by.astype(share.dtype)) for share in shares]
+    kept = grams.loads(cut, ones) <= 1.0
+    return [share * kept for share in cut]
