@@ -27,7 +27,7 @@ AT_ONCE: Final = 256
 """About as many rows of a block are added up in one product of single precision."""
 
 _NEARLY: Final = 1.0 - 2.0**-7  # more than two norms of up to 2^15 numbers err by
-_FINEST: Final = 2.0**100
+_FINEST: Final = 2.0**40  # so that squares too small for a float stay below any rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,8 @@ def squares(rows: Floats) -> Lanes:
 
 def products(one: Floats, other: Floats) -> Lanes:
     """Return Σ_n one[n] · other[n], [K, L]: lane by lane, from the first n to the last."""
-    return np.einsum("nkl,nkl->kl", one, other).astype(np.float64)
+    found: Lanes = np.einsum("nkl,nkl->kl", one, other).astype(np.float64)
+    return found
 
 
 def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
@@ -135,8 +136,9 @@ def summed_products(one: Floats, other: Floats, precision: Precision) -> NDArray
 
 
 def _by_pieces(one: Floats, other: Floats) -> Lanes:
-    """Return the sum of products of `AT_ONCE` columns each, all below 2^24: exact in float64."""
+    """Return the sum of products of about `AT_ONCE` columns, or of fewer: exact in float64."""
     pieces = max(one.shape[1] // AT_ONCE, 1)
+    pieces = 1 if one.shape[1] % pieces else pieces
     bounds, size = _bounds(one, other, pieces), one.shape[1] // pieces
     total = np.zeros((len(one), len(other)))
     for piece, bound in enumerate(bounds):

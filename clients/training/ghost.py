@@ -100,10 +100,10 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
     """
     grids, precision = layer_grids(recipe), model_precision(recipe)
     totals = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
-    if not np.isfinite(weights).all():
-        return totals
     _keep_memory()
     with np.errstate(all="ignore"):
+        if not np.isfinite(weights.astype(precision.dtype)).all():
+            return totals
         network = Network.of(recipe.model, weights, precision)
         for block in grouped(batch, lambda rows: _lanes(max(recipe.model.layers), rows)):
             found = parts(network, block, recipe.loss)

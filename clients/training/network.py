@@ -45,7 +45,7 @@ class Network:
 
     @classmethod
     def of(cls, model: ModelSpec, weights: Array, precision: Precision) -> "Network":
-        """Return the network whose integers are near a multiple of `weights`, which are finite."""
+        """Return the network whose integers are near multiples of finite `weights`."""
         layers = [np.column_stack(layer) for layer in model.split(weights.astype(precision.dtype))]
         return cls([rounded(layer, precision) for layer in layers], model.activation, precision)
 

@@ -4,11 +4,16 @@ From the weights to integers every unit is by itself (`gradients.py`), and integ
 exactly, whatever their order and number. So one unit added or removed moves the sum by its own
 rounded contribution and by nothing else, for any finite weights, any activation and any rows.
 No batch is too large and no sum too big: nothing in the rows can make a step fail.
+
+Models with a hidden layer go by `ghost.py`, which has the same guarantee and matrix products. Lane
+by lane is the way of linear models, whose gradients are as short as their rows, and what
+`ghost.py` is compared with.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.training import ghost
 from clients.training.gradients import Array, Batch, blocks, fold, unit_gradients
 from federation.recipes import Recipe
 from secure_compute import fixedpoint, noise
@@ -21,7 +26,8 @@ def noised_sum(recipe: Recipe, weights: Array, batch: Batch, entropy: Entropy) -
     The noise scale is the recipe's z times its integer sensitivity, whatever the batch
     holds: an empty batch returns noise alone.
     """
-    exact = rounded_sum(recipe, weights, batch)
+    hidden = len(recipe.model.layers) > 2
+    exact = (ghost.rounded_sum if hidden else rounded_sum)(recipe, weights, batch)
     drawn = noise.discrete_gaussian(recipe.noise_scale, len(exact), entropy)
     return fixedpoint.decode(exact + drawn, recipe.grid)
 
@@ -29,8 +35,8 @@ def noised_sum(recipe: Recipe, weights: Array, batch: Batch, entropy: Entropy) -
 def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> NDArray[np.int64]:
     """Return the sum of the units' clipped gradients, each rounded to the grid, [d] int64.
 
-    A unit adds at most `recipe.sensitivity` in L2.  Sums beyond 64 bits wrap: modulo 2^64 the
-    noised sum is a function of the noised sum without bound, so that costs nothing.
+    Lane by lane.  A unit adds at most `recipe.sensitivity` in L2.  Sums beyond 64 bits wrap:
+    modulo 2^64 the noised sum is a function of the noised sum without bound, so that costs nothing.
     """
     total = np.zeros(recipe.model.dimension, np.int64)
     with np.errstate(all="ignore"):

@@ -1,0 +1,145 @@
+"""Products of bounded integers are the true integers, and rounding makes integers so bounded."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clients.training.exact import (
+    AT_ONCE,
+    DOUBLE,
+    SINGLE,
+    multiplied,
+    onto_grid,
+    rounded,
+    scaled,
+    summed_products,
+)
+
+BOTH = pytest.mark.parametrize("precision", [SINGLE, DOUBLE], ids=["single", "double"])
+
+
+def true(values: np.ndarray) -> np.ndarray:
+    """The same integers, of any size."""
+    return np.vectorize(int, otypes=[object])(values)
+
+
+def norms_squared(rows: np.ndarray) -> np.ndarray:
+    return (true(rows) ** 2).sum(0)
+
+
+def within_reach(length: int, many: int, precision, rng) -> np.ndarray:
+    """Integers [length, many] whose norms come as near to reach as they can."""
+    raw = rng.normal(size=(length, many)) * rng.choice([1e-3, 1.0, 30.0], (length, many))
+    scale = precision.reach / np.sqrt((raw**2).sum(0))
+    return np.trunc(raw * scale * (1 - 2.0**-40)).astype(precision.dtype)
+
+
+@BOTH
+@pytest.mark.parametrize("length", [1, 2, 33, 257])
+def test_a_product_of_integers_within_reach_is_exact_in_any_order(length, precision):
+    rng = np.random.default_rng(length)
+    rows = within_reach(length, 24, precision, rng)
+    matrix = within_reach(length, 40, precision, rng).T
+    matrix[:5] = rows.T[:5]  # a row along its own direction: nothing cancels
+    expected = true(matrix) @ true(rows)
+    assert max(abs(expected.ravel())) > 0.9 * 2.0**precision.bits
+    for order in (np.arange(length), rng.permutation(length), np.argsort(rows[:, 0])):
+        found = multiplied(matrix[:, order], rows[order][:, None, :], 0)[:, 0]
+        assert np.array_equal(true(found), expected)
+
+
+@BOTH
+def test_a_sum_over_units_is_exact_however_large_it_grows(precision):
+    """Everybody pushes the same entries: one product of floats would round."""
+    rng = np.random.default_rng(3)
+    left = within_reach(6, 3 * AT_ONCE, precision, rng)
+    right = within_reach(9, 3 * AT_ONCE, precision, rng)
+    left[:, ::2], right[:, ::2] = left[:, :1], right[:, :1]  # odd ones differ
+    left = np.trunc(left / 2)
+    expected = true(left) @ true(right).T
+    found = summed_products(left[:, None, :], right[:, None, :], precision)
+    assert np.array_equal(true(found), expected)
+    if precision is SINGLE:  # in double 2^52 is beyond what int64 of the naive product tells
+        assert not np.array_equal(true(left @ right.T), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    columns=st.integers(1, 700),
+    size=st.floats(0, 11),
+    single=st.booleans(),
+)
+def test_sums_of_any_size_and_number_are_exact(seed, columns, size, single):
+    precision, rng = (SINGLE, np.random.default_rng(seed)) if single else (DOUBLE, None)
+    rng = np.random.default_rng(seed)
+    left = np.trunc(rng.normal(size=(3, columns)) * 2.0**size / 8).astype(precision.dtype)
+    right = within_reach(4, columns, precision, rng)
+    left = np.clip(left, -(2.0 ** (precision.bits // 2 - 2)), 2.0 ** (precision.bits // 2 - 2))
+    found = summed_products(left[:, None, :], right[:, None, :], precision)
+    assert np.array_equal(true(found), true(left) @ true(right).T)
+
+
+HARD = [1.0, 0.5, 1e-3, 1e-25, 1e-40, 0.0, 1e9]
+
+
+@BOTH
+@pytest.mark.parametrize("length", [1, 7, 256, 1000])
+def test_rows_on_the_grid_are_integers_within_reach(length, precision):
+    rng = np.random.default_rng(length)
+    rows = rng.normal(size=(length + 1, 2, 30)) * rng.choice(HARD, (length + 1, 2, 30))
+    rows[:, 0, :8] = rng.choice([1.0, 1e-3, 7.3], 8)  # equal entries round the same way
+    kept = rows.copy()
+    rows = rows.astype(precision.dtype)
+    scale = onto_grid(rows, 1.0, precision)
+    assert np.array_equal(rows, np.rint(rows))
+    assert (norms_squared(rows) <= int(precision.reach) ** 2).all()
+    kept[-1] = 1.0
+    error = np.abs(rows - kept * scale).max()
+    assert error <= 0.5 + 2.0**-10
+
+
+@BOTH
+@pytest.mark.parametrize("length", [1, 9, 256])
+def test_halves_that_all_round_up_stay_within_reach(length, precision):
+    """Entries just above one half of a step: the norm grows by all that rounding can add."""
+    near = np.linspace(0.9, 1.1, 4001)[None, :] * np.ones((length, 1))
+    rows = near[:, None, :].astype(precision.dtype)
+    scaled(rows, precision)
+    assert (norms_squared(rows) <= int(precision.reach) ** 2).all()
+    wide = np.concatenate([rows, rows[:1]])
+    wide[:-1] = near[:, None, :] * np.linspace(1, 50, 4001)
+    onto_grid(wide, 1.0, precision)
+    assert (norms_squared(wide) <= int(precision.reach) ** 2).all()
+
+
+@BOTH
+def test_slopes_too_small_for_their_squares_stay_within_reach(precision):
+    rows = np.full((256, 1, 3), 2.0**-75.5, precision.dtype)
+    rows[0] = 2.0**-74
+    rows[:, :, 1] = 2.0**-40
+    rows[:, :, 2] = 0.0
+    factor = scaled(rows, precision)
+    assert (norms_squared(rows) <= int(precision.reach) ** 2).all()
+    assert (factor > 0.0).all() and not rows[:, :, 2].any()
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1e-200, 1e-20, 1.0, 2.0**60])
+def test_matrices_are_within_reach_along_rows_and_columns(size, precision):
+    rng = np.random.default_rng(7)
+    matrix = (rng.normal(size=(40, 31)) * size).astype(precision.dtype)
+    matrix[:, 3] *= 9
+    integers, scale = rounded(matrix, precision)
+    assert np.isfinite(scale) and np.array_equal(integers, np.rint(integers))
+    most = int(precision.reach) ** 2
+    assert norms_squared(integers.T).max() <= most
+    assert norms_squared(integers[:, :-1]).max() <= most
+
+
+@BOTH
+def test_rows_without_a_norm_become_nothing(precision):
+    rows = np.zeros((4, 1, 3), precision.dtype)
+    one = np.array([[0.0, np.nan, np.inf]])
+    assert not onto_grid(rows, one, precision).any() and not rows.any()
