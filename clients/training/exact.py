@@ -3,8 +3,9 @@
 A matrix product adds up in an order that depends on the library and on the shape it is given, and
 a float sum depends on that order. A sum of integers does not, as long as none of its partial sums
 is rounded. Of vectors x and y the terms x_i · y_i of any subset add up to at most ‖x‖ · ‖y‖
-(Cauchy and Schwarz). So where both are integers of norm at most `reach` = 2^(bits/2), and a float
+(Cauchy and Schwarz). So where both are integers, the norms multiply to at most 2^bits, and a float
 holds every integer up to 2^bits, their product is the one true integer, however it was come by.
+A row has norm at most `reach`, and a row or column of a matrix at most `counterpart`.
 
 Arrays are [n, K, L], a row's entries in the first axis and units in the last. What scales and
 rounds rows to such integers works lane by lane and from the first entry to the last, as in
@@ -32,15 +33,21 @@ _FINEST: Final = 2.0**40  # so that squares too small for a float stay below any
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """A float type, and an even number of bits: it holds every integer up to 2^bits."""
+    """A float type that holds every integer up to 2^bits, and how many of them are for rows."""
 
     dtype: type[np.float32] | type[np.float64]
     bits: int
+    row_bits: int
 
     @property
     def reach(self) -> float:
-        """The most L2 norm of an integer vector that enters a product."""
-        return 2.0 ** (self.bits // 2)
+        """The most L2 norm of a row of integers that enters a product."""
+        return 2.0**self.row_bits
+
+    @property
+    def counterpart(self) -> float:
+        """The most L2 norm of what such a row is multiplied by."""
+        return 2.0 ** (self.bits - self.row_bits)
 
     @property
     def error(self) -> float:
@@ -48,18 +55,17 @@ class Precision:
         return float(np.finfo(self.dtype).eps) / 2
 
 
-SINGLE: Final = Precision(np.float32, 24)
-DOUBLE: Final = Precision(np.float64, 52)
+SINGLE: Final = Precision(np.float32, 24, 11)
+DOUBLE: Final = Precision(np.float64, 52, 26)
 
 
-def room(length: int, precision: Precision) -> float:
-    """Return to what norm a vector may be scaled, such that its rounding is within reach.
+def room(length: int, reach: float, precision: Precision) -> float:
+    """Return to what norm a vector may be scaled, such that its rounding is of norm <= reach.
 
     Rounding adds at most √length / 2. The norm and the scaling err by less than length + 16
     operations do.
     """
-    left = precision.reach - sqrt(length) / 2
-    return left * (1.0 - (length + 16) * precision.error)
+    return (reach - sqrt(length) / 2) * (1.0 - (length + 16) * precision.error)
 
 
 def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
@@ -69,7 +75,7 @@ def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
     is at least 1: so a norm below 1 is that of entries that are all 0.
     Where the norm is 0, or no number, the integers and ρ are 0.
     """
-    wanted = room(len(rows), precision)
+    wanted = room(len(rows), precision.reach, precision)
     factor = wanted / np.hypot(np.sqrt(squares(rows[:-1])), one)
     factor = np.where(np.isfinite(factor), factor, 0.0)
     rows[:-1] *= np.minimum(factor, wanted).astype(rows.dtype)
@@ -81,22 +87,22 @@ def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
 
 def scaled(rows: Floats, precision: Precision) -> Lanes:
     """Make `rows` [n, K, L] integers near ρ · rows, of norm <= reach, and return ρ > 0, [K, L]."""
-    factor = room(len(rows), precision) / np.sqrt(squares(rows))
+    factor = room(len(rows), precision.reach, precision) / np.sqrt(squares(rows))
     factor = np.where(np.isfinite(factor), np.minimum(factor, _FINEST), 1.0)
     rows *= factor.astype(rows.dtype)
     np.rint(rows, out=rows)
     return factor
 
 
-def rounded(matrix: Floats, precision: Precision) -> tuple[Floats, float]:
+def rounded(matrix: Floats, reach: float, precision: Precision) -> tuple[Floats, float]:
     """Return integers near scale · matrix [m, n], and the scale.
 
-    Rows are within reach, and so are columns but the last.
+    Rows have norm <= reach, and so have columns but the last.
     """
     rows = np.einsum("mn,mn->m", matrix, matrix).max()
     columns = np.einsum("mn,mn->n", matrix[:, :-1], matrix[:, :-1]).max()
     longest = sqrt(max(float(rows), float(columns)))
-    wanted = room(max(matrix.shape), precision)
+    wanted = room(max(matrix.shape), reach, precision)
     scale = min(wanted / longest, _FINEST) if longest > 0.0 else 1.0
     integers = matrix * precision.dtype(scale)
     return np.rint(integers, out=integers), scale
@@ -114,7 +120,7 @@ def products(one: Floats, other: Floats) -> Lanes:
 
 
 def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
-    """Return matrix [m, n] times rows [n, K, L], [m + spare, K, L]; exact for norms within reach.
+    """Return matrix [m, n] times rows [n, K, L], [m + spare, K, L]; exact for norms within bounds.
 
     The last `spare` entries are anything.
     """

@@ -61,7 +61,7 @@ SMALL: Final = 1 << 13
 
 _ENTRIES: Final = 1 << 17  # of a block's widest layer
 _MOST_COLUMNS: Final = 1 << 14
-_FINEST: Final = 40
+_FINEST: Final = 42
 _AT_ONCE: Final = 1 << 17  # units whose shares add up to less than 2^63 fine steps
 _HEADROOM: Final = 8
 
@@ -166,7 +166,7 @@ def clipped_shares(
     weights = np.stack([part.weight for part in found]) * steps
     loads = grams.loads([part.slopes for part in found], weights)
     factor = np.where(np.isfinite(loads), np.minimum(_margin(precision) / loads, 1.0), 0.0)
-    most = 2.0 ** (precision.bits * 5 // 4)
+    most = np.array([2.0 ** (grid.precision.bits * 5 // 4) for grid in grids])[:, None, None]
     by = np.where(factor > 0.0, np.clip(weights * factor, -most, most), 0.0)
     shares = []
     for part, one, grid in zip(found, by, grids, strict=True):

@@ -5,8 +5,8 @@ matrix and one per row. Between products everything works lane by lane, in block
 idle lanes at their end, as in `gradients.py`. So a unit's numbers are a function of its own rows
 and of the weights, to the last bit, whoever stands beside it.
 
-Rounding moves what enters a layer, and the weights, by about √n · 2^-14 of their norm in single
-precision, which is what half-precision training rounds to, and by √n · 2^-28 in double.
+Rounding moves what enters a layer by about √n · 2^-13 of its norm in single precision, and weights
+by less: as much as training in half precision does. In double it is √n · 2^-28.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,10 @@ class Network:
     def of(cls, model: ModelSpec, weights: Array, precision: Precision) -> "Network":
         """Return the network whose integers are near multiples of finite `weights`."""
         layers = [np.column_stack(layer) for layer in model.split(weights.astype(precision.dtype))]
-        return cls([rounded(layer, precision) for layer in layers], model.activation, precision)
+        hidden = [rounded(layer, precision.counterpart, precision) for layer in layers[:-1]]
+        # The last one's row is also what slopes begin with.
+        last = rounded(layers[-1], min(precision.reach, precision.counterpart), precision)
+        return cls([*hidden, last], model.activation, precision)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,10 +28,10 @@ def norms_squared(rows: np.ndarray) -> np.ndarray:
     return (true(rows) ** 2).sum(0)
 
 
-def within_reach(length: int, many: int, precision, rng) -> np.ndarray:
+def within(length: int, many: int, reach: float, precision, rng) -> np.ndarray:
     """Integers [length, many] whose norms come as near to reach as they can."""
     raw = rng.normal(size=(length, many)) * rng.choice([1e-3, 1.0, 30.0], (length, many))
-    scale = precision.reach / np.sqrt((raw**2).sum(0))
+    scale = reach / np.sqrt((raw**2).sum(0))
     return np.trunc(raw * scale * (1 - 2.0**-40)).astype(precision.dtype)
 
 
@@ -39,9 +39,10 @@ def within_reach(length: int, many: int, precision, rng) -> np.ndarray:
 @pytest.mark.parametrize("length", [1, 2, 33, 257])
 def test_a_product_of_integers_within_reach_is_exact_in_any_order(length, precision):
     rng = np.random.default_rng(length)
-    rows = within_reach(length, 24, precision, rng)
-    matrix = within_reach(length, 40, precision, rng).T
-    matrix[:5] = rows.T[:5]  # a row along its own direction: nothing cancels
+    rows = within(length, 24, precision.reach, precision, rng)
+    matrix = within(length, 40, precision.counterpart, precision, rng).T
+    # Rows along their own direction: nothing cancels.
+    matrix[:5] = rows.T[:5] * (precision.counterpart / precision.reach)
     expected = true(matrix) @ true(rows)
     assert max(abs(expected.ravel())) > 0.9 * 2.0**precision.bits
     for order in (np.arange(length), rng.permutation(length), np.argsort(rows[:, 0])):
@@ -53,8 +54,8 @@ def test_a_product_of_integers_within_reach_is_exact_in_any_order(length, precis
 def test_a_sum_over_units_is_exact_however_large_it_grows(precision):
     """Everybody pushes the same entries: one product of floats would round."""
     rng = np.random.default_rng(3)
-    left = within_reach(6, 3 * AT_ONCE, precision, rng)
-    right = within_reach(9, 3 * AT_ONCE, precision, rng)
+    left = within(6, 3 * AT_ONCE, precision.counterpart, precision, rng)
+    right = within(9, 3 * AT_ONCE, precision.reach, precision, rng)
     left[:, ::2], right[:, ::2] = left[:, :1], right[:, :1]  # odd ones differ
     left = np.trunc(left / 2)
     expected = true(left) @ true(right).T
@@ -72,11 +73,10 @@ def test_a_sum_over_units_is_exact_however_large_it_grows(precision):
     single=st.booleans(),
 )
 def test_sums_of_any_size_and_number_are_exact(seed, columns, size, single):
-    precision, rng = (SINGLE, np.random.default_rng(seed)) if single else (DOUBLE, None)
-    rng = np.random.default_rng(seed)
-    left = np.trunc(rng.normal(size=(3, columns)) * 2.0**size / 8).astype(precision.dtype)
-    right = within_reach(4, columns, precision, rng)
-    left = np.clip(left, -(2.0 ** (precision.bits // 2 - 2)), 2.0 ** (precision.bits // 2 - 2))
+    precision, rng = SINGLE if single else DOUBLE, np.random.default_rng(seed)
+    left = np.trunc(rng.normal(size=(3, columns)) * 2.0**size).astype(precision.dtype)
+    right = within(4, columns, precision.reach, precision, rng)
+    left = np.clip(left, -precision.counterpart / 4, precision.counterpart / 4)
     found = summed_products(left[:, None, :], right[:, None, :], precision)
     assert np.array_equal(true(found), true(left) @ true(right).T)
 
@@ -131,9 +131,9 @@ def test_matrices_are_within_reach_along_rows_and_columns(size, precision):
     rng = np.random.default_rng(7)
     matrix = (rng.normal(size=(40, 31)) * size).astype(precision.dtype)
     matrix[:, 3] *= 9
-    integers, scale = rounded(matrix, precision)
+    integers, scale = rounded(matrix, precision.counterpart, precision)
     assert np.isfinite(scale) and np.array_equal(integers, np.rint(integers))
-    most = int(precision.reach) ** 2
+    most = int(precision.counterpart) ** 2
     assert norms_squared(integers.T).max() <= most
     assert norms_squared(integers[:, :-1]).max() <= most
 
