@@ -11,6 +11,7 @@ BENCHES: Final = {
     "exchange": "experiments.bench_exchange",
     "books": "experiments.bench_books",
     "secagg": "experiments.bench_secagg",
+    "steps": "experiments.bench_steps",
 }
 
 
