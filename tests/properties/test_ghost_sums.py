@@ -187,7 +187,7 @@ def test_rounding_lifts_nobody_above_the_clip(precision):
     features[:, 0, 0] = np.linspace(0.01, 2.0, 200)  # as many neurons open as this says
     batch = made_batch(features, np.full((200, 1), -1e6), np.ones((200, 1)))
     longest = Fraction(0)
-    for unit in range(200):
+    for unit in range(0, 200, 1 if precision == "single" else 20):
         square = square_of(agreed, ghost.exact_sums(agreed, weights, chosen(batch, [unit])))
         longest = max(longest, square)
         assert square > Fraction(6, 10)
