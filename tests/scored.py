@@ -53,7 +53,7 @@ def batch_of(truth, logits, units) -> Batch:
 def vectors(spec: Evaluation, batch: Batch, model=IDENTITY, weights=ITSELF) -> np.ndarray:
     """Return the vectors of all units that have rows, [U, dimension], in the order of blocks."""
     parts = []
-    for block in blocks(model, batch):
+    for block in blocks(batch, model.dimension, max(model.layers)):
         here = unit_vectors(spec, model, weights, block)
         assert not here[:, ~block.present.any(0)].any()
         parts.append(here[:, block.present.any(0)].T)

@@ -122,7 +122,7 @@ def test_lanes_predict_what_numpy_predicts_and_read_no_further_feature(activatio
     model, batch = ModelSpec((5, 8, 4, 1), activation), random_batch(30, 3, 7, 9)
     weights = random_weights(model, 8)
     batch.present[:] = True
-    (block,) = blocks(model, batch)
+    (block,) = blocks(batch, model.dimension, max(model.layers))
     ours = unit_outputs(model, weights, block)[:, :30].T
     theirs = forward(model, weights, batch.features[..., :5].reshape(-1, 5)).reshape(30, 3)
     assert np.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
