@@ -13,14 +13,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from aggregator.asking import Asking, Question
-from aggregator.errors import AbandonedError, MalformedReplyError
+from aggregator.errors import AbandonedError, AggregatorError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
+from aggregator.keeping import keep_round
 from aggregator.letters import UNREADABLE, Answer, Desk
 from aggregator.querying import opened_answer
 from aggregator.record import Record
-from aggregator.registry import save_model
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
+from aggregator.stored import Stored
 from aggregator.summing import Summing
 from aggregator.training import Training, absorb, absorb_sum, continued, read_update, resume
 from aggregator.transport import Transport
@@ -42,7 +43,6 @@ from federation.secure_sums import (
 )
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, TrainingTask, sums_of
-from policies.disclosure import clear
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import fixedpoint
@@ -141,7 +141,7 @@ class Coordinator:
         except AbandonedError as why:
             self._jobs.end(job.id, "abandoned", {"error": str(why)})
             self._close(job)
-        except (FederationError, MalformedReplyError, PolicyError, SecureComputeError) as why:
+        except (FederationError, AggregatorError, PolicyError, SecureComputeError) as why:
             self._jobs.end(job.id, "failed", {"error": str(why)})
             self._close(job)
 
@@ -161,16 +161,27 @@ class Coordinator:
         state = self._resume(job, order, task)
         while not state.done:
             state = self._round(job, order, task, state)
-        released = clear(state.progress.weights, self._organisations(state.parties), order.minimum)
         self._record.released(job.id, order)
-        path = save_model(self._settings.folder / "models", job.id, order, task, released)
-        return {"model": str(path), "rounds": state.round, "parties": list(state.parties)}
+        last = self._keep(order, task, state)
+        return {
+            "model": str(last.path),
+            "digest": last.digest,
+            "rounds": state.round,
+            "parties": list(state.parties),
+        }
+
+    def _keep(self, order: WorkOrder, task: TrainingTask, state: Training) -> Stored:
+        models = self._settings.folder / "models"
+        return keep_round(models, order, task, state, self._organisations(state.parties))
 
     def _resume(self, job: Job, order: WorkOrder, task: TrainingTask) -> Training:
         last = self._jobs.last_round(job.id)
         if last is not None:
             self._jobs.note(job.id, stage="resumed", round=last.round, of=task.recipe.rounds)
-            return resume(task.recipe, order.minimum, last)
+            state = resume(task.recipe, order.minimum, last)
+            if state.round > task.begun:  # it may have been committed and not been kept
+                self._keep(order, task, state)
+            return state
         earlier = self._jobs.last_round(task.parent) if task.begun else None
         state = continued(task, order.minimum, self._offer(job, order), earlier)
         self._jobs.commit_round(job.id, state.checkpoint())
@@ -184,6 +195,7 @@ class Coordinator:
         else:
             after = self._averaged(job, recipe, state, number)
         self._jobs.commit_round(job.id, after.checkpoint())
+        self._keep(order, task, after)
         self._jobs.note(
             job.id,
             stage="round",

@@ -92,7 +92,8 @@ def _decoded(path: Path, data: bytes) -> Stored:
 
 def _dimension(card: Card, otherwise: int) -> int:
     """Return the number of weights that the recipe's model has, where it names a known model."""
-    model = card.recipe.get("model")
+    method = card.recipe.get("method")
+    model = (method if isinstance(method, Mapping) else card.recipe).get("model")
     if not isinstance(model, Mapping):
         return otherwise
     try:

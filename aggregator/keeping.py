@@ -1,0 +1,58 @@
+"""Every committed round's model goes into the registry, with what it was made of and its price."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+
+from aggregator import lineage
+from aggregator.cards import Card
+from aggregator.stored import Stored
+from aggregator.training import Training
+from federation.orders import WorkOrder
+from federation.tasks import TrainingTask
+from policies.budget import accountant
+from policies.budget.events import Repeated, from_json, spell, to_json
+from policies.disclosure import clear
+
+
+def keep_round(
+    folder: Path, order: WorkOrder, task: TrainingTask, state: Training, organisations: int
+) -> Stored:
+    """Write the model after a committed round; doing so again changes nothing.
+
+    organisations: how many stand behind the round.
+
+    Raises:
+        PolicyError: too few of them.
+        AggregatorError: the registry does not hold the round before, or holds another one.
+    """
+    made = state.round - task.begun
+    released = clear(state.progress.weights, organisations, order.minimum)
+    event = Repeated(from_json(order.event), made)
+    cost = accountant.epsilon([event], float(order.delta))
+    card = Card(
+        run=order.id,
+        order=order.id,
+        model=task.model,
+        round=made,
+        rounds=task.rounds,
+        seed=task.seed,
+        recipe=task.recipe.to_json(),
+        contract=order.contract,
+        contract_version=order.contract_version,
+        unit=order.unit,
+        event=to_json(event),
+        epsilon=spell(Decimal(repr(cost))),
+        delta=order.delta,
+        cohort=tuple(order.cohort),
+        parties=tuple(state.parties),
+        code=order.code,
+        parent=_parent(folder, task) if made == 1 else "",
+    )
+    memory = np.frombuffer(state.checkpoint().velocity, "<f8").astype(np.float64)
+    return lineage.save_round(folder, card, released, {"memory": memory})
+
+
+def _parent(folder: Path, task: TrainingTask) -> str:
+    return lineage.last_round(folder, task.parent).digest if task.begun else ""
