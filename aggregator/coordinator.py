@@ -32,6 +32,7 @@ from federation.messages import Kind
 from federation.models import Vector
 from federation.orders import WorkOrder, open_order
 from federation.past import PAST
+from federation.readings import read_scores
 from federation.recipes import Recipe
 from federation.secure_sums import (
     EPOCH_KEY,
@@ -168,11 +169,13 @@ class Coordinator:
             "digest": last.digest,
             "rounds": state.round,
             "parties": list(state.parties),
+            "metrics": self._metrics(job.id),
         }
 
     def _keep(self, order: WorkOrder, task: TrainingTask, state: Training) -> Stored:
         models = self._settings.folder / "models"
-        return keep_round(models, order, task, state, self._organisations(state.parties))
+        organisations = self._organisations(state.parties)
+        return keep_round(models, order, task, state, organisations, self._metrics(order.id))
 
     def _resume(self, job: Job, order: WorkOrder, task: TrainingTask) -> Training:
         last = self._jobs.last_round(job.id)
@@ -224,7 +227,16 @@ class Coordinator:
         if Ring(recipe.ring_bits).is_near_the_edge(found.values):
             self._jobs.note(job.id, stage="headroom", round=state.round + 1)
         total = fixedpoint.decode(found.values, recipe.grid)
-        return absorb_sum(state, total, left_in(recipe, terms, found), found.survivors)
+        noise = left_in(recipe, terms, found)
+        if recipe.evaluation is not None and recipe.evaluates(state.round):
+            measured = read_scores(recipe.evaluation, total, noise)
+            self._jobs.note(job.id, stage="evaluated", metrics=measured.to_json())
+        return absorb_sum(state, total, noise, found.survivors)
+
+    def _metrics(self, job_id: str) -> dict[str, Any]:
+        """Return what the federation measured of a run's model; nothing where it did not."""
+        notes = (note for _, note in self._jobs.notes(job_id) if note["stage"] == "evaluated")
+        return dict(next((note["metrics"] for note in notes), {}))
 
     def _updates(
         self, job: Job, dimension: int, answers: Mapping[PartyId, Answer]

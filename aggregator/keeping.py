@@ -1,5 +1,6 @@
 """Every committed round's model goes into the registry, with what it was made of and its price."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,14 +15,20 @@ from federation.tasks import TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Repeated, from_json, spell, to_json
 from policies.disclosure import clear
+from secure_compute.canonical import JSON
 
 
 def keep_round(
-    folder: Path, order: WorkOrder, task: TrainingTask, state: Training, organisations: int
+    folder: Path,
+    order: WorkOrder,
+    task: TrainingTask,
+    state: Training,
+    organisations: int,
+    metrics: Mapping[str, JSON],
 ) -> Stored:
     """Write the model after a committed round; doing so again changes nothing.
 
-    organisations: how many stand behind the round.
+    organisations: how many stand behind the round; metrics: what was measured of it, if anything.
 
     Raises:
         PolicyError: too few of them.
@@ -49,6 +56,7 @@ def keep_round(
         parties=tuple(state.parties),
         code=order.code,
         parent=_parent(folder, task) if made == 1 else "",
+        metrics=metrics,
     )
     memory = np.frombuffer(state.checkpoint().velocity, "<f8").astype(np.float64)
     return lineage.save_round(folder, card, released, {"memory": memory})

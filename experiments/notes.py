@@ -7,7 +7,9 @@ from experiments.telling import moment
 from experiments.verdicts import JOINED
 from experiments.words import say
 
-STAGES: Final = frozenset({"offered", "round", "resumed", "sealed", "repeated"})
+STAGES: Final = frozenset(
+    {"offered", "round", "resumed", "evaluated", "headroom", "sealed", "repeated"}
+)
 
 
 def line(note: dict[str, Any], language: Language = "en") -> str:
@@ -30,4 +32,13 @@ def _facts(note: dict[str, Any]) -> dict[str, object]:
         "of": note.get("of"),
         "run": str(note.get("run", ""))[:12],
         "at": moment(int(note.get("asked_at", 0))),
+        "precision": _spoken(note.get("metrics", {}).get("average_precision", {})),
     }
+
+
+def _spoken(estimate: dict[str, Any]) -> str:
+    """Return a measured number with its interval, or why there is none."""
+    if estimate.get("value") is None:
+        return str(estimate.get("note", ""))
+    value, low, high = (float(estimate[name]) for name in ("value", "low", "high"))
+    return f"{value:.3f} ({low:.3f} … {high:.3f})"

@@ -9,6 +9,7 @@ from typing import Any, Final
 from experiments.errors import UsageError
 from experiments.ordering import Terms
 from federation.errors import MalformedOrderError
+from federation.evaluation import ScoreSums
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import SecondOrder
@@ -158,13 +159,18 @@ def _summed(
         expected_units=units,
         **{name: _decimal(model[name]) for name in numbers},
     )
+    rows, holdout = int(privacy["rows_per_unit"]), _decimal(model["holdout"])
+    measured = ScoreSums(rows, min(int(model["rare_rows"]), rows)) if holdout else None
+    rounds += measured is not None
     return SumRecipe(
         method=method,
+        holdout=holdout,
+        evaluation=measured,
         sampling_rate=_decimal(privacy["sampling_rate"]),
         noise_multiplier=_noise(privacy, rounds) if private else NOISELESS,
         grid=int(privacy["grid"]),
         expected_units=units,
-        rows_per_unit=int(privacy["rows_per_unit"]),
+        rows_per_unit=rows,
         window=int(model["window"]),
         nodes=MOST_NODES,
         colluding=int(privacy["colluding"]),

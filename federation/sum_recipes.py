@@ -16,7 +16,9 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from federation import evaluation
 from federation.errors import MalformedOrderError
+from federation.evaluation import ScoreSums
 from federation.models import ModelSpec
 from federation.recipe_fields import decimal, integer, require_range
 from federation.recipes import Loss, Number
@@ -38,14 +40,15 @@ MOST_EPSILON: Final = Decimal(10)
 FEWEST_NODES: Final = 3
 
 _KIND: Final = "secure_sums"
-_DECIMALS: Final = ("sampling_rate", "noise_multiplier")
+_DECIMALS: Final = ("sampling_rate", "noise_multiplier", "holdout")
 _INTEGERS: Final = (
     *("grid", "expected_units", "rows_per_unit", "window", "nodes", "colluding", "ring_bits"),
 )
-_ZERO_ALLOWED: Final = {"window"}
+_ZERO_ALLOWED: Final = {"window", "holdout"}
 _AT_MOST: Final[Mapping[str, int]] = {
     "sampling_rate": 1,
     "noise_multiplier": 10**6,
+    "holdout": 1,
     "grid": 1 << 24,
     "expected_units": 10**9,
     "rows_per_unit": 1000,
@@ -68,6 +71,8 @@ class SumRecipe:
     rows_per_unit:    contribution bound K; window: weeks of one demand row, or 0.
     nodes, colluding: most nodes n of a round, and how many of them, c, may tell one another all.
     ring_bits:        sums are modulo 2^ring_bits.
+    evaluation:       what one more round at the end adds up of units that were held out, each by a
+                      coin of probability `holdout` before the first round; None and 0 for none.
     """
 
     method: Method
@@ -80,6 +85,8 @@ class SumRecipe:
     colluding: int
     ring_bits: int = 32
     window: int = 0
+    holdout: Number = Decimal(0)
+    evaluation: ScoreSums | None = None
 
     def __post_init__(self) -> None:
         """Refuse a recipe that has no price."""
@@ -87,6 +94,7 @@ class SumRecipe:
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
         if self.window == 1:
             raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
+        self._require_evaluation()
         self._require_shares()
         self._require_room()
 
@@ -102,8 +110,8 @@ class SumRecipe:
 
     @property
     def rounds(self) -> int:
-        """Sums of a run."""
-        return self.method.rounds
+        """Sums of a run, the evaluation's among them."""
+        return self.method.rounds + (self.evaluation is not None)
 
     @property
     def sensitivity(self) -> int:
@@ -122,7 +130,13 @@ class SumRecipe:
 
     def dimension(self, number: int) -> int:
         """Return how many numbers the sum of round `number`, from 0, holds."""
+        if self.evaluation is not None and self.evaluates(number):
+            return self.evaluation.dimension
         return self.method.dimension(number)
+
+    def evaluates(self, number: int) -> bool:
+        """Return whether round `number`, from 0, measures the model and moves nothing."""
+        return self.evaluation is not None and number == self.method.rounds
 
     def parameters(self, nodes: int, minimum: int = 0) -> Parameters:
         """Return the numbers of secure aggregation among `nodes`, of which `minimum` must survive.
@@ -187,7 +201,8 @@ class SumRecipe:
         """Return the tagged, versioned form; numbers that are not integers are strings."""
         value: dict[str, Any] = {"recipe": _KIND, "v": 1, "method": self.method.to_json()}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
-        return value | {name: getattr(self, name) for name in _INTEGERS}
+        value |= {name: getattr(self, name) for name in _INTEGERS}
+        return value | {"evaluation": self.evaluation and self.evaluation.to_json()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "SumRecipe":
@@ -201,12 +216,23 @@ class SumRecipe:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
         numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in _DECIMALS}
         numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
-        return cls(method=_method(value["method"]), **numbers)
+        measured = _evaluation(value["evaluation"])
+        return cls(method=_method(value["method"]), evaluation=measured, **numbers)
 
     def _fewest(self) -> int:
         """Return the fewest nodes that c may be among: fewer would leave one input alone."""
         able = range(max(FEWEST_NODES, self.colluding + 1), self.nodes + 1)
         return next(n for n in able if least_threshold(n, self.colluding) - self.colluding >= 2)
+
+    def _require_evaluation(self) -> None:
+        if self.holdout == 1 or (self.evaluation is None) != (self.holdout == 0):
+            raise MalformedOrderError(
+                "An evaluation needs units held out, some and not all, and is all they are for."
+            )
+        if self.evaluation and (self.loss, self.evaluation.rows) != ("bce", self.rows_per_unit):
+            raise MalformedOrderError(
+                "An evaluation of scores is for `bce`, and of as many rows of a unit as the recipe."
+            )
 
     def _require_shares(self) -> None:
         try:
@@ -235,6 +261,15 @@ class SumRecipe:
                 f"The recipe's grid is too fine for {self.ring_bits} bits: a sum would wrap with "
                 f"chance {chance:.1e}. Choose a coarser one."
             )
+
+
+def _evaluation(value: object) -> ScoreSums | None:
+    if value is None:
+        return None
+    found = evaluation.from_json(value) if isinstance(value, Mapping) else None
+    if not isinstance(found, ScoreSums):
+        raise MalformedOrderError("The recipe's evaluation is of a kind this node does not know.")
+    return found
 
 
 def _method(value: object) -> Method:

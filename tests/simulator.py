@@ -138,6 +138,8 @@ def sum_recipe(**changes: Any) -> SumRecipe:
         "colluding": 1,
         "ring_bits": 32,
         "window": 0,
+        "holdout": Decimal(0),
+        "evaluation": None,
     }
     method = SecondOrder(**{name: changes.get(name, value) for name, value in values.items()})
     return SumRecipe(method=method, **{n: changes.get(n, value) for n, value in around.items()})

@@ -87,6 +87,23 @@ def poisson_sample(rows: UnitRows, rate: Decimal, step: int, entropy: Entropy) -
     return eligible[noise.bernoulli(bias.numerator, bias.denominator, len(eligible), entropy)]
 
 
+def hold_out(rows: UnitRows, rate: Decimal, entropy: Entropy) -> tuple[UnitRows, UnitRows]:
+    """Return the units that train and those held out, each by a coin of its own."""
+    bias = Fraction(rate)
+    held = noise.bernoulli(bias.numerator, bias.denominator, len(rows), entropy)
+    return _chosen(rows, ~held), _chosen(rows, held)
+
+
+def _chosen(rows: UnitRows, units: NDArray[np.bool_]) -> UnitRows:
+    return UnitRows(
+        rows.features[units],
+        rows.targets[units],
+        rows.present[units],
+        rows.phase[units],
+        rows.phases,
+    )
+
+
 def _finite(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)

@@ -1,11 +1,13 @@
 """What the training process does with a job: rows once, then a round at a time."""
 
+from decimal import Decimal
+
 import numpy as np
 
 from clients.errors import ComputeError
 from clients.training.fedavg import local_round
 from clients.training.jobs import TrainJob
-from clients.training.sampling import UnitRows
+from clients.training.sampling import UnitRows, hold_out
 from clients.training.sums import round_sum
 from clients.training.tables import load_rows
 from federation.sum_recipes import SumRecipe
@@ -19,6 +21,7 @@ class Trainer:
         self._entropy = SystemEntropy()
         self._order = ""
         self._rows: UnitRows | None = None
+        self._held: UnitRows | None = None
 
     def perform(self, job: TrainJob, round_: int, weights: bytes | None) -> bytes:
         """Return what one round needs of this node's rows; b"" when only warming up.
@@ -29,7 +32,7 @@ class Trainer:
         Raises:
             ComputeError: the weights are not those of the order's model.
         """
-        rows = self._load(job)
+        rows, held = self._load(job)
         if weights is None:
             return b""
         recipe, number = job.task.recipe, job.task.begun + round_
@@ -38,7 +41,8 @@ class Trainer:
             raise ComputeError("the weights are those of a model from another version")
         start = np.frombuffer(weights, "<f4").astype(np.float32)
         if isinstance(recipe, SumRecipe):
-            part = round_sum(start, rows, recipe, number, self._entropy)
+            chosen = held if recipe.evaluates(number) else rows
+            part = round_sum(start, chosen, recipe, number, self._entropy)
             ran, result = part.event, part.values.astype("<i8").tobytes()
         else:
             update = local_round(start, recipe.model, rows, recipe, number, self._entropy)
@@ -47,10 +51,14 @@ class Trainer:
             raise ComputeError("what ran is not what was reserved; nothing is sent")
         return result
 
-    def _load(self, job: TrainJob) -> UnitRows:
-        if self._rows is None or self._order != job.order:
+    def _load(self, job: TrainJob) -> tuple[UnitRows, UnitRows]:
+        """Return the order's rows: those that train, and those held out once for all its rounds."""
+        if self._rows is None or self._held is None or self._order != job.order:
             where = job.readable
             rows = load_rows(job.task, job.contract, where.table, self._entropy, where.positions)
             where.require_unchanged()
-            self._rows, self._order = rows, job.order
-        return self._rows
+            recipe = job.task.recipe
+            rate = recipe.holdout if isinstance(recipe, SumRecipe) else Decimal(0)
+            self._rows, self._held = hold_out(rows, rate, self._entropy)
+            self._order = job.order
+        return self._rows, self._held

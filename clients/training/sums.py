@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.training import evaluating
 from clients.training.errors import TrainingDataError
 from clients.training.fedavg import batch_of, require_weights
 from clients.training.gradients import Array, Batch, Block, blocks, unit_gradients
@@ -76,6 +77,8 @@ def rounded_sum(recipe: SumRecipe, number: int, weights: Array, batch: Batch) ->
 def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -> Array:
     """Return what each lane has to say in round `number`, not yet clipped, [d, L]."""
     method = recipe.method
+    if recipe.evaluation is not None and recipe.evaluates(number):
+        return evaluating.unit_vectors(recipe.evaluation, recipe.model, weights, block)
     match method.stage(number):
         case "moments":
             return unit_moments(block, float(method.moment_clip), float(method.target_clip))

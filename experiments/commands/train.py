@@ -69,6 +69,8 @@ def command(
         "unit": order.unit,
         "rounds": result["rounds"],
         "parties": result["parties"],
+        "digest": result["digest"],
+        "metrics": result["metrics"],
     }
     _show(shown, as_json)
     return 0

@@ -3,16 +3,19 @@
 import dataclasses
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aggregator.jobs import Jobs
+from aggregator.stored import load
 from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS
 from experiments.ordering import Terms, continuation, training_order
 from federation.envelopes import parse, seal
 from federation.errors import MalformedOrderError
+from federation.evaluation import ScoreSums
 from federation.ledger.entries import EntryKind
 from federation.messages import Kind
 from federation.secure_sums import (
@@ -200,6 +203,36 @@ def test_a_node_that_starts_again_is_out_for_the_order_and_nothing_of_it_can_be_
     letter = simulation.mail.sent(Kind.SUM_ASK)[0]
     again = simulation.letter(Kind.SUM_ASK, UK, order.id, 0, request=letter.blobs["request"])
     assert simulation.read(node.answer(again)).kind is Kind.FAILED
+
+
+def test_a_model_is_measured_on_units_that_no_round_trained_on(simulation, monkeypatch):
+    from clients.training import service
+
+    seen = []
+    real = service.round_sum
+
+    def watched(weights, rows, recipe, number, entropy):
+        seen.append((number, id(rows), len(rows)))
+        return real(weights, rows, recipe, number, entropy)
+
+    monkeypatch.setattr(service, "round_sum", watched)
+    measured = {"holdout": Decimal("0.5"), "evaluation": ScoreSums(8, 2)}
+    order = simulation.summing(noise_multiplier=Decimal(12), **measured)
+    assert order.releases == 4
+    job = simulation.run(order)
+    assert job.status == "done", job.result
+    assert set(job.result["metrics"]) >= {"average_precision", "roc_area", "reliability"}
+    trained = {rows for number, rows, _ in seen if number < 3}
+    held = {rows for number, rows, _ in seen if number == 3}
+    assert len(trained) == len(held) == 4 and not trained & held
+    assert all(0 < size < 40 for _, _, size in seen)
+    weights = [simulation.jobs.last_round(order.id).weights]
+    asked = [x.blobs["weights"] for x in simulation.mail.sent(Kind.SUM_ROUND) if x.sequence == 3]
+    assert set(asked) == set(weights)  # measuring moves nothing
+    stored = load(Path(job.result["model"]))
+    assert stored.card.metrics == job.result["metrics"] and stored.card.round == 4
+    for party in order.cohort:
+        assert simulation.account(party, "orders").releases == 4
 
 
 # -- crashes of the aggregator ---------------------------------------------------------------------

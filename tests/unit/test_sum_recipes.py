@@ -12,6 +12,7 @@ from experiments.ordering import for_nodes
 from experiments.settings import compose
 from federation import moments
 from federation.errors import MalformedOrderError
+from federation.evaluation import ScoreSums
 from federation.models import LARGEST_WEIGHT, ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import start_from
@@ -83,6 +84,34 @@ def test_a_bad_field_of_the_method_is_refused(field, value):
     method = {**RECIPE.to_json()["method"], field: value}
     with pytest.raises(MalformedOrderError):
         SumRecipe.from_json({**RECIPE.to_json(), "method": method})
+
+
+MEASURED = sum_recipe(holdout=Decimal("0.2"), evaluation=ScoreSums(8, 2))
+
+
+def test_an_evaluation_is_one_more_round_of_the_same_price():
+    assert read_recipe(MEASURED.to_json()) == MEASURED
+    assert MEASURED.rounds == 4 and MEASURED.evaluates(3) and not MEASURED.evaluates(2)
+    assert MEASURED.dimension(3) == ScoreSums(8, 2).dimension
+    assert not RECIPE.evaluates(3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"holdout": "0"},
+        {"holdout": "1"},
+        {"evaluation": None},
+        {"evaluation": {"evaluation": "scores", "v": 1, "rows": 7, "rare": 2}},
+        {"evaluation": {"evaluation": "scores", "v": 1, "rows": 8, "rare": 9}},
+        {"evaluation": {"evaluation": "scores", "v": 2, "rows": 8, "rare": 2}},
+        {"evaluation": {"evaluation": "forecasts", "v": 1, "rows": 8, "volume": "1", "error": "1"}},
+        {"evaluation": []},
+    ],
+)
+def test_a_bad_evaluation_is_refused(changes):
+    with pytest.raises(MalformedOrderError):
+        SumRecipe.from_json({**MEASURED.to_json(), **changes})
 
 
 def test_kinds_are_told_apart_by_their_name():
