@@ -33,7 +33,8 @@ from federation.partitions import Effect, Partition, told_cells
 Array: TypeAlias = NDArray[np.float64]
 
 _MEMORY: Final = 0.5  # of the bends of earlier rounds
-_LEAST_BEND: Final = 1.0  # of a cell, so that noise alone divides nothing
+_LEAST_BEND: Final = 1.0  # of a cell, so that nothing is divided by what noise made
+_SURE: Final = 1.5  # deviations of noise from which on a cell is believed to hold rows
 _LEAST_TOTAL: Final = 10.0  # of all rows
 
 
@@ -50,15 +51,15 @@ def advance(
     """
     parts = partitions(recipe, seed, number)
     of_effects = number < recipe.effect_rounds
-    told = _told(recipe, parts, total, float(recipe.clip if of_effects else recipe.tree_clip))
+    scale = noise * float(recipe.clip if of_effects else recipe.tree_clip)
+    told = _told(recipe, parts, total, scale)
     after = weights.copy()
     model = split(recipe, after)
     if of_effects:
-        scale = noise * float(recipe.clip) / np.sqrt(recipe.effect_rounds)
         _move_effects(recipe, model, told, scale, first=number == 0)
     else:
         leaves = model.leaves[number - recipe.effect_rounds]
-        _set_leaves(recipe, parts, leaves, told, noise * float(recipe.tree_clip))
+        _set_leaves(recipe, parts, leaves, told, scale)
     return after
 
 
@@ -66,28 +67,25 @@ def advance(
 class _Told:
     """A noised sum in raw units.
 
-    slope, bend:   over all rows.  slopes, bends: for each partition [told cells].
+    common:        the step that all rows ask for alike; `bend` over all rows.
+    slopes, bends: for each partition, [told cells].
     """
 
-    slope: float
+    common: float
     bend: float
     slopes: list[Array]
     bends: list[Array]
 
-    @property
-    def common(self) -> float:
-        """The step that all rows ask for alike."""
-        return self.slope / self.bend
-
     def own_slopes(self, place: int, bends: Array) -> Array:
         """Return the slopes that are left when all rows took the common step, given the bends."""
-        return self.slopes[place] - np.maximum(bends, _LEAST_BEND) * self.common
+        return self.slopes[place] - bends * self.common
 
 
-def _told(recipe: Boosting, parts: Sequence[Partition], total: Array, clip: float) -> _Told:
+def _told(recipe: Boosting, parts: Sequence[Partition], total: Array, scale: float) -> _Told:
     ends = np.cumsum([0, 1, *[part.cells - 1 for part in parts]])
     if total.shape != (2 * ends[-1],) or not np.isfinite(total).all():
         raise MalformedOrderError("The sum is not of this round: it has another length, or gaps.")
+    clip = float(recipe.clip if parts is recipe.effects else recipe.tree_clip)
     raw = (total * clip).reshape(2, -1) / [[1.0], [float(recipe.bend)]]
     weights = [1.0, *[float(part.weight) for part in parts]]
     slopes, bends = (
@@ -97,8 +95,9 @@ def _told(recipe: Boosting, parts: Sequence[Partition], total: Array, clip: floa
         ]
         for row in raw
     )
-    bend = max(float(bends[0][0]), _LEAST_TOTAL)
-    return _Told(float(slopes[0][0]), bend, slopes[1:], bends[1:])
+    bend = np.maximum(bends[0], _LEAST_TOTAL)
+    common = _expected(np.eye(1) * float(recipe.spread) ** 2, bend, slopes[0], scale)
+    return _Told(float(common[0]), float(bend[0]), slopes[1:], bends[1:])
 
 
 def _move_effects(
@@ -111,8 +110,10 @@ def _move_effects(
         cells = told_cells(effect)
         seen = told.bends[place]
         bends = seen if first else _MEMORY * model.bends[place][cells] + (1 - _MEMORY) * seen
-        slopes = told.own_slopes(place, bends)
-        step = _expected(_prior(recipe, effect), bends, slopes, scale / float(effect.weight))
+        least = _sure(bends, scale / float(recipe.bend * effect.weight))
+        slopes = told.own_slopes(place, least)
+        share = scale / float(effect.weight) / np.sqrt(recipe.effect_rounds)
+        step = _expected(_prior(recipe, effect), least, slopes, share)
         velocity = momentum * model.velocity[place][cells] + np.clip(step, -limit, limit)
         moved += rate * float(np.sum(np.maximum(bends, 0.0) * velocity))
         model.bends[place][cells] = bends
@@ -130,18 +131,22 @@ def _set_leaves(
     limit, spread = float(recipe.limit), float(recipe.tree_spread)
     for place, part in enumerate(parts):
         prior = np.eye(part.cells - 1) * spread**2
-        bends = told.bends[place]
-        step = _expected(prior, bends, told.own_slopes(place, bends), scale)
+        least = _sure(told.bends[place], scale / float(recipe.bend))
+        step = _expected(prior, least, told.own_slopes(place, least), scale)
         step = np.clip(step, -limit, limit)
         leaves[place][told_cells(part)] = float(recipe.tree_rate) * step
 
 
 def _expected(prior: Array, bends: Array, slopes: Array, scale: float) -> Array:
     """Return K H (H K H + H + S)⁻¹ g, [cells]."""
-    bends = np.maximum(bends, _LEAST_BEND)
     spread = bends[:, None] * prior * bends + np.diag(bends + scale**2)
     expected: Array = prior @ (bends * np.linalg.solve(spread, slopes))
     return expected
+
+
+def _sure(bends: Array, noise: float) -> Array:
+    """Return the bends, and that of one row where noise of that deviation may have made it."""
+    return np.where(bends > _SURE * noise, np.maximum(bends, _LEAST_BEND), _LEAST_BEND)
 
 
 def _prior(recipe: Boosting, effect: Effect) -> Array:
