@@ -1,19 +1,21 @@
 """Where Hydra stops: configuration files in, frozen values out, or one sentence naming the key."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from importlib.resources import as_file, files
 from typing import Any, Final
 
 from experiments.errors import UsageError
 from experiments.ordering import Terms
+from federation.boosted import Boosted
+from federation.boosting import Boosting
 from federation.errors import MalformedOrderError
 from federation.evaluation import ScoreSums
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import SecondOrder
-from federation.sum_recipes import SumRecipe
+from federation.sum_recipes import Method, SumRecipe
 from federation.tasks import AnyRecipe, TrainingTask
 from policies.budget import accountant
 from policies.errors import PolicyError
@@ -108,9 +110,10 @@ def _recipe(value: dict[Any, Any], private: bool) -> AnyRecipe:
     match value["model"]["scheme"]:
         case "fedavg":
             return _averaged(value["model"], value["privacy"], _spec(value), private)
-        case "sums":
-            return _summed(value["model"], value["privacy"], _spec(value), private)
-    raise UsageError("configuration: model.scheme is fedavg or sums")
+        case "sums" | "boosting":
+            seed = int(value["seed"])
+            return _summed(value["model"], value["privacy"], _spec(value), seed, private)
+    raise UsageError("configuration: model.scheme is fedavg, sums or boosting")
 
 
 def _spec(value: dict[Any, Any]) -> ModelSpec:
@@ -143,22 +146,12 @@ def _averaged(
 
 
 def _summed(
-    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
+    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int, private: bool
 ) -> SumRecipe:
     """Return a recipe for any number of nodes; an order or a simulation says how many there are."""
-    rounds, units = int(model["rounds"]), int(privacy["expected_units"])
-    numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
-    method = SecondOrder(
-        model=spec,
-        loss=model["loss"],
-        rounds=rounds,
-        moments=min(int(model["moments"]), rounds),
-        clip=_decimal(privacy["clip"]),
-        start_norm=_decimal(model["start_norm"]),
-        base_rate=_decimal(model["base_rate"]),
-        expected_units=units,
-        **{name: _decimal(model[name]) for name in numbers},
-    )
+    units = int(privacy["expected_units"])
+    method = _method(model, privacy, spec, seed)
+    rounds = method.rounds
     rows, holdout = int(privacy["rows_per_unit"]), _decimal(model["holdout"])
     measured = ScoreSums(rows, min(int(model["rare_rows"]), rows)) if holdout else None
     rounds += measured is not None
@@ -176,6 +169,33 @@ def _summed(
         colluding=int(privacy["colluding"]),
         ring_bits=int(privacy["ring_bits"]),
     )
+
+
+def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int) -> Method:
+    if model["scheme"] == "boosting":
+        return Boosted(boosting=_boosting(model), seed=seed)
+    rounds = int(model["rounds"])
+    numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
+    return SecondOrder(
+        model=spec,
+        loss=model["loss"],
+        rounds=rounds,
+        moments=min(int(model["moments"]), rounds),
+        clip=_decimal(privacy["clip"]),
+        start_norm=_decimal(model["start_norm"]),
+        base_rate=_decimal(model["base_rate"]),
+        expected_units=int(privacy["expected_units"]),
+        **{name: _decimal(model[name]) for name in numbers},
+    )
+
+
+def _boosting(model: dict[Any, Any]) -> Boosting:
+    """Return the boosting of a task, with as many rounds as are configured."""
+    from experiments.boosting_recipes import demand_boosting, fraud_boosting
+
+    made = fraud_boosting() if model["name"] == "fraud" else demand_boosting(int(model["window"]))
+    trees = int(model["tree_rounds"])
+    return replace(made, effect_rounds=int(model["rounds"]) - trees, tree_rounds=trees)
 
 
 def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation import evaluation
+from federation.boosted import Boosted
 from federation.errors import MalformedOrderError
 from federation.evaluation import ScoreSums
 from federation.models import ModelSpec
@@ -32,7 +33,7 @@ from secure_compute.errors import LocalProtocolError
 from secure_compute.headroom import RARELY, Load, wrap_chance
 from secure_compute.secagg.params import Parameters, least_threshold
 
-Method: TypeAlias = SecondOrder
+Method: TypeAlias = SecondOrder | Boosted
 
 MOST_EPSILON: Final = Decimal(10)
 """The ε up to which the tables' own error is charged; no account that pays may come to more."""
@@ -229,6 +230,8 @@ class SumRecipe:
             raise MalformedOrderError(
                 "An evaluation needs units held out, some and not all, and is all they are for."
             )
+        if self.evaluation and isinstance(self.method, Boosted):
+            raise MalformedOrderError("An evaluation is of networks alone: leave it out here.")
         if self.evaluation and (self.loss, self.evaluation.rows) != ("bce", self.rows_per_unit):
             raise MalformedOrderError(
                 "An evaluation of scores is for `bce`, and of as many rows of a unit as the recipe."
@@ -275,4 +278,5 @@ def _evaluation(value: object) -> ScoreSums | None:
 def _method(value: object) -> Method:
     if not isinstance(value, Mapping):
         raise MalformedOrderError("The recipe's method is not an object.")
-    return SecondOrder.from_json(value)
+    kind = Boosted if value.get("method") == "dp_boosting" else SecondOrder
+    return kind.from_json(value)

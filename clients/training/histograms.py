@@ -12,13 +12,13 @@ import numpy as np
 from clients.training.gradients import Array, Batch, Block, blocks
 from federation.boosting import Boosting, BoostingLoss
 from federation.ensembles import partitions, scores
-from federation.models import ModelSpec, Vector
+from federation.models import Vector
 from federation.partitions import told_cells
 
 
 def histogram_blocks(recipe: Boosting, batch: Batch) -> Iterator[Block]:
     """Yield the units that have rows, in blocks whose shape follows from unit and recipe alone."""
-    return blocks(ModelSpec((recipe.inputs, 1)), batch)
+    return blocks(batch, recipe.inputs + 1)
 
 
 def unit_vectors(recipe: Boosting, seed: int, number: int, weights: Vector, block: Block) -> Array:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from clients.training import evaluating
+from clients.training import evaluating, histograms
 from clients.training.errors import TrainingDataError
 from clients.training.fedavg import batch_of, require_weights
 from clients.training.gradients import Array, Batch, Block, blocks, unit_gradients
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample
+from federation.boosted import Boosted
 from federation.models import Vector
 from federation.sum_recipes import SumRecipe
 from policies.budget.events import Event
@@ -79,6 +80,9 @@ def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -
     method = recipe.method
     if recipe.evaluation is not None and recipe.evaluates(number):
         return evaluating.unit_vectors(recipe.evaluation, recipe.model, weights, block)
+    if isinstance(method, Boosted):
+        flat = weights.astype(np.float32)
+        return histograms.unit_vectors(method.boosting, method.seed, number, flat, block)
     match method.stage(number):
         case "moments":
             return unit_moments(block, float(method.moment_clip), float(method.target_clip))
