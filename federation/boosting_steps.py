@@ -9,9 +9,10 @@ step to be expected after the sum is
     δ = K H (H K H + H + S)⁻¹ g,   H = diag(h), S = diag(s²)
 
 [Rasmussen, Williams 2006, Gaussian Processes for Machine Learning, (2.25)]. Where noise drowns h,
-δ goes to 0; where neighbours say the same, they believe one another. Leaves of trees have no
-neighbours: K is diagonal. Common to all rows is what the intercept can say, so that is taken out
-of each g first: otherwise every effect of a round would correct it again.
+δ goes to 0, and an h that noise may have made counts as one row's; where neighbours say the same,
+they believe one another. Leaves of trees have no neighbours: K is diagonal. Common to all rows is
+what the intercept can say, so that is taken out of each g first: otherwise every effect of a round
+would correct it again.
 
 Everything here follows from public numbers, and costs no privacy.
 """
@@ -51,8 +52,9 @@ def advance(
     """
     parts = partitions(recipe, seed, number)
     of_effects = number < recipe.effect_rounds
-    scale = noise * float(recipe.clip if of_effects else recipe.tree_clip)
-    told = _told(recipe, parts, total, scale)
+    clip = float(recipe.clip if of_effects else recipe.tree_clip)
+    scale = noise * clip
+    told = _told(recipe, parts, total, clip, scale)
     after = weights.copy()
     model = split(recipe, after)
     if of_effects:
@@ -81,11 +83,12 @@ class _Told:
         return self.slopes[place] - bends * self.common
 
 
-def _told(recipe: Boosting, parts: Sequence[Partition], total: Array, scale: float) -> _Told:
+def _told(
+    recipe: Boosting, parts: Sequence[Partition], total: Array, clip: float, scale: float
+) -> _Told:
     ends = np.cumsum([0, 1, *[part.cells - 1 for part in parts]])
     if total.shape != (2 * ends[-1],) or not np.isfinite(total).all():
         raise MalformedOrderError("The sum is not of this round: it has another length, or gaps.")
-    clip = float(recipe.clip if parts is recipe.effects else recipe.tree_clip)
     raw = (total * clip).reshape(2, -1) / [[1.0], [float(recipe.bend)]]
     weights = [1.0, *[float(part.weight) for part in parts]]
     slopes, bends = (
