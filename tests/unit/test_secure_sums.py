@@ -10,6 +10,7 @@ import pytest
 
 from aggregator.jobs import Jobs
 from aggregator.stored import load
+from experiments.circle import Circle
 from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS
 from experiments.ordering import Terms, continuation, training_order
@@ -29,6 +30,7 @@ from federation.secure_sums import (
 from federation.tasks import TrainingTask, sums_of
 from policies.parties import Jurisdiction, PartyId
 from secure_compute import skellam
+from secure_compute.entropy import SystemEntropy
 from secure_compute.primitives.agreement import AgreementKey
 from secure_compute.secagg import epoch as epochs
 from secure_compute.secagg.messages import Kind as Asked
@@ -284,6 +286,33 @@ def test_what_was_gathered_is_on_disk_before_more_is_asked(simulation, monkeypat
     exchanges = [parse(letter) for letter in simulation.mail.letters]
     first_asks = [place for place, letter in enumerate(exchanges) if letter.kind is Kind.SUM_ASK]
     assert min(seen) <= first_asks[0]
+
+
+def correlated(draws):
+    """The largest correlation between two draws of noise of one length."""
+    scaled = np.stack([draw / np.sqrt(float(variance)) for variance, draw in draws])
+    products = np.abs(scaled @ scaled.T) / scaled.shape[1]
+    np.fill_diagonal(products, 0.0)
+    return products.max()
+
+
+def test_no_two_draws_of_noise_are_alike_whatever_is_run_again(simulation, drawn):
+    """The same task twice, a node that starts again in mid-run, and the same task simulated."""
+    size = sum_recipe().dimension(0)
+    assert simulation.run(simulation.summing(rounds=1)).status == "done"
+    simulation.mail.drop(Kind.SUM_ASK, UK, 0)
+    assert simulation.run(simulation.summing(rounds=1)).status == "done"
+    simulation.mail.repair()
+    simulation.restart(UK)
+    assert simulation.run(simulation.summing(rounds=1)).status == "done"
+    recipe = sum_recipe(nodes=4, rounds=1)
+    circle = Circle(("a", "b", "c", "d"), SystemEntropy())
+    circle.sum(recipe, 0, dict.fromkeys("abcd", np.zeros(size, np.int64)))
+    made = [(variance, draw) for variance, draw in drawn if len(draw) == size]
+    seen = {draw.tobytes(): (variance, draw) for variance, draw in made}
+    # What the aggregator draws again to take it off is the very draw that a node added.
+    assert len(seen) == 4 * 2 * 4
+    assert correlated(list(seen.values())) < 6.0 / np.sqrt(size)
 
 
 # -- what a node refuses ---------------------------------------------------------------------------
