@@ -33,6 +33,8 @@ def simulation_table(value: Mapping[str, Any]) -> str:
         console.print(table)
         console.print(_helped(value), markup=False)
         console.print(_privacy(value), markup=False)
+        if "membership" in value:
+            console.print(_attacked(value["membership"]), markup=False)
     return shown.get().rstrip()
 
 
@@ -40,6 +42,14 @@ def _helped(value: Mapping[str, Any]) -> str:
     return (
         f"Federated beats the better of the first two rows at {value['parties_helped']} of "
         f"{value['parties_measured']} parties."
+    )
+
+
+def _attacked(found: Mapping[str, Any]) -> str:
+    return (
+        f"A membership attack on a model of half of the units: {found['caught_of_100']} of 100 "
+        f"members caught at one false alarm in a hundred (luck: 1; the price allows "
+        f"{found['claimed_of_100']:g}); ROC area {found['roc_area']} ± {found['roc_error']}."
     )
 
 

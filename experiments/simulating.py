@@ -13,10 +13,12 @@ from typing import Any, Final, TypeAlias
 from clients.training.sampling import UnitRows
 from experiments.federating import federate
 from experiments.measuring import Optimiser, fit_as
+from experiments.membership import attack
 from experiments.settings import Settings
 from experiments.studies import MEASURES, Study, Worth, load_study, require_unit
 from federation.models import Vector
 from policies.parties import PartyId
+from secure_compute.entropy import SystemEntropy
 
 NOT_PRIVATE: Final = "NOT PRIVATE"
 WAYS: Final = ("naive", "local", "federated", "pooled")
@@ -25,14 +27,25 @@ Tell: TypeAlias = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
 
 
-def simulate(settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]:
+def simulate(
+    settings: Settings, tell: Tell = lambda *_: None, *, attacked: bool = False
+) -> dict[str, Any]:
     """Return what each way of working is worth, as the JSON of `entrepot simulate`.
+
+    attacked: whether a second model, of half of the units, is trained and attacked.
 
     Raises:
         UsageError: the data is not there, or the model does not fit it.
         PolicyRefusalError: the run is private, and a feature reads rows of other parties.
     """
-    return run_study(load_study(settings), settings, tell)
+    study = load_study(settings)
+    value = run_study(study, settings, tell)
+    if attacked:
+        tell("attack", 0, 1)
+        found = attack(settings.task, study.rows, SystemEntropy(), private=settings.private)
+        value["membership"] = found.to_json()
+        tell("attack", 1, 1)
+    return value
 
 
 def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]:

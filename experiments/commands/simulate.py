@@ -8,8 +8,9 @@ import click
 @click.command()
 @click.argument("experiment")
 @click.argument("overrides", nargs=-1)
+@click.option("--attack", is_flag=True, help="Attack a model of half of the units.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(experiment: str, overrides: tuple[str, ...], as_json: bool) -> int:
+def command(experiment: str, overrides: tuple[str, ...], attack: bool, as_json: bool) -> int:
     """Run EXPERIMENT of experiments/conf/experiment; OVERRIDES such as privacy=none.
 
     Known: fraud, demand; and, NOT PRIVATE: demand_apart (88 retailers), stallion (58 agencies),
@@ -25,6 +26,6 @@ def command(experiment: str, overrides: tuple[str, ...], as_json: bool) -> int:
     def tell(way: str, done: int, of: int) -> None:
         click.echo(f"{way} {done}/{of}", err=True)
 
-    value = simulate(settings, tell)
+    value = simulate(settings, tell, attacked=attack)
     click.echo(json.dumps(value) if as_json else simulation_table(value))
     return 0
