@@ -39,7 +39,7 @@ DRAWS: Final = 300
 WIDER: Final = 1.5
 _FURTHEST: Final = 1 / 3
 _AT_ONCE: Final = 50
-_MANY: Final = 2000
+_MANY: Final = 1000
 _SEED: Final = 1
 _NORMAL_99: Final = 2.5758293035489004
 _GROUPS: Final = tuple(int((edge <= EDGES).sum()) for edge in (0.5, -1.0, -2.0, -3.0, -4.0, -5.0))
@@ -181,8 +181,9 @@ def _ranks(spec: ScoreSums, counts: Array, total: Array, noise: float) -> tuple[
     generator, sums = np.random.default_rng(_SEED), running(spec)
     found = possible_counts(spec, sums @ total)
     drawn = _precisions(spec, sums, found, WIDER * noise, generator)
-    plain = counts[: 2 * BINS] @ total
-    noises = noise * generator.standard_normal((_MANY, len(total))) @ counts[: 2 * BINS].T
+    both = counts[: 2 * BINS, : 2 * BINS]
+    plain = both @ total[: 2 * BINS]
+    noises = noise * generator.standard_normal((_MANY, 2 * BINS)) @ both.T
     areas = roc_area(*np.split(plain + noises, 2, axis=-1))
     area = float(roc_area(*np.split(plain, 2)))
     precision = _about(float(average_precision(*found)), drawn)
@@ -246,8 +247,9 @@ def _calibration_error(counts: Array, total: Array, noise: float) -> Estimate:
     if not _is_told(everything, total, noise):
         return NOTHING
     read, spread = gaps @ total, noise * np.linalg.norm(gaps, axis=1)
-    draws = np.random.default_rng(_SEED).standard_normal((_MANY, len(total)))
-    reach = float(np.quantile(np.abs(noise * draws @ gaps.T).sum(1), 0.96))
+    draws = np.random.default_rng(_SEED).standard_normal((_MANY, len(gaps)))
+    together = np.linalg.qr(gaps.T, mode="r")  # normal draws times this have the gaps' covariance
+    reach = float(np.quantile(np.abs(noise * draws @ together).sum(1), 0.96))
     value = float(np.sqrt(np.maximum(read**2 - spread**2, 0.0)).sum())
     size, wobble = _sum_and_spread(everything, total, noise)
     ends = float(np.abs(read).sum()) - reach, float(np.abs(read).sum()) + reach

@@ -225,6 +225,18 @@ def test_without_a_positive_nothing_is_ranked(noise):
     assert all(line.said.note == TOO_NOISY for line in nothing.reliability)
 
 
+def test_what_noise_may_have_made_is_not_told():
+    """Five positives, and a noise of their count whose deviation is over ten."""
+    truth, scores = np.zeros(4000, bool), np.linspace(-9, 1, 4000)
+    truth[-5:] = True
+    report = read_scores(SCORES, exact_sum(SCORES, truth, scores), 2.0)
+    assert report.average_precision.note == report.roc_area.note == TOO_NOISY
+    assert report.base_rate.low == 0.0 < report.base_rate.value
+    assert report.reliability[0].happened.note == TOO_NOISY
+    small = read_forecasts(FORECASTS, np.full(5, 0.5), 1.0)
+    assert small.wape.note == small.rmsse.note == TOO_NOISY
+
+
 def test_counts_are_made_possible():
     generator = np.random.default_rng(3)
     sums = generator.normal(size=(5, SCORES.dimension)) * 40
