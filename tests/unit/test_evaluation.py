@@ -232,7 +232,6 @@ def test_what_noise_may_have_made_is_not_told():
     report = read_scores(SCORES, exact_sum(SCORES, truth, scores), 2.0)
     assert report.average_precision.note == report.roc_area.note == TOO_NOISY
     assert report.base_rate.low == 0.0 < report.base_rate.value
-    assert report.reliability[0].happened.note == TOO_NOISY
     small = read_forecasts(FORECASTS, np.full(5, 0.5), 1.0)
     assert small.wape.note == small.rmsse.note == TOO_NOISY
 
