@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 
 from clients.training import ghost, private_sgd
+from clients.training.exact import SINGLE
 from clients.training.gradients import grouped
 from clients.training.losses import row_losses
-from clients.training.network import Network, parts
+from clients.training.network import Network, Part, parts
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from tests.steps import batch as made_batch
@@ -206,6 +207,24 @@ def test_rows_that_cancel_are_still_within_the_clip(precision):
     alone = [ghost.exact_sums(agreed, weights, chosen(batch, [unit])) for unit in range(40)]
     assert all(square_of(agreed, share) <= 1 for share in alone)
     assert same(ghost.exact_sums(agreed, weights, batch), added(alone))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_the_bound_of_a_norm_is_above_it_however_much_cancels(rows):
+    """Dot products of single precision err; rows that take each other away leave the error."""
+    generator = np.random.default_rng(rows)
+    shape = (1024, rows, 24)
+    inputs = generator.choice([-64.0, 64.0], (1024, 1, 24)).repeat(rows, 1)  # norms are reach
+    slopes = np.rint(generator.normal(size=shape) * 3000)
+    for row in range(1, rows, 2):  # the other sign, and one entry in a hundred is another
+        slopes[:, row] = (generator.random((1024, 24)) < 0.01) - slopes[:, row - 1]
+    grid = ghost.Grid(0, 1.0, 1.0, SINGLE)
+    found = [Part(inputs.astype(np.float32), slopes.astype(np.float32), np.ones((rows, 24)))]
+    grams = ghost._Grams(found, [grid], SINGLE)
+    loads = grams.loads([found[0].slopes], np.ones((1, rows, 24)))
+    for lane in range(24):
+        share = slopes[:, :, lane] @ inputs[:, :, lane].T  # integers below 2^53
+        assert loads[lane] >= np.linalg.norm(share)
 
 
 def test_what_is_above_the_clip_is_cut_back_and_what_stays_above_counts_as_nothing(precision):

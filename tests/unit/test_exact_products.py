@@ -107,6 +107,7 @@ def test_halves_that_all_round_up_stay_within_reach(length, precision):
     near = np.linspace(0.9, 1.1, 4001)[None, :] * np.ones((length, 1))
     rows = near[:, None, :].astype(precision.dtype)
     scaled(rows, precision)
+    assert np.array_equal(rows, np.rint(rows))
     assert (norms_squared(rows) <= int(precision.reach) ** 2).all()
     wide = np.concatenate([rows, rows[:1]])
     wide[:-1] = near[:, None, :] * np.linspace(1, 50, 4001)
