@@ -143,4 +143,4 @@ def main(seeds: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or list(range(201, 209)))
+    main([int(word) for word in sys.argv[1:]] or list(range(301, 309)))

@@ -34,7 +34,7 @@ def test_an_ordinary_order_lies_in_the_rest_of_most_effects():
     features = fraud_features(order, published_contracts()["orders"]).T
     told = [effect.place(features)[0] != effect.rest for effect in recipe.effects]
     assert sum(told) <= 6
-    assert len(recipe.effects) == len(FEATURES) - 2
+    assert len(recipe.effects) == len(FEATURES) - 3
 
 
 def test_edges_stand_between_counts_of_orders():
