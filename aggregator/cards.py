@@ -22,10 +22,11 @@ class Card:
     """One round's model.
 
     run, order:       the run's name, and the digest of the signed order that it follows.
-    round, rounds:    how many rounds made these weights, and how many the recipe has.
+    round, rounds:    how many rounds of its order made these weights, and how many the order has; a
+                      run that went on from another's model follows that model's rounds.
     seed:             of the weights before the first round; public.
     contract, contract_version: whose promise was read.
-    event:            what the rounds so far did to one node's rows.
+    event:            what all rounds so far did to one node's rows, those of other runs included.
     epsilon, delta:   what that comes to, decimal strings; for `unit`.
     cohort, parties:  who was asked, and whose updates this round is made of.
     code:             SHA-256 of the software that the order names.

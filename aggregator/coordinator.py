@@ -10,6 +10,7 @@ they had already sent from their own outbox, so a repeated request costs no priv
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from aggregator.asking import Asking, Question
@@ -43,7 +44,7 @@ from federation.secure_sums import (
     unpack_keys,
 )
 from federation.sum_recipes import SumRecipe
-from federation.tasks import QueryTask, TrainingTask, sums_of
+from federation.tasks import QueryTask, TrainingTask, is_same, sums_of
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import fixedpoint
@@ -185,11 +186,20 @@ class Coordinator:
             if state.round > task.begun:  # it may have been committed and not been kept
                 self._keep(order, task, state)
             return state
-        earlier = self._jobs.last_round(task.parent) if task.begun else None
-        state = continued(task, order.minimum, self._offer(job, order), earlier)
+        start = continued(task, order.minimum, self._earlier(task))  # before anybody is asked
+        state = replace(start, parties=self._offer(job, order))
         self._jobs.commit_round(job.id, state.checkpoint())
         self._asking.witness(job.id)
         return state
+
+    def _earlier(self, task: TrainingTask) -> Checkpoint | None:
+        """Return the state from which a run goes on, if that run trained by the same recipe."""
+        parent = self._jobs.find(task.parent) if task.begun else None
+        if parent is None:
+            return None
+        said = open_order(parent.wire, self._desk.roster).order
+        same = said.kind == "train" and is_same(TrainingTask.from_json(said.parameters), task)
+        return self._jobs.last_round(parent.id) if same else None
 
     def _round(self, job: Job, order: WorkOrder, task: TrainingTask, state: Training) -> Training:
         recipe, number = state.recipe, state.round - task.begun

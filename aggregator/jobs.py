@@ -160,8 +160,8 @@ class Jobs:
         return Checkpoint(number, weights, velocity, tuple(json.loads(parties)))
 
     def keep_keys(self, job: str, keys: bytes) -> None:
-        """Make the epoch keys of a job's secure sums durable; the first ones stay."""
-        self._write("INSERT OR IGNORE INTO epochs VALUES (?, ?)", (job, keys))
+        """Make the epoch keys of a job's secure sums durable, in place of an earlier offer's."""
+        self._write("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (job, keys))
 
     def keys(self, job: str) -> bytes | None:
         """Return the epoch keys of a job's secure sums."""

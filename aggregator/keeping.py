@@ -13,7 +13,7 @@ from aggregator.training import Training
 from federation.orders import WorkOrder
 from federation.tasks import TrainingTask
 from policies.budget import accountant
-from policies.budget.events import Repeated, from_json, spell, to_json
+from policies.budget.events import Composed, Event, Repeated, from_json, spell, to_json
 from policies.disclosure import clear
 from secure_compute.canonical import JSON
 
@@ -36,7 +36,10 @@ def keep_round(
     """
     made = state.round - task.begun
     released = clear(state.progress.weights, organisations, order.minimum)
-    event = Repeated(from_json(order.event), made)
+    parent = lineage.last_round(folder, task.parent) if task.begun else None
+    event: Event = Repeated(from_json(order.event), made)
+    if parent is not None:  # these weights are made of what the other run released, too
+        event = Composed((from_json(parent.card.event), event))
     cost = accountant.epsilon([event], float(order.delta))
     card = Card(
         run=order.id,
@@ -55,12 +58,8 @@ def keep_round(
         cohort=tuple(order.cohort),
         parties=tuple(state.parties),
         code=order.code,
-        parent=_parent(folder, task) if made == 1 else "",
+        parent=parent.digest if parent is not None and made == 1 else "",
         metrics=metrics,
     )
     memory = np.frombuffer(state.checkpoint().velocity, "<f8").astype(np.float64)
     return lineage.save_round(folder, card, released, {"memory": memory})
-
-
-def _parent(folder: Path, task: TrainingTask) -> str:
-    return lineage.last_round(folder, task.parent).digest if task.begun else ""

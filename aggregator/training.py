@@ -58,15 +58,13 @@ def begin(recipe: AnyRecipe, seed: int, minimum: int, parties: tuple[PartyId, ..
     return Training(recipe, minimum, 0, Progress.start(recipe, seed), parties)
 
 
-def continued(
-    task: TrainingTask, minimum: int, parties: tuple[PartyId, ...], last: Checkpoint | None
-) -> Training:
-    """Return the state before the first round of a run that goes on from the one that left `last`.
+def continued(task: TrainingTask, minimum: int, last: Checkpoint | None) -> Training:
+    """Return the state before the first round of a run, which may go on from one that left `last`.
 
     Raises:
-        AbandonedError: there is no such state, or it is of another recipe.
+        AbandonedError: there is no such state, or none of this recipe's sizes.
     """
-    fresh = begin(task.recipe, task.seed, minimum, parties)
+    fresh = begin(task.recipe, task.seed, minimum, ())
     if not task.begun:
         return fresh
     blank = fresh.checkpoint()
@@ -79,7 +77,7 @@ def continued(
             f"the run {task.parent[:12]} left no state after {task.begun} rounds of this recipe: "
             "train anew"
         )
-    return replace(resume(task.recipe, minimum, last), parties=parties)
+    return resume(task.recipe, minimum, last)
 
 
 def resume(recipe: AnyRecipe, minimum: int, last: Checkpoint) -> Training:

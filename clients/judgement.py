@@ -23,7 +23,8 @@ from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
 from federation.pricing import price
 from federation.sql import parse
-from federation.tasks import QueryTask, TrainingTask, require_unit
+from federation.sum_recipes import MOST_EPSILON
+from federation.tasks import QueryTask, TrainingTask, require_unit, sums_of
 from policies.budget.account import Charge, charges
 from policies.budget.events import Event, from_json, to_json
 from policies.budget.outlay import Outlay
@@ -174,7 +175,13 @@ class Judge:
         windows = self.books.windows(order.id)
         contract, event = self._contract(order), from_json(order.event)
         contracts = self.contracts.values()
-        return charges(contract, contracts, windows, event, order.releases, order.windows)
+        due = charges(contract, contracts, windows, event, order.releases, order.windows)
+        if sums_of(order) and any(each.scope.epsilon > MOST_EPSILON for each in due):
+            raise MisstatedOrderError(
+                f"an account that it touches allows more than epsilon {MOST_EPSILON}, up to which "
+                "secure sums are priced; lower that limit, or train by FedAvg"
+            )
+        return due
 
     def _unpayable(self, order: WorkOrder) -> tuple[Reason, ...]:
         """Return what stands against an order besides the law; nothing is set aside."""
@@ -231,6 +238,24 @@ class Judge:
         if self.settings.party not in order.cohort:
             raise MisstatedOrderError("its cohort does not name this node")
 
+    def _require_circle(self, order: WorkOrder) -> None:
+        """Accept an order whose secure sums hide this node among enough others, if it has any."""
+        recipe = sums_of(order)
+        if recipe is None:
+            return
+        if recipe.colluding < self.settings.colluding:
+            raise MisstatedOrderError(
+                f"its sums hold against {recipe.colluding} that collude and this node wants "
+                f"{self.settings.colluding}; propose it with privacy.colluding="
+                f"{self.settings.colluding}"
+            )
+        organisations = {self.roster.find(party).organisation for party in order.cohort}
+        if not recipe.nodes == len(order.cohort) == len(organisations):
+            raise MisstatedOrderError(
+                "its sums are for another number of nodes than its cohort has, or two of them are "
+                "of one organisation; propose it anew with one node of each"
+            )
+
     def _require_dates(self, order: WorkOrder) -> None:
         if order.created > self.now() + CLOCK_SECONDS:
             raise MisstatedOrderError("it was written in the future; see both sides' clocks")
@@ -261,6 +286,7 @@ class Judge:
         if order.kind == "train":
             task = TrainingTask.from_json(order.parameters)
             require_unit(task, contract)
+            self._require_circle(order)
             recipe = task.recipe
             event, releases, rows = recipe.event(), task.rounds, recipe.rows_per_unit
         else:

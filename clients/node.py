@@ -345,6 +345,7 @@ class Node:
             agreed.permit,
             conform_table(agreed.contract, self._settings.table(agreed.contract)),
             agreed.reservation,
+            self._summing.coins(signed.order),
         )
 
     def _readable(self, agreed: Agreed) -> Readable:

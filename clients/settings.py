@@ -28,6 +28,7 @@ class NodeSettings:
     pin:     the federation key shown at joining; the roster is believed under it alone.
     address: `host:port` of the aggregator's fleet port.
     capture: whether every outbound message is also written to `captures/`.
+    colluding: fewest colluders that a secure sum must be able to bear, for this node to take part.
     books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
              database, in which a password may stand.
     """
@@ -44,6 +45,7 @@ class NodeSettings:
     pin: VerifyKey
     capture: bool
     books: Path | str = field(repr=False)
+    colluding: int = 1
 
     @property
     def identity(self) -> SigningKey:
@@ -118,7 +120,14 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         pin=VerifyKey(value["pin"]),
         capture=bool(value.get("capture", False)),
         books=place_of(value.get("books"), folder / "books.sqlite"),
+        colluding=_colluding(value.get("colluding", 1)),
     )
+
+
+def _colluding(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("colluding is a whole number of at least 1")
+    return value
 
 
 def read_text(path: Path) -> str:

@@ -1,9 +1,10 @@
 """A node's part in secure sums. Keys, seeds and what was revealed live in this process alone.
 
 What a node promises never to do twice must not be forgotten, and a folder that is put back forgets.
-So no key of an epoch ever stands on a disk: a process that ends takes its keys with it, the sum
-goes on without this node, and no copy of its folder can answer in its place. Within a process the
-state is replaced before an answer is returned, whatever becomes of the answer.
+So no key of an epoch, and nothing that was not told to the aggregator, ever stands on a disk: a
+process that ends takes its keys with it, the sum goes on without this node, and no copy of its
+folder can answer in its place. Within a process the state is replaced before an answer is returned,
+whatever becomes of the answer; with the answer that opens an order's last sum it is deleted.
 """
 
 import logging
@@ -38,14 +39,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What this process holds of one order. `node` comes with the first round that begins, and then
-    `key` goes.
+    """What this process holds of one order.
+
+    key, node: `node` comes with the first round that begins, and then `key` goes.
+    coins:     decides which units the order's rounds hold out.
+    last:      the request that opened the last round, and its answer; `node` is gone then.
     """
 
     said: EpochKey
     expires: int
+    coins: bytes = field(repr=False)
     key: AgreementKey | None = field(repr=False)
     node: Node | None = field(default=None, repr=False)
+    last: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
 
 class Summing:
@@ -108,14 +114,24 @@ class Summing:
         """
         with self._turns.of(order.id):
             part = self._part(order)
+            if part.last is not None and part.last[0] == request:
+                return part.last[1]
             if part.node is None:
-                raise RefusedWorkError("no sum of this order has begun here")
+                raise RefusedWorkError("no sum of this order is under way here")
             asked = Request.read(request)
             after, message = node.answer(part.node, asked, self._settings.identity.sign)
             self._parts[order.id] = replace(part, node=after)
             if after.round is None:
                 raise RefusedWorkError("no round of this order is under way here")
-            return message.to_bytes(after.round.terms)
+            said = message.to_bytes(after.round.terms)
+            if after.round.opened and after.round.terms.round + 1 == order.releases:
+                self._parts[order.id] = replace(part, node=None, last=(request, said))
+            return said
+
+    def coins(self, order: WorkOrder) -> bytes:
+        """Return the one secret by which all rounds of an order hold units out."""
+        part = self._parts.get(order.id)
+        return bytes(SEED_SIZE) if part is None else part.coins
 
     def forget(self, order_id: str) -> None:
         """Delete whatever this process knows of the sums of an order."""
@@ -128,7 +144,7 @@ class Summing:
             signers(self._roster), epoch_number(order.id), self._settings.party, key
         )
         said = replace(mine, signature=self._settings.identity.sign(mine.statement()))
-        return Part(said, order.expires, key)
+        return Part(said, order.expires, self._entropy.bytes(SEED_SIZE), key)
 
     def _join(self, part: Part, order: WorkOrder, keys: bytes) -> Node:
         """Return the first state of the epoch; the keys of the first round that begins stay."""
@@ -148,8 +164,8 @@ class Summing:
 
     def _forget_expired(self) -> None:
         now = self._now()
-        for order_id in [one for one, part in self._parts.items() if part.expires <= now]:
-            del self._parts[order_id]
+        for order_id in [one for one, part in list(self._parts.items()) if part.expires <= now]:
+            self._parts.pop(order_id, None)
 
 
 def cohort_in(body: object) -> tuple[PartyId, ...]:

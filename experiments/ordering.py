@@ -79,6 +79,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
     contract = published_contracts()[READS[task.model]]
     cohort = _cohort(home, terms, HOLDERS[task.model])
     task = for_nodes(task, len(cohort))
+    _require_apart(task, cohort)
     event, rounds = task.recipe.event(), task.rounds
     epsilon = accountant.epsilon([Repeated(event, rounds)], float(contract.limit.delta))
     return WorkOrder(
@@ -88,9 +89,19 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         epsilon=spell(Decimal(repr(epsilon))),
         event=to_json(event),
         releases=rounds,
-        abandoned=terms.abandoned,
+        # A round of sums is begun once: nothing of it can be made again.
+        abandoned=0 if isinstance(task.recipe, SumRecipe) else terms.abandoned,
         **_shared(home, contract, cohort, terms),
     )
+
+
+def _require_apart(task: TrainingTask, cohort: Sequence[Member]) -> None:
+    organisations = {member.organisation for member in cohort}
+    if isinstance(task.recipe, SumRecipe) and len(organisations) < len(cohort):
+        raise UsageError(
+            "two parties of the cohort are of one organisation, and secure sums count "
+            "organisations: name one of each with cohort.parties"
+        )
 
 
 def continuation(

@@ -1,5 +1,6 @@
 """Where Hydra stops: configuration files in, frozen values out, or one sentence naming the key."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -20,6 +21,7 @@ from federation.tasks import AnyRecipe, TrainingTask
 from policies.budget import accountant
 from policies.errors import PolicyError
 from policies.parties import PartyId
+from secure_compute import skellam
 
 MOST_NODES: Final = 16
 """Nodes of a secure sum, until an order names its cohort."""
@@ -155,13 +157,14 @@ def _summed(
     rows, holdout = int(privacy["rows_per_unit"]), _decimal(model["holdout"])
     measured = ScoreSums(rows, min(int(model["rare_rows"]), rows)) if holdout else None
     rounds += measured is not None
+    noise = _noise(privacy, rounds) if private else NOISELESS
     return SumRecipe(
         method=method,
         holdout=holdout,
         evaluation=measured,
         sampling_rate=_decimal(privacy["sampling_rate"]),
-        noise_multiplier=_noise(privacy, rounds) if private else NOISELESS,
-        grid=int(privacy["grid"]),
+        noise_multiplier=noise,
+        grid=_grid(int(privacy["grid"]), noise),
         expected_units=units,
         rows_per_unit=rows,
         window=int(model["window"]),
@@ -169,6 +172,14 @@ def _summed(
         colluding=int(privacy["colluding"]),
         ring_bits=int(privacy["ring_bits"]),
     )
+
+
+def _grid(wanted: int, noise: Decimal) -> int:
+    """Return the finest grid up to the one wanted, by halves, at which so loud a noise is drawn."""
+    loudest = math.isqrt(skellam.LARGEST_VARIANCE) // 2
+    while wanted > 1 and wanted * noise > loudest:
+        wanted //= 2
+    return wanted
 
 
 def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int) -> Method:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ from federation.shares import Released, Shares
 from federation.shares import event as sum_event
 from policies.budget.certificate import STEPS
 from policies.budget.events import Event, own_delta, spell
-from secure_compute import fixedpoint
+from secure_compute import fixedpoint, skellam
 from secure_compute.errors import LocalProtocolError
 from secure_compute.headroom import RARELY, Load, wrap_chance
 from secure_compute.secagg.params import Parameters, least_threshold
@@ -54,8 +55,8 @@ _AT_MOST: Final[Mapping[str, int]] = {
     "expected_units": 10**9,
     "rows_per_unit": 1000,
     "window": 1000,
-    "nodes": 1000,
-    "colluding": 1000,
+    "nodes": 128,
+    "colluding": 128,
     "ring_bits": 32,
 }
 
@@ -97,6 +98,7 @@ class SumRecipe:
             raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
         self._require_evaluation()
         self._require_shares()
+        self._require_noise()
         self._require_room()
 
     @property
@@ -181,16 +183,7 @@ class SumRecipe:
             raise MalformedOrderError(
                 "The recipe's grid is too coarse for its noise_multiplier: choose a finer."
             )
-        released = Released(
-            sampling_rate=self.sampling_rate,
-            l1=fixedpoint.l1_sensitivity(self.sensitivity, self.widest),
-            l2=self.sensitivity,
-            dimension=self.widest,
-            epsilon=MOST_EPSILON,
-        )
-        able = range(self._fewest(), self.nodes + 1)
-        events = [sum_event(self.shares(self.parameters(nodes)), released) for nodes in able]
-        return max(events, key=lambda one: own_delta([one]))
+        return _event(self)
 
     def predict(
         self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
@@ -220,7 +213,7 @@ class SumRecipe:
         measured = _evaluation(value["evaluation"])
         return cls(method=_method(value["method"]), evaluation=measured, **numbers)
 
-    def _fewest(self) -> int:
+    def fewest(self) -> int:
         """Return the fewest nodes that c may be among: fewer would leave one input alone."""
         able = range(max(FEWEST_NODES, self.colluding + 1), self.nodes + 1)
         return next(n for n in able if least_threshold(n, self.colluding) - self.colluding >= 2)
@@ -245,6 +238,20 @@ class SumRecipe:
                 f"The recipe's nodes and colluding do not fit: {why}."
             ) from why
 
+    def _require_noise(self) -> None:
+        """Refuse noise that no table draws; a share is at most σ², and rarely below σ²/n²."""
+        least = Fraction(self.noise_scale**2, self.nodes**2)
+        if (
+            not skellam.SMALLEST_VARIANCE
+            <= least
+            <= self.noise_scale**2
+            <= skellam.LARGEST_VARIANCE
+        ):
+            raise MalformedOrderError(
+                "The recipe's grid does not fit its noise_multiplier: so much noise takes a "
+                "coarser grid, so little a finer one."
+            )
+
     def _require_room(self) -> None:
         """Refuse a grid at which sums would leave their ring, by public numbers alone."""
         chance = wrap_chance(
@@ -264,6 +271,21 @@ class SumRecipe:
                 f"The recipe's grid is too fine for {self.ring_bits} bits: a sum would wrap with "
                 f"chance {chance:.1e}. Choose a coarser one."
             )
+
+
+@lru_cache(maxsize=64)
+def _event(recipe: SumRecipe) -> Event:
+    """Return the dearest of all rounds that the recipe allows."""
+    released = Released(
+        sampling_rate=recipe.sampling_rate,
+        l1=fixedpoint.l1_sensitivity(recipe.sensitivity, recipe.widest),
+        l2=recipe.sensitivity,
+        dimension=recipe.widest,
+        epsilon=MOST_EPSILON,
+    )
+    able = range(recipe.fewest(), recipe.nodes + 1)
+    events = [sum_event(recipe.shares(recipe.parameters(nodes)), released) for nodes in able]
+    return max(events, key=lambda one: own_delta([one]))
 
 
 def _evaluation(value: object) -> ScoreSums | None:

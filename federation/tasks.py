@@ -5,7 +5,7 @@ form and know the event that one release is; a node compares that event with the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation import plans
@@ -17,6 +17,7 @@ from policies.contracts import DataContract
 from secure_compute.canonical import JSON
 
 MODELS: Final = ("demand", "fraud")
+_MOST_SEED: Final = 1 << 53
 
 UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "demand": ("demand", ("retailer", "week")),
@@ -63,6 +64,13 @@ class TrainingTask:
 
     def __post_init__(self) -> None:
         """Refuse to go on from nothing, or beyond the last round."""
+        if type(self.seed) is not int or not 0 <= self.seed < _MOST_SEED:
+            raise MalformedOrderError("A training order's seed is an integer from 0 to 2^53.")
+        if self.begun and isinstance(self.recipe, SumRecipe) and self.recipe.evaluation:
+            raise MalformedOrderError(
+                "A run that measures its model on units held out cannot go on from another: those "
+                "that the other run held out are not known any more. Train anew."
+            )
         if not 0 <= self.begun < self.recipe.rounds or bool(self.begun) != bool(self.parent):
             raise MalformedOrderError(
                 "A training order goes on from a named run that has made some of the recipe's "
@@ -115,6 +123,21 @@ def sums_of(order: WorkOrder) -> SumRecipe | None:
         return None
     recipe = TrainingTask.from_json(order.parameters).recipe
     return recipe if isinstance(recipe, SumRecipe) else None
+
+
+def is_same(one: TrainingTask, other: TrainingTask) -> bool:
+    """Return whether two tasks train the same model by the same recipe, whoever takes part."""
+    return (one.model, one.seed, one.until, _for_anybody(one)) == (
+        other.model,
+        other.seed,
+        other.until,
+        _for_anybody(other),
+    )
+
+
+def _for_anybody(task: TrainingTask) -> AnyRecipe:
+    recipe = task.recipe
+    return replace(recipe, nodes=recipe.colluding + 3) if isinstance(recipe, SumRecipe) else recipe
 
 
 def require_unit(task: TrainingTask, contract: DataContract) -> None:

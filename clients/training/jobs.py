@@ -1,6 +1,6 @@
 """What the node asks of its training process: plain values, no framework."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from clients.books import Reservation
 from clients.ingestion import Readable
@@ -8,6 +8,7 @@ from federation.tasks import TrainingTask
 from policies.conformance import Conformant
 from policies.contracts import DataContract
 from policies.engine import Permit
+from secure_compute.primitives.seed_stream import SEED_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,7 @@ class TrainJob:
     """One order's training at this node, with the proofs that it may happen.
 
     readable: the rows of `contract` that are paid for.
+    coins:    decides, by a stream of its own, which units are held out; one secret for an order.
     """
 
     order: str
@@ -24,3 +26,4 @@ class TrainJob:
     permit: Permit
     conformant: Conformant
     reservation: Reservation
+    coins: bytes = field(default=bytes(SEED_SIZE), repr=False)

@@ -12,6 +12,7 @@ from clients.training.sums import round_sum
 from clients.training.tables import load_rows
 from federation.sum_recipes import SumRecipe
 from secure_compute.entropy import SystemEntropy
+from secure_compute.primitives.seed_stream import SeedStream
 
 
 class Trainer:
@@ -59,6 +60,7 @@ class Trainer:
             where.require_unchanged()
             recipe = job.task.recipe
             rate = recipe.holdout if isinstance(recipe, SumRecipe) else Decimal(0)
-            self._rows, self._held = hold_out(rows, rate, self._entropy)
+            coins = SeedStream(job.coins, b"entrepot/hold-out/1")
+            self._rows, self._held = hold_out(rows, rate, coins)
             self._order = job.order
         return self._rows, self._held

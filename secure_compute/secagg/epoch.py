@@ -21,6 +21,7 @@ from secure_compute.primitives.agreement import KEY_SIZE, AgreementKey
 from secure_compute.primitives.signature import SIGNATURE_SIZE, VerifyKey
 
 VERSION: Final = 1
+_ANY: Final = bytes([1]) * KEY_SIZE  # a key of low order fails with every secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,10 @@ def _checked(said: EpochKey) -> str:
         raise FaultyPartyError(said.party, why="gave no key in hexadecimal digits") from why
     if len(public) != KEY_SIZE or public.hex() != said.key:
         raise FaultyPartyError(said.party, why="gave no key of 32 bytes in lower case")
+    try:
+        AgreementKey(_ANY).exchange(public)
+    except PeerProtocolError as why:
+        raise FaultyPartyError(said.party, why="gave a key that agrees on nothing") from why
     return said.key
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from aggregator.jobs import Jobs
 from aggregator.stored import load
+from clients.errors import NodeSettingsError
+from clients.settings import load_settings
 from experiments.circle import Circle
 from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS
@@ -28,11 +30,13 @@ from federation.secure_sums import (
     unpack_keys,
 )
 from federation.tasks import TrainingTask, sums_of
+from policies.budget.events import to_json
 from policies.parties import Jurisdiction, PartyId
 from secure_compute import skellam
 from secure_compute.entropy import SystemEntropy
 from secure_compute.primitives.agreement import AgreementKey
 from secure_compute.secagg import epoch as epochs
+from secure_compute.secagg.epoch import EpochKey
 from secure_compute.secagg.messages import Kind as Asked
 from secure_compute.secagg.messages import Request
 from secure_compute.secagg.ring import Ring
@@ -449,6 +453,87 @@ def test_a_key_is_of_one_order_and_stays_the_same_when_the_offer_is_repeated(sim
     assert other.blobs["epoch_key"] != first
 
 
+def test_a_node_says_how_many_may_collude(simulation):
+    path = simulation.folder(CN) / "node.toml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"colluding = 2\n{text}", encoding="utf-8")
+    reply = simulation.offer(CN, simulation.summing())
+    assert reply.kind is Kind.REFUSED and "privacy.colluding=2" in reply.body["reasons"][0]["en"]
+    wide = simulation.summing(holders(simulation), colluding=2, noise_multiplier=Decimal(12))
+    assert simulation.offer(CN, wide).kind is Kind.ACCEPTED
+
+
+def test_bad_numbers_of_colluders_are_no_settings(simulation):
+    path = simulation.folder(CN) / "node.toml"
+    text = path.read_text(encoding="utf-8")
+    for bad in ("0", "true", '"2"', "1.5"):
+        path.write_text(f"colluding = {bad}\n{text}", encoding="utf-8")
+        with pytest.raises(NodeSettingsError, match="colluding"):
+            load_settings(simulation.folder(CN))
+
+
+def test_sums_for_another_number_of_nodes_than_are_asked_are_refused(simulation):
+    order = simulation.summing()
+    task = TrainingTask.from_json(order.parameters)
+    recipe = dataclasses.replace(task.recipe, nodes=5)
+    other = dataclasses.replace(
+        order,
+        parameters=dataclasses.replace(task, recipe=recipe).to_json(),
+        event=to_json(recipe.event()),
+    )
+    assert simulation.offer(CN, other).kind is Kind.REFUSED
+
+
+def test_two_nodes_of_one_organisation_are_not_asked_for_a_sum(tmp_path):
+    seats = tuple(
+        dataclasses.replace(seat, organisation="Rotterdam Fulfilment") if seat.party == UK else seat
+        for seat in ONE_LAW
+    )
+    simulation = Simulation(tmp_path / "federation", limits=LIMITS, seats=seats)
+    with pytest.raises(UsageError, match="one organisation"):
+        simulation.summing()
+    order = dataclasses.replace(simulation.summing((CN, EU, US)), cohort=(CN, EU, UK))
+    assert simulation.offer(CN, order).kind is Kind.REFUSED
+
+
+def test_a_key_that_agrees_on_nothing_leaves_its_party_out_by_name(simulation):
+    def useless(wire):
+        letter = parse(wire)
+        if "epoch_key" not in letter.blobs:
+            return wire
+        said = EpochKey.read(letter.blobs["epoch_key"])
+        bad = dataclasses.replace(said, key="0" * 64)
+        signed = dataclasses.replace(bad, signature=simulation.key(UK).sign(bad.statement()))
+        blobs = {**letter.blobs, "epoch_key": signed.to_bytes()}
+        return seal(dataclasses.replace(letter, blobs=blobs), simulation.key(UK))
+
+    simulation.mail.tamper(Kind.OFFER, UK, useless)
+    order = simulation.summing()
+    job = simulation.run(order)
+    assert job.status == "done" and UK not in job.result["parties"]
+    told = [note for note in simulation.notes(order, "silence") if note["party"] == UK]
+    assert any("agrees on nothing" in note["reason"] for note in told)
+
+
+def test_with_the_answer_that_opens_the_last_sum_a_nodes_secrets_are_gone(simulation):
+    order = simulation.summing()
+    assert simulation.run(order).status == "done"
+    part = simulation.node(CN)._summing._parts[order.id]
+    assert part.node is None and part.key is None
+    last = simulation.mail.sent(Kind.SUM_ASK)[-1]
+    again = simulation.letter(
+        Kind.SUM_ASK, last.recipient, order.id, last.sequence, request=last.blobs["request"]
+    )
+    answers = [f.envelope for f in simulation.mail.replies(Kind.SUM_ANSWER)]
+    (said,) = {e.blobs["answer"] for e in answers[-4:] if e.sender == last.recipient}
+    repeated = simulation.read(simulation.node(last.recipient).answer(again))
+    assert repeated.blobs["answer"] == said
+
+
+def test_no_round_that_may_come_to_nothing_is_set_aside(simulation):
+    assert simulation.summing().abandoned == 0 and simulation.training().abandoned == 3
+
+
 def test_a_closed_order_is_forgotten(simulation):
     order, keys = begun(simulation)
     upload(simulation, CN, order, keys)
@@ -561,6 +646,9 @@ def test_a_run_that_was_cut_short_goes_on_and_pays_for_the_rest_alone(simulation
     assert weights[0] == before.weights
     assert simulation.jobs.last_round(order.id).round == 3
     dataset = "orders" if make == "summing" else "demand"
+    stored = load(Path(job.result["model"]))
+    assert float(stored.card.epsilon) == float(first.epsilon) > float(order.epsilon)
+    assert stored.card.round == 2 and "composed" in str(stored.card.event).lower()
     for party, releases in ((UK, 4), (CN, 3)):  # two rounds of the first run left here, one there
         account = simulation.account(party, dataset)
         assert account.releases == releases
@@ -575,6 +663,15 @@ def test_bad_continuations_are_refused(begun, parent):
     wire = TrainingTask("fraud", 1, 0, sum_recipe()).to_json()
     with pytest.raises(MalformedOrderError):
         TrainingTask.from_json({**wire, "begun": begun, "parent": parent})
+
+
+def test_bad_seeds_and_measured_continuations_are_refused():
+    for seed in (-1, 1 << 53, True):
+        with pytest.raises(MalformedOrderError, match="seed"):
+            TrainingTask("fraud", seed, 0, sum_recipe())
+    measured = sum_recipe(holdout=Decimal("0.5"), evaluation=ScoreSums(8, 2))
+    with pytest.raises(MalformedOrderError, match="held out"):
+        TrainingTask("fraud", 1, 0, measured, 1, "a" * 64)
 
 
 def test_whoever_names_a_run_that_left_nothing_trains_anew(simulation):

@@ -181,7 +181,7 @@ def test_a_configured_epsilon_is_what_the_run_costs():
 
 def test_a_grid_at_which_sums_would_wrap_is_refused_by_public_numbers():
     with pytest.raises(MalformedOrderError, match="too fine"):
-        sum_recipe(grid=1 << 22, expected_units=10**6)
+        sum_recipe(grid=1 << 17, expected_units=10**6)
     with pytest.raises(MalformedOrderError, match="too fine"):
         sum_recipe(ring_bits=16)
     assert sum_recipe(ring_bits=20, grid=256).ring_bits == 20
@@ -190,6 +190,21 @@ def test_a_grid_at_which_sums_would_wrap_is_refused_by_public_numbers():
 def test_a_grid_too_coarse_for_its_noise_has_no_price():
     with pytest.raises(MalformedOrderError, match="too coarse"):
         sum_recipe(grid=1, noise_multiplier=Decimal("0.5")).event()
+
+
+def test_noise_that_no_table_draws_is_refused_and_a_coarser_grid_is_configured():
+    with pytest.raises(MalformedOrderError, match="coarser"):
+        sum_recipe(grid=1 << 16, noise_multiplier=Decimal(200))
+    quiet = compose(["experiment=demand", "privacy.epsilon=0.05"]).task.recipe
+    assert quiet.grid < 1 << 16 and quiet.event()
+    assert compose(["experiment=demand"]).task.recipe.grid == 1 << 16
+
+
+def test_the_price_of_a_large_cohort_is_found_once():
+    recipe = sum_recipe(nodes=100, colluding=33, noise_multiplier=Decimal(5))
+    assert recipe.event() is recipe.event()
+    with pytest.raises(MalformedOrderError):
+        sum_recipe(nodes=129)
 
 
 def test_an_account_that_may_grow_beyond_the_price_is_refused():

@@ -110,9 +110,9 @@ def test_a_party_gives_one_key_of_its_own():
     for key in ("zz" * 32, "ab" * 31, good[0].key.upper()):
         with pytest.raises(FaultyPartyError, match="gave no key"):
             gather(on, 1, [signed(good[0], key=key)])
-    low_order = gather(on, 1, [good[0], signed(good[1], key="00" * 32)])
+    low_order = [good[0], signed(good[1], key="00" * 32)]
     with pytest.raises(FaultyPartyError, match="agrees on nothing") as told:
-        agree(low_order, ME, agreement_key(ME))
+        gather(on, 1, low_order)
     assert told.value.parties == ("node-001",)
 
 
