@@ -12,6 +12,7 @@ BENCHES: Final = {
     "books": "experiments.bench_books",
     "secagg": "experiments.bench_secagg",
     "steps": "experiments.bench_steps",
+    "learning": "experiments.bench_learning",
 }
 
 

@@ -1,6 +1,7 @@
 """`entrepot bench`: measure, beside what you would use instead."""
 
 import json
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ import click
 @click.option("--full", is_flag=True, help="Longer runs: the numbers of the README's tables.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, full: bool, as_json: bool) -> int:
-    """Run the benchmark NAME; known: exchange, books, secagg, steps."""
+    """Run the benchmark NAME; known: exchange, books, secagg, steps, learning."""
     from experiments.benches import machine, run
 
     results = run(name, full)
@@ -24,6 +25,13 @@ def command(name: str, full: bool, as_json: bool) -> int:
         click.echo(json.dumps(value))
         return 0
     for result in results:
-        peer = f"   ({result['peer']}: {result['peer_value']})" if result["peer"] else ""
-        click.echo(f"{result['name']}: {result['value']} {result['unit']}{peer}")
+        click.echo(_line(result))
     return 0
+
+
+def _line(result: dict[str, Any]) -> str:
+    if result.get("skipped"):
+        return f"{result['name']}: skipped ({result['skipped']})"
+    error = f" ± {result['se']}" if result.get("se") is not None else ""
+    peer = f"   ({result['peer']}: {result['peer_value']})" if result["peer"] else ""
+    return f"{result['name']}: {result['value']}{error} {result['unit']}{peer}"
