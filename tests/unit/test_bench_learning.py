@@ -15,6 +15,7 @@ from experiments.learning_ratios import mean, ratio, standard_error
 from experiments.learning_runs import WAYS, Run, recipe_of, scores, variance
 from experiments.learning_sets import ROWS, SEEDS, make_set
 from experiments.learning_sums import exact_sum, gradient_sums, lay_out, require_same
+from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import compose
 from policies.budget import accountant
 from policies.budget.events import SampledGaussian
@@ -163,6 +164,7 @@ def test_sets_count_by_their_frauds():
 def test_every_result_has_its_name_and_a_number(monkeypatch):
     monkeypatch.setattr(bench_learning, "QUICK", TINY)
     monkeypatch.setattr(bench_learning, "OTHERS", ())
+    monkeypatch.setitem(OPTIMISERS, "fraud", Optimiser(20, 0.1, 0.0))
     said = CliRunner().invoke(command, ["learning", "--json"], standalone_mode=False)
     assert said.exception is None
     results = {one["name"]: one for one in json.loads(said.stdout)["results"]}
