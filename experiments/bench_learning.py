@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
 from experiments import learning_public
 from experiments.commerce.world import Size
@@ -70,8 +71,8 @@ class Extent:
         ]
 
 
-QUICK: Final = Extent("small", SEEDS, (0.5, 1.0, AT, 4.0, 8.0), 16, 2)
-FULL: Final = Extent("small", SEEDS, (0.5, 1.0, AT, 4.0, 8.0), 32, 16)
+QUICK: Final = Extent("small", SEEDS, (0.5, 1.0, AT, 4.0, 8.0), 16, 4)
+FULL: Final = Extent("small", SEEDS, (0.5, 1.0, AT, 4.0, 8.0), 32, 8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,9 +86,10 @@ class Found:
 
 def run(full: bool) -> list[Result]:
     """Return the results; `full` draws noise more often."""
-    found = measure(FULL if full else QUICK, _tell)
-    _tell(table(found))
-    return [*ratios(found), *cells(found), *(other(_tell) for other in OTHERS)]
+    with threadpool_limits(1, "blas"):  # small matrices: threads would wait for one another
+        found = measure(FULL if full else QUICK, _tell)
+        _tell(table(found))
+        return [*ratios(found), *cells(found), *(other(_tell) for other in OTHERS)]
 
 
 def measure(extent: Extent, tell: Tell) -> Found:
