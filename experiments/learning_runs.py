@@ -74,6 +74,19 @@ class Run:
     seed: int
 
 
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What the sums of one run carry: a deviation in grid steps, and the directions of a seed."""
+
+    deviation: float
+    directions: np.random.Generator
+
+    def over(self, total: Integers) -> Array:
+        """Return `total` [d] under the noise of the next round, which is whole grid steps."""
+        drawn: Array = total + np.rint(self.deviation * self.directions.standard_normal(len(total)))
+        return drawn
+
+
 def recipe_of(level: Level, epsilon: float, nodes: int) -> SumRecipe:
     """Return the configured recipe at a level, all of whose rounds cost `epsilon` at δ = 1e-6."""
     task = compose(
@@ -110,6 +123,12 @@ def variance(recipe: SumRecipe, way: Way) -> Fraction:
             return shared.shares(shared.parameters(shared.nodes)).left(0)
 
 
+def _noise(recipe: SumRecipe, run: Run, chosen: int) -> Noise:
+    return Noise(
+        float(variance(recipe, run.way)) ** 0.5, np.random.default_rng([chosen, 2, run.seed])
+    )
+
+
 def scores(
     chosen: LearningSet, level: Level, recipes: Mapping[float, SumRecipe], runs: Sequence[Run]
 ) -> dict[Run, float]:
@@ -126,9 +145,8 @@ def scores(
     found: dict[Run, float] = {}
     for begin in range(0, len(runs), _AT_ONCE):
         some = runs[begin : begin + _AT_ONCE]
-        deviations = [float(variance(recipes[run.epsilon], run.way)) ** 0.5 for run in some]
-        directions = [np.random.default_rng([chosen.seed, 2, run.seed]) for run in some]
-        weights = _train(recipe, moments, units, deviations, directions)
+        noises = [_noise(recipes[run.epsilon], run, chosen.seed) for run in some]
+        weights = _train(recipe, moments, units, noises)
         for run, one in zip(some, weights, strict=True):
             found[run] = score(chosen, recipe, [one] * len(rows))
     return found
@@ -163,36 +181,27 @@ def score(chosen: LearningSet, spec: Predictor, weights: Sequence[Vector]) -> fl
 
 
 def _train(
-    recipe: SumRecipe,
-    moments: Integers,
-    units: Sequence[Units],
-    deviations: Sequence[float],
-    directions: Sequence[np.random.Generator],
+    recipe: SumRecipe, moments: Integers, units: Sequence[Units], noises: Sequence[Noise]
 ) -> list[Vector]:
     """Return the weights of runs that differ in their noise, all rounds of all at once."""
     method = recipe.method
-    states = [method.start(0) for _ in deviations]
+    states = [method.start(0) for _ in noises]
     for number in range(recipe.rounds):
         if method.stage(number) == "moments":
             totals = np.tile(moments, (len(states), 1))
         else:
-            totals = gradient_sums(
-                recipe, units, np.stack([s.weights for s in states], dtype=float)
-            )
+            weights = np.stack([state.weights for state in states], dtype=np.float64)
+            totals = gradient_sums(recipe, units, weights)
         states = [
-            _advance(
-                recipe, state, number, total, deviation * direction.standard_normal(len(total))
-            )
-            for state, total, deviation, direction in zip(
-                states, totals, deviations, directions, strict=True
-            )
+            _advance(recipe, state, number, noise.over(total), noise)
+            for state, total, noise in zip(states, totals, noises, strict=True)
         ]
     return [state.weights for state in states]
 
 
-def _advance(recipe: SumRecipe, state: State, number: int, total: Integers, noise: Array) -> State:
-    noised = (total + np.rint(noise)) / recipe.grid
-    return recipe.method.advance(state, number, noised, float(noise.std()))
+def _advance(recipe: SumRecipe, state: State, number: int, total: Array, noise: Noise) -> State:
+    scale = noise.deviation / recipe.grid
+    return recipe.method.advance(state, number, total / recipe.grid, scale)
 
 
 def _require_product(

@@ -71,8 +71,8 @@ def test_other_sums_are_noticed(chosen, recipes, level):
 def test_without_noise_a_run_ends_where_the_nodes_would(chosen, recipes):
     recipe, rows = recipes["customer"], chosen.rows["customer"]
     moments = exact_sum(recipe, 0, recipe.method.start(0).weights, rows)
-    generator = np.random.default_rng(0)
-    (found,) = learning_runs._train(recipe, moments, lay_out(rows), [0.0], [generator])
+    silent = learning_runs.Noise(0.0, np.random.default_rng(0))
+    (found,) = learning_runs._train(recipe, moments, lay_out(rows), [silent])
     state = recipe.method.start(0)
     for number in range(recipe.rounds):
         total = exact_sum(recipe, number, state.weights, rows) / recipe.grid
@@ -97,7 +97,18 @@ def test_ways_differ_by_what_nobody_is_trusted_with(recipes):
 def test_a_run_costs_its_column(level, epsilon):
     recipe = recipe_of(level, epsilon, 8)
     assert 0.995 * epsilon < learning_runs.price(recipe) <= epsilon
+    assert learning_runs.price(replace(recipe, colluding=3)) <= epsilon
     assert recipe.rows_per_unit == ROWS[level]
+
+
+def test_noise_has_the_deviation_and_only_its_seed_says_where_it_points():
+    one, twice = (
+        learning_runs.Noise(deviation, np.random.default_rng([101, 2, 5])).over(np.zeros(10_000))
+        for deviation in (1e6, 2e6)
+    )
+    assert one.std() == pytest.approx(1e6, rel=0.05)
+    assert np.abs(twice - 2 * one).max() <= 1.5
+    assert np.array_equal(one, np.rint(one))
 
 
 def test_no_set_is_one_that_recipes_were_chosen_on():
