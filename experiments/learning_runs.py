@@ -83,8 +83,8 @@ class Noise:
 
     def over(self, total: Integers) -> Array:
         """Return `total` [d] under the noise of the next round, which is whole grid steps."""
-        drawn: Array = total + np.rint(self.deviation * self.directions.standard_normal(len(total)))
-        return drawn
+        direction = self.directions.standard_normal(len(total))
+        return np.asarray(total + np.rint(self.deviation * direction), np.float64)
 
 
 def recipe_of(level: Level, epsilon: float, nodes: int) -> SumRecipe:
