@@ -172,8 +172,9 @@ def test_sets_count_by_their_frauds():
 # -- results ---------------------------------------------------------------------------------------
 
 
-def test_every_result_has_its_name_and_a_number(monkeypatch):
+def test_every_result_has_its_name_and_a_number(chosen, monkeypatch):
     monkeypatch.setattr(bench_learning, "QUICK", TINY)
+    monkeypatch.setattr(bench_learning, "make_set", lambda _, seed: replace(chosen, seed=seed))
     monkeypatch.setattr(bench_learning, "OTHERS", ())
     monkeypatch.setitem(OPTIMISERS, "fraud", Optimiser(20, 0.1, 0.0))
     said = CliRunner().invoke(command, ["learning", "--json"], standalone_mode=False)
