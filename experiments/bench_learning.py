@@ -16,6 +16,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped,unused-ignore]
 
 from experiments import learning_public
+from experiments.boosting_study import hybrid_ratio
 from experiments.commerce.world import Size
 from experiments.learning_ratios import Estimate, mean, ratio
 from experiments.learning_runs import WAYS, Run, Way, recipe_of, scores, without_privacy
@@ -32,6 +33,7 @@ AT: Final = 2.0
 OTHERS: Final[Sequence[Callable[[Tell], Result]]] = (
     partial(learning_public.federated, "stallion"),
     partial(learning_public.federated, "handbook"),
+    lambda tell: hybrid_ratio(tell=tell),
 )
 """Studies beside the table, one result each: a further study is a further name here."""
 

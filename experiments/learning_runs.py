@@ -32,6 +32,7 @@ from experiments.learning_sums import (
     gradient_sums,
     lay_out,
     require_same,
+    second_order,
 )
 from experiments.measuring import OPTIMISERS, fit_plainly
 from experiments.ordering import for_nodes
@@ -184,7 +185,7 @@ def _train(
     recipe: SumRecipe, moments: Integers, units: Sequence[Units], noises: Sequence[Noise]
 ) -> list[Vector]:
     """Return the weights of runs that differ in their noise, all rounds of all at once."""
-    method = recipe.method
+    method = second_order(recipe)
     states = [method.start(0) for _ in noises]
     for number in range(recipe.rounds):
         if method.stage(number) == "moments":
@@ -208,7 +209,8 @@ def _require_product(
     recipe: SumRecipe, moments: Integers, units: Sequence[Units], chosen: LearningSet, level: Level
 ) -> None:
     """Compare sums with the nodes' own on the first round of gradients, from noiseless moments."""
-    state, method = recipe.method.start(0), recipe.method
+    method = second_order(recipe)
+    state = method.start(0)
     for number in range(method.moments):
         state = method.advance(state, number, moments / recipe.grid, 0.0)
     require_same(recipe, method.moments, state.weights, chosen.rows[level], units)

@@ -18,6 +18,7 @@ from clients.training.sampling import UnitRows
 from clients.training.sums import rounded_sum
 from experiments.errors import UsageError
 from federation.models import Vector
+from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
 
 Array: TypeAlias = NDArray[np.float64]
@@ -102,9 +103,20 @@ def _clipped(recipe: SumRecipe, units: Units, weights: Array) -> Array:
     return gradients
 
 
+def second_order(recipe: SumRecipe) -> SecondOrder:
+    """Return the method of a recipe that this benchmark can follow.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    if not isinstance(recipe.method, SecondOrder):
+        raise UsageError("this benchmark is of moments and gradients: choose model=fraud")
+    return recipe.method
+
+
 def _factors(recipe: SumRecipe, norms: Array) -> Array:
     """Return what brings gradients of these norms to norm 1 at most, times the grid."""
-    return recipe.grid / np.maximum(norms, float(recipe.method.clip))
+    return recipe.grid / np.maximum(norms, float(second_order(recipe).clip))
 
 
 def exact_sum(
