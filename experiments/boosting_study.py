@@ -2,7 +2,7 @@
 
 It generates commerce, one world for each seed, and says how good both are on the orders after the
 cut; `entrepot bench learning` shows it. The noise is Gaussian of the variance that n nodes leave
-who tolerate c colluders, and comes from a seed: this measures what noise costs, and protects nobody.
+who tolerate c colluders, and comes from a seed: it measures what noise costs and protects nobody.
 """
 
 import tempfile
