@@ -24,7 +24,7 @@ from secure_compute.secagg.terms import Terms
 from secure_compute.secagg.unmasking import Sum
 
 UPLOAD_SECONDS: Final = 60.0
-ANSWER_SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 30.0
 """Opening a sum needs no rows and no waiting: who takes longer is lost."""
 
 _OVER: Final = frozenset({Phase.OPENED, Phase.ABANDONED})

@@ -17,6 +17,7 @@ from clients.training.fedavg import batch_of
 from clients.training.sampling import UnitRows
 from clients.training.sums import rounded_sum
 from experiments.errors import UsageError
+from federation.evaluation import chances
 from federation.models import Vector
 from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
@@ -92,7 +93,7 @@ def gradient_sums(recipe: SumRecipe, units: Sequence[Units], weights: Array) -> 
 def _clipped(recipe: SumRecipe, units: Units, weights: Array) -> Array:
     """Return every unit's clipped gradient at every model, in grid steps, [U, S, d]."""
     outputs = units.inputs @ weights.T
-    slopes = (1.0 / (1.0 + np.exp(-outputs)) - units.targets[..., None]) * units.present[..., None]
+    slopes = (chances(outputs) - units.targets[..., None]) * units.present[..., None]
     if slopes.shape[1] == 1:  # one row: its gradient is as long as its slope times its inputs
         row = units.inputs[:, 0]
         norms = np.abs(slopes[:, 0]) * np.linalg.norm(row, axis=1)[:, None]
