@@ -28,6 +28,7 @@ from experiments.fraud_data import average_precision as precision
 from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
+from experiments.staging import OVERRIDES
 from federation.models import Predictor, Vector
 from federation.tasks import AnyRecipe, TrainingTask
 from policies.contracts import DataContract
@@ -169,7 +170,7 @@ def measure(home: Home) -> Beside:
 
 
 def _measure_demand(home: Home) -> Measured:
-    task = compose(["experiment=demand"]).task
+    task = compose(["experiment=demand", *OVERRIDES["demand"]]).task
     splits = demand_splits(home, task.recipe.window)
     trained = _train(task, {str(s.party): private_units(s.train) for s in splits})
     return _assemble(
@@ -180,7 +181,8 @@ def _measure_demand(home: Home) -> Measured:
 
 
 def _measure_fraud(home: Home) -> Measured:
-    task, splits = compose(["experiment=fraud"]).task, fraud_splits(home)
+    task = compose(["experiment=fraud", *OVERRIDES["fraud"]]).task
+    splits = fraud_splits(home)
     most = task.recipe.rows_per_unit
     rows = {
         s.party: gather_units(

@@ -46,6 +46,13 @@ COMMERCE: Final = Text(
 )
 
 
+OVERRIDES: Final[Mapping[str, tuple[str, ...]]] = {
+    "demand": (),
+    "fraud": ("model.rounds=6", "model.moments=2", "model.learning_rate=10"),
+}
+"""What a demo changes in the configuration: fewer rounds, since each is three exchanges."""
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A federation with data.
@@ -99,7 +106,7 @@ def _again(folder: Path) -> Staged:
 def _staged(home: Home, source: str) -> Staged:
     cheese = source == "cheese"
     data = {"demand": CHEESE if cheese else GENERATED, "fraud": COMMERCE}
-    return Staged(home, data, {"demand": (), "fraud": ()}, (), str(NEWCOMER) if cheese else None)
+    return Staged(home, data, OVERRIDES, (), str(NEWCOMER) if cheese else None)
 
 
 def _place_orders(manifest: Manifest, home: Home) -> None:

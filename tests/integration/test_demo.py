@@ -209,7 +209,8 @@ def test_borders_are_crossed_by_what_was_needed_and_by_no_row(first: Shown) -> N
     assert (search["canaries"], search["foreign_messages"], search["found"]) == (160, 0, [])
     crossed = sum(row["messages"] for row in value["borders"] + value["domestic"])
     assert search["messages"] == crossed
-    assert 0 <= search["expected_by_chance"] < 0.01
+    # Masked uploads look like chance itself, so more of what crosses could hold a row by chance.
+    assert 0 <= search["expected_by_chance"] < 0.02
 
 
 # -- what the processes were -----------------------------------------------------------------------
