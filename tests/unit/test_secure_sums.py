@@ -405,6 +405,9 @@ def test_a_cohort_below_the_orders_minimum_gets_nothing(simulation):
     order, keys = begun(simulation, minimum=4)
     with simulation.nothing_happens(CN):
         assert upload(simulation, CN, order, keys, (CN, EU, UK)).kind is Kind.FAILED
+    epoch = epoch_of(simulation.roster, order.id, unpack_keys(keys))
+    with pytest.raises(MalformedOrderError, match="the order's minimum is 4"):
+        terms_of(epoch, order, sum_recipe(nodes=4), 0, (CN, EU, UK))
     assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
 
 
