@@ -79,6 +79,12 @@ def settled(home: Home, party: PartyId, order: WorkOrder) -> int:
         return int(found.fetchone()[0])
 
 
+def nothing_to_send(home: Home, party: PartyId) -> bool:
+    """Whether the node has answered every message that it fetched; answers go before they count."""
+    with closing(sqlite3.connect(home.node(party) / "outbox.sqlite")) as inbox:
+        return not inbox.execute("SELECT COUNT(*) FROM claimed").fetchone()[0]
+
+
 def ended(home: Home, order: WorkOrder) -> bool:
     job = Jobs(home.jobs).find(order.id)
     return job is not None and job.status not in {"queued", "running"}
@@ -109,7 +115,7 @@ def test_one_is_lost_before_and_one_after_its_upload_in_the_same_round(
     os.kill(recorded(home.node(NEVER) / "run" / "node.pid"), signal.SIGSTOP)
     # The round waits for the one that stands still, so that the other can be lost after its upload.
     wait_until(lambda: settled(home, AFTER, order) == 1, 90.0, "the other has paid for its upload")
-    time.sleep(2.0)
+    wait_until(lambda: nothing_to_send(home, AFTER), 30.0, "its upload is at the server")
     kill_for_good(home, AFTER)
     kill_for_good(home, NEVER)
     wait_until(lambda: ended(home, order), 240.0, "the run ends")
