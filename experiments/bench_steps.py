@@ -165,12 +165,10 @@ def _stepped(setting: Setting, total: NDArray[np.int64]) -> Array:
     return stepped
 
 
-def plain(setting: Setting) -> Step:
-    """Return what a user would write without privacy: it trains on, step by step."""
+def _trained(setting: Setting, module: Any, optimizer: Any) -> Step:
+    """Return one step of a module by its optimizer, as everybody writes it."""
     import torch
 
-    module = _module(setting)
-    optimizer = torch.optim.SGD(module.parameters(), lr=_RATE)
     criterion = torch.nn.BCEWithLogitsLoss()
     features, targets = _tensors(setting)
 
@@ -181,6 +179,15 @@ def plain(setting: Setting) -> Step:
         return _flat(module)
 
     return step
+
+
+def plain(setting: Setting) -> Step:
+    """Return what a user would write without privacy: it trains on, step by step."""
+    import torch
+
+    module = _module(setting)
+    optimizer = torch.optim.SGD(module.parameters(), lr=_RATE)
+    return _trained(setting, module, optimizer)
 
 
 def opacus_hooks(setting: Setting) -> Step:
@@ -196,16 +203,7 @@ def opacus_hooks(setting: Setting) -> Step:
         max_grad_norm=float(setting.recipe.clip),
         expected_batch_size=len(setting.batch.features),
     )
-    criterion = torch.nn.BCEWithLogitsLoss()
-    features, targets = _tensors(setting)
-
-    def step() -> Array:
-        optimizer.zero_grad()
-        criterion(module(features)[:, 0], targets).backward()
-        optimizer.step()
-        return _flat(module)
-
-    return step
+    return _trained(setting, module, optimizer)
 
 
 def opacus_ghost(setting: Setting) -> Step:

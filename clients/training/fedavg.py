@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from clients.training.errors import TrainingDataError
 from clients.training.gradients import Batch
 from clients.training.private_sgd import noised_sum
-from clients.training.sampling import UnitRows, poisson_sample
+from clients.training.sampling import UnitRows, poisson_sample, require_rows
 from federation.models import LARGEST_WEIGHT, ModelSpec, Vector
 from federation.recipes import Recipe
 from policies.budget.events import Event
@@ -45,13 +45,9 @@ def local_round(
         TrainingDataError: `model` or `rows` are not the recipe's, or the weights that came
             with the letter are out of range.
     """
-    if model != recipe.model or rows.features.shape[2] != model.layers[0]:
-        raise TrainingDataError(
-            "The rows have another number of features than the order's model: "
-            "install the version of this node's software that the order names."
-        )
-    if rows.features.shape[1] > recipe.rows_per_unit:
-        raise TrainingDataError("The rows exceed the recipe's contribution bound: gather again.")
+    if model != recipe.model:
+        raise TrainingDataError("The model is not the order's: it was made for another recipe.")
+    require_rows(rows, model.layers[0], recipe.rows_per_unit)
     require_weights(weights)
     start = weights.astype(np.float64)
     current = start.copy()

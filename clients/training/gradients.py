@@ -84,8 +84,8 @@ def unit_gradients(model: ModelSpec, weights: Array, block: Block, loss: Loss) -
     slopes = np.where(block.present, loss_slopes(outputs, block.targets, loss), 0.0)[None]
     parts: list[Array] = []
     for (matrix, _), values in zip(reversed(layers), reversed(inputs), strict=True):
-        by_weight = _over_rows(slopes[:, None], values[None])
-        parts += [_over_rows(slopes), by_weight.reshape(-1, by_weight.shape[-1])]
+        by_weight = over_rows(slopes[:, None], values[None])
+        parts += [over_rows(slopes), by_weight.reshape(-1, by_weight.shape[-1])]
         if len(parts) < 2 * len(layers):
             slopes = _product(matrix.T, slopes) * _steepness(values, model.activation)
     return np.concatenate(parts[::-1])
@@ -147,7 +147,7 @@ def _product(matrix: NDArray[np.floating[Any]], values: Array) -> Array:
     return total
 
 
-def _over_rows(slopes: Array, values: Array | float = 1.0) -> Array:
+def over_rows(slopes: Array, values: Array | float = 1.0) -> Array:
     """Return Σ_k slopes[..., k, :] · values[..., k, :], from the first row to the last."""
     values = np.asarray(values)
     many = values.ndim > 0

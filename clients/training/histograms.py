@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from clients.training.gradients import Array, Batch, Block, blocks
+from clients.training.gradients import Array, Batch, Block, blocks, over_rows
 from federation.boosting import Boosting, BoostingLoss
 from federation.ensembles import partitions, scores
 from federation.models import Vector
@@ -36,11 +36,11 @@ def unit_vectors(recipe: Boosting, seed: int, number: int, weights: Vector, bloc
     )
     falls = np.where(block.present, falls, 0.0)
     bends = np.where(block.present, float(recipe.bend) * bends, 0.0)
-    parts = [[_over_rows(falls)[None]], [_over_rows(bends)[None]]]
+    parts = [[over_rows(falls)[None]], [over_rows(bends)[None]]]
     for partition in partitions(recipe, seed, number):
         here = partition.place(block.features) == told_cells(partition)[:, None, None]
         for kind, rows in zip(parts, (falls, bends), strict=True):
-            kind.append(float(partition.weight) * _over_rows(np.where(here, rows, 0.0)))
+            kind.append(float(partition.weight) * over_rows(np.where(here, rows, 0.0)))
     clip = recipe.clip if number < recipe.effect_rounds else recipe.tree_clip
     return np.concatenate(parts[0] + parts[1]) / float(clip)
 
@@ -54,11 +54,3 @@ def _derivatives(outputs: Array, targets: Array, loss: BoostingLoss) -> tuple[Ar
             return targets - chance, chance * (1.0 - chance)
         case "mse":
             return targets - outputs, np.ones_like(outputs)
-
-
-def _over_rows(values: Array) -> Array:
-    """Return the sum over rows of `values` [..., K, L], from the first to the last."""
-    total: Array = values[..., 0, :].copy()
-    for row in range(1, values.shape[-2]):
-        total += values[..., row, :]
-    return total

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clients.training.gradients import Array, Block
+from clients.training.gradients import Array, Block, over_rows
 from federation import moments
 
 
@@ -16,14 +16,6 @@ def unit_moments(block: Block, moment_clip: float, target_clip: float) -> Array:
     inputs *= block.present  # a row that is not there has no bias either
     first, second = moments.triangle(len(inputs))
     scales = (moments.weights(len(inputs)) / moment_clip)[:, None]
-    products = scales * _over_rows(inputs[first], inputs[second])
-    targets = _over_rows(inputs, block.targets[None]) / target_clip
+    products = scales * over_rows(inputs[first], inputs[second])
+    targets = over_rows(inputs, block.targets[None]) / target_clip
     return np.concatenate([products, targets])
-
-
-def _over_rows(left: Array, right: Array) -> Array:
-    """Return Σ_k left[:, k, :] · right[:, k, :], from the first row to the last, [n, L]."""
-    total: Array = left[:, 0] * right[:, 0]
-    for row in range(1, left.shape[1]):
-        total += left[:, row] * right[:, row]
-    return total

@@ -48,6 +48,21 @@ class UnitRows:
         return len(self.features)
 
 
+def require_rows(rows: UnitRows, inputs: int, most: int) -> None:
+    """Accept rows of as many features as a model has inputs, at most `most` of one unit.
+
+    Raises:
+        TrainingDataError: they are others.
+    """
+    if rows.features.shape[2] != inputs:
+        raise TrainingDataError(
+            "The rows have another number of features than the order's model: "
+            "install the version of this node's software that the order names."
+        )
+    if rows.features.shape[1] > most:
+        raise TrainingDataError("The rows exceed the recipe's contribution bound: gather again.")
+
+
 def gather_units(
     features: NDArray[np.floating[Any]],
     targets: NDArray[np.floating[Any]],

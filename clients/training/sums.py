@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.training import evaluating, histograms
-from clients.training.errors import TrainingDataError
 from clients.training.fedavg import batch_of, require_weights
 from clients.training.gradients import Array, Batch, Block, blocks, unit_gradients
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
-from clients.training.sampling import UnitRows, poisson_sample
+from clients.training.sampling import UnitRows, poisson_sample, require_rows
 from federation.boosted import Boosted
 from federation.models import Vector
 from federation.sum_recipes import SumRecipe
@@ -48,13 +47,7 @@ def round_sum(
         TrainingDataError: `rows` are not the recipe's, or the weights that came with the letter
             are out of range.
     """
-    if rows.features.shape[2] != recipe.method.inputs:
-        raise TrainingDataError(
-            "The rows have another number of features than the order's model: "
-            "install the version of this node's software that the order names."
-        )
-    if rows.features.shape[1] > recipe.rows_per_unit:
-        raise TrainingDataError("The rows exceed the recipe's contribution bound: gather again.")
+    require_rows(rows, recipe.method.inputs, recipe.rows_per_unit)
     require_weights(weights)
     drawn = poisson_sample(rows, recipe.sampling_rate, number, entropy)
     values = rounded_sum(recipe, number, weights.astype(np.float64), batch_of(rows, drawn))
