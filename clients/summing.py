@@ -7,7 +7,6 @@ folder can answer in its place. Within a process the state is replaced before an
 whatever becomes of the answer; with the answer that opens an order's last sum it is deleted.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -33,8 +32,6 @@ from secure_compute.secagg.ring import Integers
 
 BASE: Final = 0
 """The layer of noise that every node adds whoever is lost."""
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
