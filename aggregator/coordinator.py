@@ -16,7 +16,7 @@ from typing import Any
 from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, AggregatorError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
-from aggregator.keeping import keep_round
+from aggregator.keeping import keep_round, last_state
 from aggregator.letters import UNREADABLE, Answer, Desk
 from aggregator.querying import opened_answer
 from aggregator.record import Record
@@ -175,8 +175,10 @@ class Coordinator:
 
     def _keep(self, order: WorkOrder, task: TrainingTask, state: Training) -> Stored:
         models = self._settings.folder / "models"
-        organisations = self._organisations(state.parties)
-        return keep_round(models, order, task, state, organisations, self._metrics(order.id))
+        recipe, organisations = task.recipe, self._organisations(state.parties)
+        measured = isinstance(recipe, SumRecipe) and recipe.evaluates(state.round - 1)
+        metrics = self._metrics(order.id) if measured else {}
+        return keep_round(models, order, task, state, organisations, metrics)
 
     def _resume(self, job: Job, order: WorkOrder, task: TrainingTask) -> Training:
         last = self._jobs.last_round(job.id)
@@ -193,13 +195,17 @@ class Coordinator:
         return state
 
     def _earlier(self, task: TrainingTask) -> Checkpoint | None:
-        """Return the state from which a run goes on, if that run trained by the same recipe."""
+        """Return the state from which a run goes on: that of its parent's last model.
+
+        None where it goes on from nothing, or its parent is none, or of another recipe.
+        """
         parent = self._jobs.find(task.parent) if task.begun else None
-        if parent is None:
+        order = None if parent is None else open_order(parent.wire, self._desk.roster).order
+        if order is None or order.kind != "train":
             return None
-        said = open_order(parent.wire, self._desk.roster).order
-        same = said.kind == "train" and is_same(TrainingTask.from_json(said.parameters), task)
-        return self._jobs.last_round(parent.id) if same else None
+        earlier = TrainingTask.from_json(order.parameters)
+        models = self._settings.folder / "models"
+        return last_state(models, order.id, earlier.begun) if is_same(earlier, task) else None
 
     def _round(self, job: Job, order: WorkOrder, task: TrainingTask, state: Training) -> Training:
         recipe, number = state.recipe, state.round - task.begun

@@ -88,6 +88,14 @@ class Jobs:
         )
         return _job(rows[0]) if rows else None
 
+    def named(self, beginning: str) -> list[Job]:
+        """Return the jobs whose id begins so, with the characters as they stand."""
+        rows = self._read(
+            "SELECT id, wire, status, result FROM jobs WHERE substr(id, 1, ?) = ?",
+            (len(beginning), beginning),
+        )
+        return [_job(row) for row in rows]
+
     def done(self) -> list[Job]:
         """Return the jobs that came to a result, the oldest first."""
         rows = self._read(

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from aggregator import lineage
 from aggregator.cards import Card
+from aggregator.jobs import Checkpoint
 from aggregator.stored import Stored
 from aggregator.training import Training
 from federation.orders import WorkOrder
@@ -16,6 +18,9 @@ from policies.budget import accountant
 from policies.budget.events import Composed, Event, Repeated, from_json, spell, to_json
 from policies.disclosure import clear
 from secure_compute.canonical import JSON
+
+_MEMORY: Final = "memory"
+"""What the server alone goes on from, beside the weights."""
 
 
 def keep_round(
@@ -62,4 +67,17 @@ def keep_round(
         metrics=metrics,
     )
     memory = np.frombuffer(state.checkpoint().velocity, "<f8").astype(np.float64)
-    return lineage.save_round(folder, card, released, {"memory": memory})
+    return lineage.save_round(folder, card, released, {_MEMORY: memory})
+
+
+def last_state(folder: Path, run: str, begun: int) -> Checkpoint:
+    """Return what another run goes on from: the last model of `run`, its lineage verified.
+
+    begun: rounds that `run` itself had gone on from. Nobody takes part in the state yet.
+
+    Raises:
+        AggregatorError: there is no model of that run, or its chain is broken.
+    """
+    last = lineage.last_round(folder, run)
+    memory = last.state[_MEMORY].astype("<f8").tobytes()
+    return Checkpoint(begun + last.card.round, last.weights.astype("<f4").tobytes(), memory, ())

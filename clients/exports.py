@@ -5,17 +5,14 @@ from typing import Any, Final
 
 from clients.books_log import BookLog
 from federation.ledger.entries import Entry, EntryKind
-from federation.messages import Kind
+from federation.messages import OWN_FIGURES
 from policies.contracts import DataContract
 from policies.exports import Count, Outbound, count, declared, person_groups
 from policies.law.packs import Export, Pack, packs
 from policies.parties import Jurisdiction, territory
 from policies.transfers import is_at_home
 
-FIGURES: Final = frozenset(
-    {Kind.TRAIN_UPDATE.value, Kind.SUM_UPLOAD.value, Kind.QUERY_CIPHERTEXT.value}
-)
-"""The kinds of letters of a node in which something computed from rows stands."""
+FIGURES: Final = frozenset(kind.value for kind in OWN_FIGURES)
 
 
 class Tally:

@@ -16,7 +16,7 @@ from clients.settings import NodeSettings
 from federation.envelopes import Envelope
 from federation.ledger.entries import Entry, EntryKind
 from federation.membership import Roster
-from federation.messages import Kind
+from federation.messages import OWN_FIGURES, Kind
 from federation.orders import WorkOrder
 from policies.contracts import DataContract
 from policies.errors import NoMechanismError
@@ -24,9 +24,7 @@ from policies.exports import groups_of
 from policies.transfers import rule_for
 from secure_compute.canonical import JSON
 
-FIGURES: Final = frozenset(
-    {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT, Kind.QUERY_OPENED}
-)
+FIGURES: Final = OWN_FIGURES | {Kind.QUERY_OPENED}
 """Kinds of replies in which something computed from rows stands."""
 
 NO_RULE: Final = "none"

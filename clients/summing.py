@@ -125,10 +125,10 @@ class Summing:
                 self._parts[order.id] = replace(part, node=None, last=(request, said))
             return said
 
-    def coins(self, order: WorkOrder) -> bytes:
-        """Return the one secret by which all rounds of an order hold units out."""
+    def coins(self, order: WorkOrder) -> bytes | None:
+        """Return the one secret by which all rounds hold units out, if this is an order of sums."""
         part = self._parts.get(order.id)
-        return bytes(SEED_SIZE) if part is None else part.coins
+        return None if part is None else part.coins
 
     def forget(self, order_id: str) -> None:
         """Delete whatever this process knows of the sums of an order."""

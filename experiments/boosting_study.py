@@ -5,10 +5,7 @@ cut; `entrepot bench learning` shows it. The noise is Gaussian of the variance t
 who tolerate c colluders, and comes from a seed: it measures what noise costs and protects nobody.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,78 +13,54 @@ import numpy as np
 from clients.training.gradients import Batch, Block
 from clients.training.histograms import histogram_blocks, unit_vectors
 from clients.training.private_sgd import clipped
-from clients.training.sampling import UnitRows, gather_units
-from experiments.boosting_recipes import fraud_boosting
-from experiments.commerce.write import generate
-from experiments.fraud_data import FraudSplit, fraud_split, mean_precision, pooled_train
-from experiments.ordering import published_contracts
+from clients.training.sampling import UnitRows
+from experiments.errors import UsageError
+from experiments.fraud_data import FraudSplit, mean_precision, pooled_train
+from experiments.learning_ratios import ratio
+from experiments.learning_sets import LearningSet, make_set
+from experiments.ordering import for_nodes
+from experiments.settings import compose
 from federation import ensembles
+from federation.boosted import Boosted
 from federation.boosting import Boosting
 from federation.boosting_steps import advance
 from federation.models import Vector
-from policies.budget import accountant
-from secure_compute.entropy import SystemEntropy
+from federation.sum_recipes import SumRecipe
 
-ROWS_PER_UNIT: Final = 8
-DELTA: Final = 1e-6
-EPSILON: Final = 2.0
-WORLDS: Final = (301, 302, 303, 304)
+WORLDS: Final = (301, 302, 303, 304, 305)
 """Seeds of worlds that no number of the recipe was chosen on."""
 
-
-@dataclass(frozen=True, slots=True)
-class Noise:
-    """epsilon at `DELTA` for a customer at one party; `nodes` sum, `colluders` know one another."""
-
-    epsilon: float
-    nodes: int
-    colluders: int = 1
-
-    def deviation(self, rounds: int) -> float:
-        """Return the standard deviation in a sum of vectors of norm at most 1."""
-        multiplier = accountant.calibrate(1.0, rounds, self.epsilon, DELTA)
-        return multiplier * float(np.sqrt(self.nodes / (self.nodes - self.colluders)))
+DRAWS: Final = 4
+"""Noise seeds in each world."""
 
 
-def splits_of(seed: int) -> list[FraudSplit]:
-    """Return the rows of all eight parties of a generated commerce."""
-    contract = published_contracts()["orders"]
-    with tempfile.TemporaryDirectory() as folder:
-        made = generate("small", seed, Path(folder), heterogeneity=0.0)
-        truth = made.truth / "orders"
-        return [
-            fraud_split(
-                party, made.orders(party), truth / f"{party}.parquet", contract, made.cut_us
-            )
-            for party in made.parties
-        ]
+def recipe_for(nodes: int) -> SumRecipe:
+    """Return the configured recipe, whose price and noise are those of a run among `nodes`."""
+    recipe = for_nodes(compose(["experiment=fraud_boosted"]).task, nodes).recipe
+    if not isinstance(recipe, SumRecipe) or not isinstance(recipe.method, Boosted):
+        raise UsageError("this study is of boosting by secure sums")
+    return recipe
 
 
-def units_of(splits: Sequence[FraudSplit]) -> list[UnitRows]:
-    """Return each party's customers with at most `ROWS_PER_UNIT` rows each."""
-    rows, entropy = [split.train for split in splits], SystemEntropy()
-    return [
-        gather_units(part.features, part.targets, part.units, ROWS_PER_UNIT, entropy)
-        for part in rows
-    ]
+def deviation(recipe: SumRecipe) -> float:
+    """Return the standard deviation of the noise when nobody is lost; a unit adds at most 1."""
+    left = recipe.shares(recipe.parameters(recipe.nodes)).left(0)
+    return float(np.sqrt(float(left))) / recipe.grid
 
 
-def boosted(
-    recipe: Boosting, parties: Sequence[UnitRows], noise: Noise | None, seed: int
-) -> Vector:
+def boosted(recipe: Boosting, parties: Sequence[UnitRows], deviation: float, seed: int) -> Vector:
     """Return the model after all rounds over the units of all parties.
 
     seed: of the trees, and of noise that protects nobody. Without noise nothing is clipped either.
     """
     generator = np.random.default_rng(seed)
-    deviation = noise.deviation(recipe.rounds) if noise else 0.0
     weights, blocks = ensembles.start(recipe), [*_blocks(recipe, parties)]
     for number in range(recipe.rounds):
         total = np.zeros(ensembles.dimension(recipe, seed, number))
         for block in blocks:
             vectors = unit_vectors(recipe, seed, number, weights, block)
             with np.errstate(divide="ignore"):
-                total += (clipped(vectors, 1.0) if noise else vectors).sum(1)
+                total += (clipped(vectors, 1.0) if deviation else vectors).sum(1)
         total += deviation * generator.normal(size=len(total))
         weights = advance(recipe, seed, number, weights, total, deviation)
     return weights
@@ -128,25 +101,36 @@ def pooled_precision(splits: Sequence[FraudSplit]) -> float:
 
 
 def hybrid_ratio(
-    seeds: Sequence[int] = WORLDS, tell: Callable[[str], None] = lambda _: None
+    worlds: Sequence[int] = WORLDS, tell: Callable[[str], None] = lambda _: None
 ) -> dict[str, Any]:
     """Return private boosting over pooled scikit-learn, as a result of `bench learning`."""
-    recipe, private, best = fraud_boosting(), [], []
-    for seed in seeds:
-        splits = splits_of(seed)
-        units, noise = units_of(splits), Noise(EPSILON, len(splits))
-        best.append(pooled_precision(splits))
-        private.append(precision(recipe, seed, boosted(recipe, units, noise, seed), splits))
-        tell(f"boosting, world {seed}: private {private[-1]:.4f}, pooled {best[-1]:.4f}")
-    ratios = np.array(private) / np.array(best)
-    error = float(np.std(ratios, ddof=1) / len(ratios) ** 0.5) if len(ratios) > 1 else None
+    private, best, frauds = [], [], []
+    for world in worlds:
+        chosen = make_set("small", world)
+        recipe = recipe_for(len(chosen.splits))
+        scores = [_private(recipe, chosen, draw) for draw in range(DRAWS)]
+        private.append(scores)
+        best.append([pooled_precision(chosen.splits)] * DRAWS)
+        frauds.append(float(chosen.frauds))
+        tell(f"boosting, world {world}: private {np.mean(scores):.4f}, pooled {best[-1][0]:.4f}")
+    found = ratio(np.array(private), np.array(best), np.array(frauds))
     return {
         "name": "hybrid_ratio_eps2",
-        "unit": "ratio of AP",
-        "value": round(float(ratios.mean()), 4),
-        "standard_error": None if error is None else round(error, 4),
-        "private": round(float(np.mean(private)), 4),
+        "value": round(found.value, 4),
+        "unit": "ratio",
         "peer": "scikit-learn's HistGradientBoosting on all rows, NOT PRIVATE",
         "peer_value": round(float(np.mean(best)), 4),
-        "worlds": len(ratios),
+        "private": round(float(np.mean(private)), 4),
+        "se": None if found.seeds is None else round(found.seeds, 5),
+        "se_sets": None if found.sets is None else round(found.sets, 5),
+        "test_frauds": int(sum(frauds)),
     }
+
+
+def _private(recipe: SumRecipe, chosen: LearningSet, draw: int) -> float:
+    method, rows = recipe.method, chosen.rows["customer"]
+    if not isinstance(method, Boosted):
+        raise UsageError("this study is of boosting by secure sums")
+    seed = chosen.seed * DRAWS + draw
+    weights = boosted(method.boosting, rows, deviation(recipe), seed)
+    return precision(method.boosting, seed, weights, chosen.splits)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from federation.envelopes import Envelope
-from federation.messages import Kind
+from federation.messages import OWN_FIGURES, Kind
 from policies.errors import NoMechanismError
 from policies.law.packs import Place
 from policies.parties import Jurisdiction, territory
@@ -21,7 +21,6 @@ from secure_compute.primitives.signature import SIGNATURE_SIZE
 NO_RULE: Final = "none"
 """What the register says where nothing on record covers a crossing."""
 
-OWN_FIGURES: Final = frozenset({Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT})
 JOINT_FIGURES: Final = frozenset(
     {Kind.TRAIN_ROUND, Kind.SUM_ROUND, Kind.QUERY_OPEN, Kind.QUERY_OPENED}
 )

@@ -11,7 +11,7 @@ import click
 from experiments.exits import FAILED, INTEGRITY_FAILED, INTERRUPTED, MEANING, USAGE
 
 COMMANDS: Final = {
-    "demo": ("experiments.commands.demo", "A whole federation on this machine, in two minutes."),
+    "demo": ("experiments.commands.demo", "A whole federation on this machine."),
     "doctor": ("experiments.commands.doctor", "Check versions, ports, keys and disk."),
     "aggregator": ("experiments.commands.aggregator", "Run the table everyone sits at."),
     "node": ("experiments.commands.node", "Run or check one partner's node."),

@@ -17,8 +17,7 @@ from clients.training.fedavg import batch_of
 from clients.training.sampling import UnitRows
 from clients.training.sums import rounded_sum
 from experiments.errors import UsageError
-from federation.evaluation import chances
-from federation.models import Vector
+from federation.models import Vector, chances
 from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
 

@@ -92,15 +92,16 @@ def unit_losses(
     model: Predictor, loss: Loss, weights: Vector, rows: UnitRows
 ) -> NDArray[np.float64]:
     """Return the mean loss of each unit's rows, [U]."""
+    import torch
+
+    from clients.training.losses import row_losses
+
     units, most, inputs = rows.features.shape
     flat = rows.features.reshape(units * most, inputs).astype(np.float64)
     outputs = model.predict(weights, flat).reshape(units, most)
-    missed = outputs - rows.targets
-    each = {
-        "bce": np.logaddexp(0.0, outputs) - rows.targets * outputs,
-        "huber": np.where(np.abs(missed) <= 1.0, 0.5 * missed**2, np.abs(missed) - 0.5),
-        "mse": 0.5 * missed**2,
-    }[loss]
+    each = row_losses(
+        torch.from_numpy(outputs), torch.from_numpy(rows.targets.astype(np.float64)), loss
+    ).numpy()
     counts = np.maximum(rows.present.sum(1), 1)
     means: NDArray[np.float64] = np.where(rows.present, each, 0.0).sum(1) / counts
     return means

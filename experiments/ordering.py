@@ -1,6 +1,7 @@
 """Turns what a data team wants into a signed work order; spends nothing and touches no row."""
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,11 +10,12 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
-from aggregator.jobs import Jobs
+from aggregator.jobs import FINAL, Job, Jobs
 from clients.release import code_digest
 from experiments.errors import UsageError
 from experiments.home import Home
 from federation import plans
+from federation.errors import MalformedOrderError
 from federation.membership import Member
 from federation.orders import WorkOrder, open_order, sign_order
 from federation.pricing import calibrate_query, price
@@ -26,6 +28,7 @@ from policies.contracts import DataContract, load_contract
 from policies.parties import DATA_ROLES, PartyId, Role
 
 LIFETIME_SECONDS: Final = 3600
+_RUN: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 ABANDONED_ROUNDS: Final = 3
 """Rounds of a training run that may come to nothing, unless its terms say otherwise."""
@@ -113,35 +116,52 @@ def continuation(
         UsageError: there is no such run of this model, it has all its rounds or none; or settings
             are overridden, which are those of the run.
     """
-    job = jobs.find(run)
-    order = None if job is None else open_order(job.wire, home.roster()).order
-    if job is None or order is None or order.kind != "train":
-        raise UsageError(f"no training run begins with {run!r}; see `entrepot audit show`")
+    job = _one(jobs, run)
+    order = open_order(job.wire, home.roster()).order
+    if order.kind != "train":
+        raise UsageError(f"{job.id[:12]} was no training run: name one that was cut short")
     task = TrainingTask.from_json(order.parameters)
-    last = jobs.last_round(job.id)
     if task.model != model or overrides:
         raise UsageError(
             f"run {job.id[:12]} trains {task.model} by its own recipe: name that model and "
             "override nothing"
         )
-    if last is None or not 0 < last.round < task.recipe.rounds:
-        made = 0 if last is None else last.round
+    last = jobs.last_round(job.id)
+    made = task.begun if last is None else last.round
+    if job.status not in FINAL or not 0 < made < task.recipe.rounds:
         raise UsageError(
-            f"run {job.id[:12]} has made {made} of {task.recipe.rounds} rounds: there is nothing "
-            "to go on from; train anew"
+            f"run {job.id[:12]} is {job.status} with {made} of {task.recipe.rounds} rounds: there "
+            "is nothing to go on from; wait for it, or train anew"
         )
-    return replace(task, begun=last.round, parent=job.id)
+    # A run that made none of its own rounds left no model: its parent's is where to go on.
+    return task if made == task.begun else replace(task, begun=made, parent=job.id)
+
+
+def _one(jobs: Jobs, run: str) -> Job:
+    found = jobs.named(run) if _RUN.fullmatch(run) else []
+    if len(found) != 1:
+        several = "several runs begin" if found else "no training run begins"
+        raise UsageError(
+            f"{several} with {run!r}; give the first 8 or more digits of the id that `train` "
+            "printed"
+        )
+    return found[0]
 
 
 def for_nodes(task: TrainingTask, nodes: int) -> TrainingTask:
     """Return the task for a cohort of `nodes`.
 
     Raises:
-        MalformedOrderError: so few cannot hide one another with as many that may collude.
+        UsageError: so few cannot hide one another with as many that may collude.
     """
-    if isinstance(task.recipe, SumRecipe):
+    if not isinstance(task.recipe, SumRecipe):
+        return task
+    try:
         return replace(task, recipe=replace(task.recipe, nodes=nodes))
-    return task
+    except MalformedOrderError as why:
+        raise UsageError(
+            f"{why} More parties (cohort.parties) or fewer colluders (privacy.colluding) would do."
+        ) from why
 
 
 def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:

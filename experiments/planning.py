@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Final
 
 from experiments.accounts import Account, NodeBooks, open_books
-from experiments.errors import PolicyRefusalError, UsageError
+from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.meaning import certificate, plain
 from experiments.ordering import query_order, training_order
@@ -71,14 +71,9 @@ def order_of(home: Home, words: Sequence[str]) -> WorkOrder:
 
 
 def _training(home: Home, model: str, overrides: Sequence[str]) -> WorkOrder:
-    from experiments.settings import compose
+    from experiments.settings import compose_run
 
-    settings = compose([f"experiment={model}", *overrides])
-    if not settings.private:
-        raise PolicyRefusalError(
-            "BASE-007 a run without differential privacy is refused by every node, so that it has "
-            "no price; drop privacy=none"
-        )
+    settings = compose_run(model, overrides)
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
     return training_order(home, task, settings.terms)
 

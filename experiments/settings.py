@@ -1,13 +1,13 @@
 """Where Hydra stops: configuration files in, frozen values out, or one sentence naming the key."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from importlib.resources import as_file, files
 from typing import Any, Final
 
-from experiments.errors import UsageError
+from experiments.errors import PolicyRefusalError, UsageError
 from experiments.ordering import Terms
 from federation.boosted import Boosted
 from federation.boosting import Boosting
@@ -17,7 +17,7 @@ from federation.models import ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import SecondOrder
 from federation.sum_recipes import Method, SumRecipe
-from federation.tasks import AnyRecipe, TrainingTask
+from federation.tasks import MODELS, AnyRecipe, TrainingTask
 from policies.budget import accountant
 from policies.errors import PolicyError
 from policies.parties import PartyId
@@ -25,9 +25,6 @@ from secure_compute import skellam
 
 MOST_NODES: Final = 16
 """Nodes of a secure sum, until an order names its cohort."""
-
-SERVER_OPTIONS: Final = ("proximal", "server_memory", "server_floor")
-"""Keys of a FedAvg model that may be missing; `+model.proximal=0.1` adds one."""
 
 NOISELESS: Final = Decimal("1e-9")
 """Stands for "no noise" in a recipe that never leaves this process."""
@@ -87,6 +84,32 @@ def compose(overrides: Sequence[str]) -> Settings:
     return read(value)
 
 
+def compose_run(model: str, overrides: Sequence[str]) -> Settings:
+    """Return the settings of a training run that nodes are asked for.
+
+    Raises:
+        UsageError: the overrides name another model's experiment, or data that no node holds.
+        PolicyRefusalError: it asks for a run without privacy.
+    """
+    settings = compose([f"experiment={model}", *overrides])
+    if not settings.private:
+        raise PolicyRefusalError(
+            "BASE-007 a run without differential privacy is refused by every node, so that it has "
+            "no price; drop privacy=none, or use `entrepot simulate` on your own data"
+        )
+    if settings.data.name not in {"cheese", "commerce"} or settings.task.model not in MODELS:
+        raise UsageError(
+            f"nodes train {' and '.join(MODELS)} on their own rows: {settings.task.model} on "
+            f"{settings.data.name} is for `entrepot simulate`"
+        )
+    if settings.task.model != model:
+        raise UsageError(
+            f"the overrides make it a run of {settings.task.model}: write `train "
+            f"{settings.task.model}`, or drop them"
+        )
+    return settings
+
+
 def read(value: dict[Any, Any]) -> Settings:
     """Return the settings of a composed configuration.
 
@@ -96,13 +119,13 @@ def read(value: dict[Any, Any]) -> Settings:
     try:
         private = value["privacy"]["unit"] != "none"
         return Settings(
-            TrainingTask(value["model"]["name"], int(value["seed"]), 0, _recipe(value, private)),
+            TrainingTask(value["model"]["name"], _whole(value, "seed"), 0, _recipe(value, private)),
             _terms(value),
             DataSettings(**value["data"]),
             private,
-            float(value["privacy"]["epsilon"]) if private else None,
+            float(_number(value["privacy"], "epsilon")) if private else None,
         )
-    except (KeyError, TypeError, ValueError, InvalidOperation) as why:
+    except (KeyError, TypeError, ValueError) as why:
         raise UsageError(f"configuration: {why}") from why
     except (MalformedOrderError, PolicyError) as why:
         raise UsageError(f"configuration: {why}") from why
@@ -113,7 +136,7 @@ def _recipe(value: dict[Any, Any], private: bool) -> AnyRecipe:
         case "fedavg":
             return _averaged(value["model"], value["privacy"], _spec(value), private)
         case "sums" | "boosting":
-            seed = int(value["seed"])
+            seed = _whole(value, "seed")
             return _summed(value["model"], value["privacy"], _spec(value), seed, private)
     raise UsageError("configuration: model.scheme is fedavg, sums or boosting")
 
@@ -127,23 +150,25 @@ def _spec(value: dict[Any, Any]) -> ModelSpec:
 def _averaged(
     model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
 ) -> Recipe:
-    releases = int(model["rounds"]) * int(model["steps"])
+    releases = _whole(model, "rounds") * _whole(model, "steps")
     return Recipe(
         model=spec,
         loss=model["loss"],
-        rounds=int(model["rounds"]),
-        steps=int(model["steps"]),
-        sampling_rate=_decimal(privacy["sampling_rate"]),
-        clip=_decimal(privacy["clip"]),
+        rounds=_whole(model, "rounds"),
+        steps=_whole(model, "steps"),
+        sampling_rate=_number(privacy, "sampling_rate"),
+        clip=_number(privacy, "clip"),
         noise_multiplier=_noise(privacy, releases) if private else NOISELESS,
-        grid=int(privacy["grid"]),
-        learning_rate=_decimal(model["learning_rate"]),
-        expected_units=int(privacy["expected_units"]),
-        rows_per_unit=int(privacy["rows_per_unit"]),
-        server_rate=_decimal(model["server_rate"]),
-        server_momentum=_decimal(model["server_momentum"]),
-        **{name: _decimal(model[name]) for name in SERVER_OPTIONS if name in model},
-        window=int(model["window"]),
+        grid=_whole(privacy, "grid"),
+        learning_rate=_number(model, "learning_rate"),
+        expected_units=_whole(privacy, "expected_units"),
+        rows_per_unit=_whole(privacy, "rows_per_unit"),
+        server_rate=_number(model, "server_rate"),
+        server_momentum=_number(model, "server_momentum"),
+        proximal=_number(model, "proximal"),
+        server_memory=_number(model, "server_memory"),
+        server_floor=_number(model, "server_floor"),
+        window=_whole(model, "window"),
     )
 
 
@@ -151,26 +176,26 @@ def _summed(
     model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int, private: bool
 ) -> SumRecipe:
     """Return a recipe for any number of nodes; an order or a simulation says how many there are."""
-    units = int(privacy["expected_units"])
+    units = _whole(privacy, "expected_units")
     method = _method(model, privacy, spec, seed)
     rounds = method.rounds
-    rows, holdout = int(privacy["rows_per_unit"]), _decimal(model["holdout"])
-    measured = ScoreSums(rows, min(int(model["rare_rows"]), rows)) if holdout else None
+    rows, holdout = _whole(privacy, "rows_per_unit"), _number(model, "holdout")
+    measured = ScoreSums(rows, min(_whole(model, "rare_rows"), rows)) if holdout else None
     rounds += measured is not None
     noise = _noise(privacy, rounds) if private else NOISELESS
     return SumRecipe(
         method=method,
         holdout=holdout,
         evaluation=measured,
-        sampling_rate=_decimal(privacy["sampling_rate"]),
+        sampling_rate=_number(privacy, "sampling_rate"),
         noise_multiplier=noise,
-        grid=_grid(int(privacy["grid"]), noise),
+        grid=_grid(_whole(privacy, "grid"), noise),
         expected_units=units,
         rows_per_unit=rows,
-        window=int(model["window"]),
+        window=_whole(model, "window"),
         nodes=MOST_NODES,
-        colluding=int(privacy["colluding"]),
-        ring_bits=int(privacy["ring_bits"]),
+        colluding=_whole(privacy, "colluding"),
+        ring_bits=_whole(privacy, "ring_bits"),
     )
 
 
@@ -185,18 +210,18 @@ def _grid(wanted: int, noise: Decimal) -> int:
 def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int) -> Method:
     if model["scheme"] == "boosting":
         return Boosted(boosting=_boosting(model), seed=seed)
-    rounds = int(model["rounds"])
+    rounds = _whole(model, "rounds")
     numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
     return SecondOrder(
         model=spec,
         loss=model["loss"],
         rounds=rounds,
-        moments=min(int(model["moments"]), rounds),
-        clip=_decimal(privacy["clip"]),
-        start_norm=_decimal(model["start_norm"]),
-        base_rate=_decimal(model["base_rate"]),
-        expected_units=int(privacy["expected_units"]),
-        **{name: _decimal(model[name]) for name in numbers},
+        moments=min(_whole(model, "moments"), rounds),
+        clip=_number(privacy, "clip"),
+        start_norm=_number(model, "start_norm"),
+        base_rate=_number(model, "base_rate"),
+        expected_units=_whole(privacy, "expected_units"),
+        **{name: _number(model, name) for name in numbers},
     )
 
 
@@ -204,9 +229,11 @@ def _boosting(model: dict[Any, Any]) -> Boosting:
     """Return the boosting of a task, with as many rounds as are configured."""
     from experiments.boosting_recipes import demand_boosting, fraud_boosting
 
-    made = fraud_boosting() if model["name"] == "fraud" else demand_boosting(int(model["window"]))
-    trees = int(model["tree_rounds"])
-    return replace(made, effect_rounds=int(model["rounds"]) - trees, tree_rounds=trees)
+    made = (
+        fraud_boosting() if model["name"] == "fraud" else demand_boosting(_whole(model, "window"))
+    )
+    trees = _whole(model, "tree_rounds")
+    return replace(made, effect_rounds=_whole(model, "rounds") - trees, tree_rounds=trees)
 
 
 def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
@@ -227,7 +254,7 @@ def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
         case "demand", _:
             from clients.training.demand import features_of as demand_features
 
-            return len(demand_features(int(model["window"])))
+            return len(demand_features(_whole(model, "window")))
     from clients.training.fraud import FEATURES as FRAUD
 
     return len(FRAUD)
@@ -235,12 +262,12 @@ def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
 
 def _noise(privacy: dict[Any, Any], releases: int) -> Decimal:
     multiplier = accountant.calibrate(
-        float(privacy["sampling_rate"]),
+        float(_number(privacy, "sampling_rate")),
         releases,
-        float(privacy["epsilon"]),
-        float(privacy["delta"]),
+        float(_number(privacy, "epsilon")),
+        float(_number(privacy, "delta")),
     )
-    return _decimal(multiplier)
+    return Decimal(str(multiplier)).normalize()
 
 
 def _terms(value: dict[Any, Any]) -> Terms:
@@ -249,12 +276,22 @@ def _terms(value: dict[Any, Any]) -> Terms:
         purpose=value["purpose"],
         legal_basis=value["legal_basis"],
         cohort=tuple(PartyId(party) for party in cohort["parties"]),
-        minimum=int(cohort["minimum"]),
+        minimum=_whole(cohort, "minimum"),
     )
 
 
-def _decimal(number: object) -> Decimal:
-    return Decimal(str(number)).normalize()
+def _number(section: Mapping[Any, Any], name: str) -> Decimal:
+    try:
+        return Decimal(str(section[name])).normalize()
+    except InvalidOperation as why:
+        raise UsageError(f"configuration: {name} is a number, not {section[name]!r}") from why
+
+
+def _whole(section: Mapping[Any, Any], name: str) -> int:
+    number = _number(section, name)
+    if not number.is_finite() or number != number.to_integral_value():
+        raise UsageError(f"configuration: {name} is a whole number, not {section[name]!r}")
+    return int(number)
 
 
 def _first_line(why: Exception) -> str:

@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import MalformedOrderError
+from federation.models import chances
 from policies.budget.events import spell
 
 Array: TypeAlias = NDArray[np.float64]
@@ -193,13 +194,6 @@ def series(spec: ScoreSums) -> tuple[tuple[slice, float], ...]:
         (slice(start, end), weight / float(np.linalg.norm(root_of_sums(end - start))))
         for start, end, weight in zip(starts, ends, weights, strict=True)
     )
-
-
-def chances(logits: Array) -> Array:
-    """Return the probabilities that logits stand for, without overflow."""
-    small = np.exp(-np.abs(logits))
-    both: Array = np.where(logits >= 0.0, 1.0, small) / (1.0 + small)
-    return both
 
 
 def spans() -> tuple[Array, Array]:

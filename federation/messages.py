@@ -50,6 +50,11 @@ REPLIES: dict[Kind, Kind] = {
 }
 """What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
 
+OWN_FIGURES: frozenset[Kind] = frozenset(
+    {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT}
+)
+"""Replies in which something stands that a node computed from its own rows."""
+
 SPENDING: frozenset[Kind] = frozenset(
     {
         *(Kind.OFFER, Kind.TRAIN_ROUND, Kind.SUM_ROUND),

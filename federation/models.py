@@ -123,6 +123,13 @@ class Predictor(Protocol):
         ...
 
 
+def chances(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities that logits stand for, without overflow."""
+    small = np.exp(-np.abs(logits))
+    both: NDArray[np.float64] = np.where(logits >= 0.0, 1.0, small) / (1.0 + small)
+    return both
+
+
 def forward(
     spec: ModelSpec, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
 ) -> NDArray[np.float64]:

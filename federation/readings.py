@@ -28,11 +28,11 @@ from federation.evaluation import (
     EDGES,
     ForecastSums,
     ScoreSums,
-    chances,
     root_of_sums,
     series,
     spans,
 )
+from federation.models import chances
 from federation.pricing import NORMAL_95, TOO_NOISY
 
 DRAWS: Final = 300

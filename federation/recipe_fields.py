@@ -25,7 +25,8 @@ def require_range(
     if isinstance(value, Decimal) and not value.is_finite():
         raise MalformedOrderError(f"The recipe's {name} is not a finite number.")
     if not (zero or 0 < value <= most[name]):
-        raise MalformedOrderError(f"The recipe's {name} must be above 0 and at most {most[name]}.")
+        least = "0 or more" if name in zero_allowed else "above 0"
+        raise MalformedOrderError(f"The recipe's {name} must be {least} and at most {most[name]}.")
     if isinstance(value, Decimal) and not zero and not _has_few_decimals(value):
         raise MalformedOrderError(f"The recipe's {name} may have at most 9 decimals.")
 

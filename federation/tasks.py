@@ -4,6 +4,7 @@ A training order carries a `TrainingTask`, a query order a `QueryTask`. Both hav
 form and know the event that one release is; a node compares that event with the order's.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias, get_args
@@ -18,6 +19,7 @@ from secure_compute.canonical import JSON
 
 MODELS: Final = ("demand", "fraud")
 _MOST_SEED: Final = 1 << 53
+_ORDER_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "demand": ("demand", ("retailer", "week")),
@@ -50,7 +52,7 @@ def read_recipe(value: Mapping[str, Any]) -> AnyRecipe:
 class TrainingTask:
     """Train one of the known models by a recipe.
 
-    seed:  of the initial weights and of nothing else; it is public.
+    seed:  of the initial weights, and of the questions that trees ask; it is public.
     until: rows from this moment on stay out, in microseconds since 1970; 0 lets all rows in.
     begun: rounds of the recipe that another run has made; parent: the id of that run's order.
     """
@@ -71,7 +73,8 @@ class TrainingTask:
                 "A run that measures its model on units held out cannot go on from another: those "
                 "that the other run held out are not known any more. Train anew."
             )
-        if not 0 <= self.begun < self.recipe.rounds or bool(self.begun) != bool(self.parent):
+        named = _ORDER_ID.fullmatch(self.parent) is not None
+        if not 0 <= self.begun < self.recipe.rounds or bool(self.begun) != named:
             raise MalformedOrderError(
                 "A training order goes on from a named run that has made some of the recipe's "
                 "rounds and not all of them."

@@ -4,8 +4,8 @@ import numpy as np
 
 from clients.training.evaluating import unit_vectors
 from clients.training.gradients import Batch, blocks
-from federation.evaluation import ALARMS, BINS, EDGES, Evaluation, ScoreSums, chances, spans
-from federation.models import ModelSpec
+from federation.evaluation import ALARMS, BINS, EDGES, Evaluation, ScoreSums, spans
+from federation.models import ModelSpec, chances
 from federation.readings import running
 
 IDENTITY = ModelSpec((1, 1))

@@ -24,12 +24,11 @@ from federation.evaluation import (
     Evaluation,
     ForecastSums,
     ScoreSums,
-    chances,
     root_of_sums,
     series,
     spans,
 )
-from federation.models import ModelSpec
+from federation.models import ModelSpec, chances
 
 EXTRA: Final = 2
 """How many features the rows of a forecast carry beyond the model's inputs."""

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.models import Activation, ModelSpec
+from federation.models import Activation, ModelSpec, chances
 from federation.recipes import Loss
 
 Array: TypeAlias = NDArray[np.float64]
@@ -174,9 +174,7 @@ def loss_slopes(outputs: Array, targets: Array, loss: Loss) -> Array:
     """Return the derivative of each row's loss (`losses.row_losses`) by the model's output."""
     match loss:
         case "bce":
-            small = np.exp(-np.abs(outputs))
-            chance = np.where(outputs >= 0.0, 1.0, small) / (1.0 + small)
-            return np.asarray(chance - targets)
+            return chances(outputs) - targets
         case "huber":
             return np.clip(outputs - targets, -1.0, 1.0)
         case "mse":

@@ -12,7 +12,7 @@ import numpy as np
 from clients.training.gradients import Array, Batch, Block, blocks, over_rows
 from federation.boosting import Boosting, BoostingLoss
 from federation.ensembles import partitions, scores
-from federation.models import Vector
+from federation.models import Vector, chances
 from federation.partitions import told_cells
 
 
@@ -49,8 +49,7 @@ def _derivatives(outputs: Array, targets: Array, loss: BoostingLoss) -> tuple[Ar
     """Return minus the first and the second derivative of `losses.row_losses` by the output."""
     match loss:
         case "bce":
-            small = np.exp(-np.abs(outputs))
-            chance = np.where(outputs >= 0.0, 1.0, small) / (1.0 + small)
+            chance = chances(outputs)
             return targets - chance, chance * (1.0 - chance)
         case "mse":
             return targets - outputs, np.ones_like(outputs)

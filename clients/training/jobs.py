@@ -8,7 +8,6 @@ from federation.tasks import TrainingTask
 from policies.conformance import Conformant
 from policies.contracts import DataContract
 from policies.engine import Permit
-from secure_compute.primitives.seed_stream import SEED_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +15,8 @@ class TrainJob:
     """One order's training at this node, with the proofs that it may happen.
 
     readable: the rows of `contract` that are paid for.
-    coins:    decides, by a stream of its own, which units are held out; one secret for an order.
+    coins:    decides, by a stream of its own, which units are held out; one secret for an order
+              of sums, and None for others, which hold nothing out.
     """
 
     order: str
@@ -26,4 +26,4 @@ class TrainJob:
     permit: Permit
     conformant: Conformant
     reservation: Reservation
-    coins: bytes = field(default=bytes(SEED_SIZE), repr=False)
+    coins: bytes | None = field(repr=False)

@@ -1,6 +1,7 @@
 """What the training process does with a job: rows once, then a round at a time."""
 
 from decimal import Decimal
+from typing import Final
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from clients.training.tables import load_rows
 from federation.sum_recipes import SumRecipe
 from secure_compute.entropy import SystemEntropy
 from secure_compute.primitives.seed_stream import SeedStream
+
+_HELD_OUT: Final = b"entrepot/hold-out/1"
 
 
 class Trainer:
@@ -58,9 +61,16 @@ class Trainer:
             where = job.readable
             rows = load_rows(job.task, job.contract, where.table, self._entropy, where.positions)
             where.require_unchanged()
-            recipe = job.task.recipe
-            rate = recipe.holdout if isinstance(recipe, SumRecipe) else Decimal(0)
-            coins = SeedStream(job.coins, b"entrepot/hold-out/1")
-            self._rows, self._held = hold_out(rows, rate, coins)
+            self._rows, self._held = _divided(job, rows)
             self._order = job.order
         return self._rows, self._held
+
+
+def _divided(job: TrainJob, rows: UnitRows) -> tuple[UnitRows, UnitRows]:
+    """Return the units that train and those that are held out, by the order's secret."""
+    recipe = job.task.recipe
+    rate = recipe.holdout if isinstance(recipe, SumRecipe) else Decimal(0)
+    if rate and job.coins is None:
+        raise ComputeError("there is no secret to hold units out by; nothing is computed")
+    coins = SystemEntropy() if job.coins is None else SeedStream(job.coins, _HELD_OUT)
+    return hold_out(rows, rate, coins)

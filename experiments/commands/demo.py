@@ -1,4 +1,4 @@
-"""`entrepot demo`: a whole federation on this machine, in two minutes."""
+"""`entrepot demo`: a whole federation on this machine."""
 
 import json
 import shlex
@@ -96,7 +96,7 @@ def _play(
     progress = Steps(talk, language)
     beside = (report.with_suffix(".json"), report.with_suffix(".svg"))
     for path in (report, *beside, *(report.with_name(name) for name in (EXPORT, TRUST))):
-        require_place(path)  # two minutes before it is written
+        require_place(path)  # long before it is written
     with progress.step("build"):
         staged = stage(folder, keep=keep)
     outcome = play(staged, progress, language, stay=stay, begun=begun)

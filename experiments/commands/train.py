@@ -30,25 +30,13 @@ def command(
     from dataclasses import replace
 
     from aggregator.jobs import Jobs
-    from experiments.errors import PolicyRefusalError, UsageError
     from experiments.following import follow, require_done
     from experiments.home import open_home
     from experiments.ordering import continuation, sign, training_order
-    from experiments.settings import compose
-    from federation.tasks import MODELS
+    from experiments.settings import compose_run
 
     home = open_home(federation)
-    settings = compose([f"experiment={model}", *overrides])
-    if not settings.private:
-        raise PolicyRefusalError(
-            "BASE-007 a run without differential privacy is refused by every node; "
-            "drop privacy=none, or use `entrepot simulate` on your own data"
-        )
-    if settings.data.name not in {"cheese", "commerce"} or settings.task.model not in MODELS:
-        raise UsageError(
-            f"nodes train {' and '.join(MODELS)} on their own rows: {settings.task.model} on "
-            f"{settings.data.name} is for `entrepot simulate`"
-        )
+    settings = compose_run(model, overrides)
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
     jobs = Jobs(home.jobs)
     if parent is not None:

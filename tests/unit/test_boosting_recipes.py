@@ -1,12 +1,14 @@
 """The two tasks' recipes are what a node would read, and fit the features it computes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from clients.training.fraud import FEATURES, fraud_features
 from experiments.boosting_recipes import demand_boosting, fraud_boosting
-from experiments.boosting_study import Noise
+from experiments.boosting_study import deviation, recipe_for
 from experiments.ordering import published_contracts
 from federation import ensembles
 from federation.boosting import Boosting
@@ -48,7 +50,10 @@ def test_edges_stand_between_counts_of_orders():
     assert effect.place(features).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_colluders_leave_more_noise_and_more_rounds_cost_more():
-    alone = Noise(2.0, 8)
-    assert Noise(2.0, 8, 3).deviation(14) == pytest.approx(alone.deviation(14) * (7 / 5) ** 0.5)
-    assert alone.deviation(14) > alone.deviation(12) > Noise(4.0, 8).deviation(12)
+def test_the_study_reads_the_noise_of_the_recipe_that_a_run_would_have():
+    """σ² n/(n - c) in steps of the grid, with the recipe's own σ and c."""
+    recipe = recipe_for(8)
+    variance = recipe.noise_scale**2 * 8 / (8 - recipe.colluding)
+    assert deviation(recipe) == pytest.approx(float(variance) ** 0.5 / recipe.grid)
+    more = replace(recipe, colluding=3)
+    assert deviation(more) == pytest.approx(deviation(recipe) * (7 / 5) ** 0.5)

@@ -15,8 +15,8 @@ from clients.training.gradients import Batch
 from clients.training.sampling import UnitRows
 from federation.binned import average_precision, rising, roc_area
 from federation.errors import MalformedMessageError, MalformedOrderError
-from federation.evaluation import BINS, EDGES, ForecastSums, ScoreSums, chances, from_json
-from federation.models import ModelSpec
+from federation.evaluation import BINS, EDGES, ForecastSums, ScoreSums, from_json
+from federation.models import ModelSpec, chances
 from federation.pricing import TOO_NOISY
 from federation.readings import counting, possible_counts, read_forecasts, read_scores, running
 from tests.scored import (

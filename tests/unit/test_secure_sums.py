@@ -244,6 +244,31 @@ def test_a_model_is_measured_on_units_that_no_round_trained_on(simulation, monke
 # -- crashes of the aggregator ---------------------------------------------------------------------
 
 
+def test_a_kill_after_a_model_was_measured_and_before_it_was_committed(simulation, monkeypatch):
+    """The model of the round before stays as it was kept: without what was measured later."""
+    measured = {"holdout": Decimal("0.5"), "evaluation": ScoreSums(8, 2)}
+    order = simulation.summing(noise_multiplier=Decimal(12), **measured)
+    simulation.put(order)
+    table = simulation.jobs
+
+    def dying(job, checkpoint):
+        if checkpoint.round == 4:
+            raise KeyboardInterrupt
+        type(table).commit_round(table, job, checkpoint)
+
+    table.commit_round = dying
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(type(simulation), "jobs", table)
+        simulation.work()
+    assert simulation.notes(order, "evaluated")
+    simulation.work()
+    job = simulation.job(order)
+    assert job.status == "done", job.result
+    stored = load(Path(job.result["model"]))
+    assert stored.card.metrics == job.result["metrics"] != {}
+    assert load(stored.path.with_name("round-0003.safetensors")).card.metrics == {}
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("kind", [Kind.OFFER, Kind.SUM_ROUND, Kind.SUM_ASK])
 def test_a_new_coordinator_opens_what_the_last_one_gathered(simulation, kind, moment):
@@ -679,14 +704,63 @@ def test_bad_seeds_and_measured_continuations_are_refused():
 
 def test_whoever_names_a_run_that_left_nothing_trains_anew(simulation):
     order, task = cut_short(simulation, simulation.summing)
-    with pytest.raises(UsageError, match="no training run"):
+    with pytest.raises(UsageError, match="no training run begins"):
         continuation(simulation.home, simulation.jobs, "f" * 64, "fraud", ())
     with pytest.raises(UsageError, match="override nothing"):
         continuation(simulation.home, simulation.jobs, order.id, "fraud", ("model.rounds=2",))
+    assert not simulation.mail.sent(Kind.OFFER)[8:]
     elsewhere = dataclasses.replace(task, parent="e" * 64)
     terms = Terms(purpose=order.purpose, cohort=order.cohort)
     job = simulation.run(training_order(simulation.home, elsewhere, terms))
     assert job.status == "abandoned" and "train anew" in job.result["error"]
     done = simulation.run(training_order(simulation.home, task, terms))
-    with pytest.raises(UsageError, match="3 of 3 rounds"):
+    with pytest.raises(UsageError, match="done with 3 of 3 rounds"):
         continuation(simulation.home, simulation.jobs, done.id, "fraud", ())
+
+
+@pytest.mark.parametrize("run", ["", "4", "%", "ABCDEF0123", "4711-4711", "0" * 65])
+def test_bad_beginnings_of_a_run_name_none(simulation, run):
+    cut_short(simulation, simulation.summing)
+    with pytest.raises(UsageError, match="no training run begins"):
+        continuation(simulation.home, simulation.jobs, run, "fraud", ())
+
+
+def test_a_beginning_that_fits_two_runs_names_none(simulation):
+    order, _ = cut_short(simulation, simulation.summing)
+    simulation.jobs.add(order.id[:8] + "f" * 56, simulation.jobs.find(order.id).wire, 2.0)
+    with pytest.raises(UsageError, match="several runs begin"):
+        continuation(simulation.home, simulation.jobs, order.id[:8], "fraud", ())
+
+
+def test_a_run_under_way_is_not_gone_on_from(simulation):
+    order, _ = cut_short(simulation, simulation.summing)
+    simulation.jobs.start(order.id)
+    with pytest.raises(UsageError, match="is running with 1 of 3 rounds"):
+        continuation(simulation.home, simulation.jobs, order.id, "fraud", ())
+
+
+def test_a_run_that_made_no_round_of_its_own_is_gone_on_from_its_parents(simulation):
+    """Two nodes are away from the first round of the second run on; the third run goes on."""
+    first, task = cut_short(simulation, simulation.summing)
+    terms = Terms(purpose=first.purpose, cohort=first.cohort)
+    second = training_order(simulation.home, task, terms)
+    for party in (CN, EU):
+        simulation.mail.drop(Kind.SUM_ROUND, party, 0)
+    assert simulation.run(second).status == "abandoned"
+    simulation.mail.repair()
+    again = continuation(simulation.home, simulation.jobs, second.id[:8], "fraud", ())
+    assert again == task
+    job = simulation.run(training_order(simulation.home, again, terms))
+    assert job.status == "done" and job.result["rounds"] == 3
+
+
+def test_a_model_that_was_changed_on_disk_is_not_gone_on_from(simulation):
+    order, task = cut_short(simulation, simulation.summing)
+    (stored,) = (simulation.home.folder / "aggregator").rglob(f"{order.id}/*.safetensors")
+    data = bytearray(stored.read_bytes())
+    data[-1] ^= 1
+    stored.write_bytes(data)
+    terms = Terms(purpose=order.purpose, cohort=order.cohort)
+    offers = len(simulation.mail.sent(Kind.OFFER))
+    job = simulation.run(training_order(simulation.home, task, terms))
+    assert job.status != "done" and len(simulation.mail.sent(Kind.OFFER)) == offers
