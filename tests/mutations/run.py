@@ -10,8 +10,10 @@ it does not notice, all the files are. `--learn` writes down what killed each mu
 
 Nothing is changed in the working tree: a mutant is a copy of it. Tests run in processes forked from
 one that has loaded the libraries already, since loading them takes longer than most tests; our own
-code is never loaded there, so that each process loads its mutant's. Exit 1 if a mutant survives or
-runs out of time, a patch does not apply, or a test that kills fails without any patch.
+code is never loaded there, so that each process loads its mutant's. Properties try the same
+examples everywhere (Hypothesis's profile for CI), so that what killed a mutant kills it again.
+Exit 1 if a mutant survives or runs out of time, a patch does not apply, or a test that kills fails
+without any patch.
 """
 
 import os
@@ -32,7 +34,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 KILLERS = HERE / "killers.txt"
 PACKAGES = ("policies", "secure_compute", "federation", "clients", "aggregator", "experiments")
-TIMEOUT = 600  # seconds for the tests of one mutant
+TIMEOUT = 600  # seconds for the tests of one mutant, or for a part of those without any
+AT_ONCE = 40  # tests in such a part
 
 PASSED, FAILED, LATE = 0, 1, 124  # what pytest exits with, and what `timeout` would
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
@@ -176,12 +179,20 @@ def verdict(base: Path, mutant: Mutant) -> tuple[str, str]:
 
 def baseline(base: Path, tests: Iterable[str]) -> None:
     """Every test that is said to kill passes without any patch."""
-    wanted, workers = sorted(set(tests)), os.cpu_count() or 1
-    parts = [part for part in (wanted[one::workers] for one in range(workers)) if part]
-    with ThreadPoolExecutor(workers) as pool:
+    wanted = sorted(set(tests))
+    parts = [wanted[first : first + AT_ONCE] for first in range(0, len(wanted), AT_ONCE)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for status, failed in pool.map(lambda part: run_tests(base, part, compiled=True), parts):
             if status != PASSED:
                 raise SystemExit(f"without any patch {failed or 'a test'} fails (exit {status})")
+
+
+def tell_changes(tried: Iterable[Tried]) -> list[str]:
+    """Say which mutants were not noticed by the test that did so last time; return what did now."""
+    changed = [one for one in tried if one.killer != one.mutant.killer]
+    for one in changed:
+        print(f"{one.mutant.path.stem}: noticed by {one.killer or 'nothing'}", flush=True)
+    return [one.killer for one in changed if one.killer]
 
 
 def _tried(base: Path, mutant: Mutant) -> Tried:
@@ -193,6 +204,7 @@ def _tried(base: Path, mutant: Mutant) -> Tried:
 
 
 def main(words: list[str]) -> int:
+    os.environ["CI"] = "true"
     learn, words = "--learn" in words, [word for word in words if word != "--learn"]
     paths, killers = sorted(HERE.glob("*.patch")), read_killers()
     chosen = [path for path in paths if not words or any(word in path.name for word in words)]
@@ -215,7 +227,7 @@ def _all_tried(base: Path, mutants: list[Mutant], learn: bool) -> list[Tried]:
             tried.append(one)
             if learn:
                 write_killers([one])
-    baseline(base, (one.killer for one in tried if one.killer != one.mutant.killer))
+    baseline(base, tell_changes(tried))
     return tried
 
 
