@@ -7,7 +7,7 @@ The flat vector holds, layer after layer, the matrix [outputs, inputs] in row-ma
 order and then the bias [outputs].
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
@@ -21,7 +21,10 @@ Vector: TypeAlias = NDArray[np.float32]
 LARGEST_WEIGHT = 2.0**20
 """Nodes compute nothing from weights beyond it."""
 
-_LARGEST_DIMENSION = 1_000_000
+LARGEST_DIMENSION = 1_000_000
+
+Layer: TypeAlias = tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]
+"""A matrix [outputs, inputs] and a bias [outputs]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,13 @@ class ModelSpec:
             raise MalformedOrderError("A model needs positive layer widths and one output.")
         if self.activation not in get_args(Activation):
             raise MalformedOrderError("A model's activation must be relu or tanh.")
-        if self.dimension > _LARGEST_DIMENSION:
+        if self.dimension > LARGEST_DIMENSION:
             raise MalformedOrderError("A model may have at most a million parameters.")
+
+    @property
+    def inputs(self) -> int:
+        """Features of a row."""
+        return self.layers[0]
 
     @property
     def dimension(self) -> int:
@@ -65,26 +73,13 @@ class ModelSpec:
             parts += [deviation * generator.standard_normal(outputs * inputs), np.zeros(outputs)]
         return np.concatenate(parts).astype(np.float32)
 
-    def split(
-        self, weights: NDArray[np.floating[Any]]
-    ) -> list[tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]:
+    def split(self, weights: NDArray[np.floating[Any]]) -> list[Layer]:
         """Return each layer's (matrix [outputs, inputs], bias [outputs]) as views of `weights`.
 
         Raises:
             MalformedOrderError: `weights` is not of this model.
         """
-        if weights.shape != (self.dimension,):
-            raise MalformedOrderError(
-                f"The weights have shape {weights.shape}, this model needs ({self.dimension},): "
-                "use the model file of this order's version."
-            )
-        layers, start = [], 0
-        for outputs, inputs in self.shapes():
-            end = start + outputs * inputs
-            matrix = weights[start:end].reshape(outputs, inputs)
-            layers.append((matrix, weights[end : end + outputs]))
-            start = end + outputs
-        return layers
+        return split_by([*self.shapes()], weights)
 
     def predict(
         self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
@@ -121,6 +116,27 @@ class Predictor(Protocol):
     ) -> NDArray[np.float64]:
         """Return the raw output for each row of `features` [n, inputs], [n] float64."""
         ...
+
+
+def split_by(shapes: Sequence[tuple[int, int]], weights: NDArray[np.floating[Any]]) -> list[Layer]:
+    """Return the layers of `shapes`, (outputs, inputs) each, as views of `weights` [d].
+
+    Raises:
+        MalformedOrderError: they are of another dimension.
+    """
+    dimension = sum(outputs * inputs + outputs for outputs, inputs in shapes)
+    if weights.shape != (dimension,):
+        raise MalformedOrderError(
+            f"The weights have shape {weights.shape}, this model needs ({dimension},): "
+            "use the model file of this order's version."
+        )
+    layers, start = [], 0
+    for outputs, inputs in shapes:
+        end = start + outputs * inputs
+        matrix = weights[start:end].reshape(outputs, inputs)
+        layers.append((matrix, weights[end : end + outputs]))
+        start = end + outputs
+    return layers
 
 
 def chances(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -87,7 +87,7 @@ def unit_gradients(model: ModelSpec, weights: Array, block: Block, loss: Loss) -
         by_weight = over_rows(slopes[:, None], values[None])
         parts += [over_rows(slopes), by_weight.reshape(-1, by_weight.shape[-1])]
         if len(parts) < 2 * len(layers):
-            slopes = _product(matrix.T, slopes) * _steepness(values, model.activation)
+            slopes = product(matrix.T, slopes) * _steepness(values, model.activation)
     return np.concatenate(parts[::-1])
 
 
@@ -97,7 +97,7 @@ def unit_outputs(model: ModelSpec, weights: Array, block: Block) -> Array:
     Features beyond the model's inputs are not read.
     """
     layers = model.split(np.asarray(weights, np.float64))
-    return _forward(layers, model.activation, block.features[: model.layers[0]])[1]
+    return _forward(layers, model.activation, block.features[: model.inputs])[1]
 
 
 def fold(values: Array) -> Array:
@@ -120,7 +120,7 @@ def _forward(
     for place, (matrix, bias) in enumerate(layers):
         values = _activated(values, activation) if place else values
         inputs.append(values)
-        values = _product(matrix, values) + bias[:, None, None]
+        values = product(matrix, values) + bias[:, None, None]
     return inputs, values[0]
 
 
@@ -137,7 +137,7 @@ def _laid(values: NDArray[Kind], lanes: int) -> NDArray[Kind]:
     return whole
 
 
-def _product(matrix: NDArray[np.floating[Any]], values: Array) -> Array:
+def product(matrix: NDArray[np.floating[Any]], values: Array) -> Array:
     """Return matrix [m, n] times values [n, K, L], added up from first to last, [m, K, L]."""
     total = np.zeros((len(matrix), *values.shape[1:]))
     term = np.empty_like(total)
