@@ -3,9 +3,10 @@
     python -m aggregator.superlink --folder DIR --fleet-port 9443 --control-port 9444
 
 It is the stock application of the pinned Flower version: TLS, only registered nodes, an executor
-that must know a secret, an SQLite database. Around it stand four things of ours: the fleet port
+that must know a secret, an SQLite database. Around it stand five things of ours: the fleet port
 answers fleet routes only, the control port is on loopback only, control calls need a bearer token,
-and a gate lets pulls wait (`aggregator.gate`). DIR holds what `aggregator.places.Places` names; the
+a gate lets pulls wait (`aggregator.gate`), and one call may enclose what would take many
+(`aggregator.enclosing`). DIR holds what `aggregator.places.Places` names; the
 two secrets are made when they are missing. A taken port ends the program with one sentence and
 exit code 2.
 """
@@ -57,6 +58,7 @@ from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 # ----------------------------------------------------------------------------------------------
 from starlette.middleware import Middleware
 
+from aggregator.enclosing import Enclosing
 from aggregator.gate import Application, Gate, Receive, Scope, Send
 from aggregator.places import Places, create_secrets
 
@@ -180,7 +182,7 @@ def compact(database: Path) -> None:
 
 
 def build_app(places: Places, host: str, port: int) -> Application:
-    """The stock application with our bearer token and, innermost, the gate."""
+    """The stock application with our bearer token and, innermost, the gate and enclosures."""
     certificates = tuple(
         path.read_bytes() for path in (places.ca, places.certificate, places.certificate_key)
     )
@@ -210,7 +212,7 @@ def build_app(places: Places, host: str, port: int) -> Application:
     )
     app = create_app(config, SuperLinkLifespan)
     stock = [pass_by(middleware) for middleware in app.user_middleware]
-    app.user_middleware = [*stock, Middleware(Gate)]  # the last is the innermost
+    app.user_middleware = [*stock, Middleware(Gate), Middleware(Enclosing)]  # the last is innermost
     return app
 
 

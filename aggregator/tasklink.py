@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -81,6 +82,7 @@ from aggregator.exchange import (
     ServerSilentError,
 )
 from aggregator.places import Places
+from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
 
 _RECORD, _KEY, _ENCODING = "envelope", "bytes", "entrepot.envelope/1"
 _DELETE_AFTER = 10.0
@@ -154,6 +156,7 @@ class TaskLink(Link):
                 ],
                 message_object_trees=[get_object_tree(m) for m in messages.values()],
             )
+        enclose(request, objects=fitting(objects))
         self._push(request, objects, until)
         return {message.metadata.message_id: node for node, message in messages.items()}
 
@@ -163,11 +166,14 @@ class TaskLink(Link):
             waiting = [letter for letter in letters if letter not in self._announced]
         if waiting:
             request = PullAppMessagesRequest(message_ids=waiting)
+            enclose(request, wanted=True)
             response = self._call(self._client.PullMessages, request, until)
+            came = (enclosure_of(response) or Enclosure()).objects
             pairs = zip(response.messages_list, response.message_object_trees, strict=True)
             with self._lock:
                 for head, tree in pairs:
-                    self._announced[head.metadata.reply_to_message_id] = _Announced(head, tree)
+                    announced = _Announced(head, tree, _of(tree, came))
+                    self._announced[head.metadata.reply_to_message_id] = announced
         return [reply for letter in letters if (reply := self._complete(letter, until))]
 
     def online(self, until: float) -> Collection[int]:
@@ -320,15 +326,28 @@ class TaskLink(Link):
                 if time.monotonic() - beat > _HEARTBEAT:
                     self._client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
                     beat = time.monotonic()
-                while self._confirmations and self._confirmations[0][0] < time.monotonic():
-                    self._client.ConfirmMessageReceived(
-                        ConfirmMessageReceivedRequest(
-                            node=Node(node_id=SUPERLINK_NODE_ID),
-                            run_id=self.run_id,
-                            message_object_id=self._confirmations[0][1],
-                        )
-                    )
-                    self._confirmations.popleft()
+                while due := self._due():
+                    for _ in range(self._confirm(due)):
+                        self._confirmations.popleft()
+
+    def _due(self) -> list[str]:
+        """The messages that the server may delete now, oldest first."""
+        now = time.monotonic()
+        return [name for _, name in takewhile(lambda item: item[0] < now, self._confirmations)]
+
+    def _confirm(self, names: Sequence[str]) -> int:
+        """How many of the messages, from the first on, the server has deleted: one at least."""
+        request = ConfirmMessageReceivedRequest(
+            node=Node(node_id=SUPERLINK_NODE_ID), run_id=self.run_id, message_object_id=names[0]
+        )
+        enclose(request, received=names[1:])
+        answer = enclosure_of(self._client.ConfirmMessageReceived(request)) or Enclosure()
+        return 1 + len(list(takewhile(answer.received.__contains__, names[1:])))
+
+
+def _of(tree: ObjectTree, objects: Mapping[str, bytes]) -> dict[str, bytes]:
+    names = (item.object_id for item in iterate_object_tree(tree))
+    return {name: objects[name] for name in names if name in objects}
 
 
 def only_chunk(content: ObjectTree) -> ObjectTree | None:

@@ -9,8 +9,10 @@ import logging
 import os
 import ssl
 import threading
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from federation.control.quiet import QUIET
@@ -64,6 +66,7 @@ from clients.patience import (
     ServerRefusedError,
     WrongCertificateError,
 )
+from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
 from secure_compute.primitives.node_keys import load_node_key
 
 _LOG = logging.getLogger(__name__)
@@ -74,11 +77,12 @@ _PUSHES = 4
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message the server handed to this node, its content not yet fetched."""
+    """A message the server handed to this node; `objects` are those that came with it."""
 
     head: Message
     wire: bytes  # survives a restart: `FleetClient.reclaim`
     tree: ObjectTree
+    objects: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def message_id(self) -> str:
@@ -183,12 +187,13 @@ class FleetClient:
             NotRegisteredError: the node's key is not registered any more.
             StoppedError: the node was told to stop.
         """
-        response = self._patience.call(
-            self._client.PullMessages, PullMessagesRequest(node=self._node)
-        )
+        request = PullMessagesRequest(node=self._node)
+        enclose(request, wanted=True)
+        response = self._patience.call(self._client.PullMessages, request)
         if not response.messages_list:
             return None
-        return _claim(response.messages_list[0], response.message_object_trees[0])
+        came = enclosure_of(response) or Enclosure()
+        return _claim(response.messages_list[0], response.message_object_trees[0], came.objects)
 
     def reclaim(self, wire: bytes) -> Claim:
         """The claim whose `wire` was kept through a restart."""
@@ -218,9 +223,11 @@ class FleetClient:
             claim.head.metadata.run_id,
         )
         names = [item.object_id for item in iterate_object_tree(tree)]
+        objects = {name: claim.objects[name] for name in names if name in claim.objects}
+        lacking = [name for name in names if name not in objects]
         try:
-            objects = pull_objects(
-                names, fetch, max_time=_OBJECTS_WITHIN, initial_backoff=0.05, backoff_cap=0.5
+            objects |= pull_objects(
+                lacking, fetch, max_time=_OBJECTS_WITHIN, initial_backoff=0.05, backoff_cap=0.5
             )
         except ObjectPullError as error:
             raise RunEndedError("The message's content is not at the server any more.") from error
@@ -242,6 +249,7 @@ class FleetClient:
         request = PushMessagesRequest(
             node=self._node, messages_list=[head], message_object_trees=[tree]
         )
+        enclose(request, objects=fitting(objects))
         for attempt in range(1, _PUSHES + 1):
             session = self._patience.call(self._client.PushMessages, request)
             wanted = set(session.objects_to_push)
@@ -262,16 +270,19 @@ class FleetClient:
             else:
                 return
 
-    def confirm(self, message_id: str, run_id: int) -> None:
-        """The server may delete the message.
+    def confirm(self, message_ids: Sequence[str], run_id: int) -> Collection[str]:
+        """The messages of one run, one or more, that the server has deleted, the first always.
 
         Raises:
-            RunEndedError: its run is over, and the message with it.
+            RunEndedError: their run is over, and the messages with it.
         """
+        first, *others = message_ids
         request = ConfirmMessageReceivedRequest(
-            node=self._node, run_id=run_id, message_object_id=message_id
+            node=self._node, run_id=run_id, message_object_id=first
         )
-        self._patience.call(self._client.ConfirmMessageReceived, request)
+        enclose(request, received=others)
+        response = self._patience.call(self._client.ConfirmMessageReceived, request)
+        return {first, *(enclosure_of(response) or Enclosure()).received}
 
     def _activate(self, request: ActivateNodeRequest) -> int:
         refusals = 0
@@ -323,7 +334,9 @@ def _only_chunk(content: ObjectTree) -> ObjectTree | None:
     return None if item.children else item
 
 
-def _claim(head: ProtoMessage, tree: ObjectTree) -> Claim:
+def _claim(
+    head: ProtoMessage, tree: ObjectTree, objects: Mapping[str, bytes] = MappingProxyType({})
+) -> Claim:
     raw = head.SerializeToString()
     wire = len(raw).to_bytes(8, "big") + raw + tree.SerializeToString()
-    return Claim(message_from_proto(head), wire, tree)
+    return Claim(message_from_proto(head), wire, tree, objects)

@@ -124,9 +124,12 @@ class Inbox:
         )
         return [Confirmation(message_id, int(run_id), at) for message_id, run_id, at in rows]
 
-    def confirmed(self, message_id: str) -> None:
+    def confirmed(self, message_ids: Iterable[str]) -> None:
         """The server was told."""
-        self._run("DELETE FROM confirmations WHERE message_id = ?", (message_id,))
+        with self._lock, _transaction(self._connection):
+            self._connection.executemany(
+                "DELETE FROM confirmations WHERE message_id = ?", [(name,) for name in message_ids]
+            )
 
     def clear(self, before: float) -> None:
         """Answers older than `before` lose their payload; that they were given stays known."""

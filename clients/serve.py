@@ -17,7 +17,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -196,13 +196,23 @@ class _Loop:
         """Lets the server delete what is answered, and clears old answers."""
         cleared = 0.0
         while not self._stop.wait(2.0):
-            for due in self._inbox.due(time.time()):
-                with suppress(RunEndedError, ServerRefusedError):
-                    self._fleet.confirm(due.message_id, due.run_id)
-                self._inbox.confirmed(due.message_id)
+            due: dict[int, list[str]] = {}
+            for confirmation in self._inbox.due(time.time()):
+                due.setdefault(confirmation.run_id, []).append(confirmation.message_id)
+            for run_id, message_ids in due.items():
+                self._confirm(run_id, message_ids)
             if not self.under_way and time.time() - cleared > _CLEAR_EVERY:
                 cleared = time.time()
                 self._inbox.clear(cleared - _KEEP_ANSWERS)
+
+    def _confirm(self, run_id: int, message_ids: list[str]) -> None:
+        """Every message of a run is deleted at the server, or its run is over."""
+        while message_ids:
+            told: Collection[str] = message_ids
+            with suppress(RunEndedError, ServerRefusedError):
+                told = self._fleet.confirm(message_ids, run_id)
+            self._inbox.confirmed(told)
+            message_ids = [name for name in message_ids if name not in told]
 
     def _guard(self, task: Callable[[], None]) -> None:
         try:

@@ -70,6 +70,19 @@ def test_messages_carry_the_fields_we_set() -> None:
         assert names <= set(message.DESCRIPTOR.fields_by_name), message
 
 
+def test_the_state_has_the_functions_that_enclosures_call() -> None:
+    from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
+    from flwr.server.superlink.utils import check_abort
+    from flwr.supercore.object_store import ObjectStore
+
+    objects = ["self", "run_id", "session_id", "object_id", "object_content"]
+    assert parameters(SqlLinkState.store_object) == objects
+    assert parameters(SqlLinkState.get_object) == ["self", "run_id", "object_id"]
+    assert parameters(SqlLinkState.session) == ["self"]
+    assert parameters(ObjectStore.delete) == ["self", "object_id"]
+    assert parameters(check_abort) == ["run_id", "abort_status_list", "state"]
+
+
 def test_the_middlewares_are_the_ones_we_know() -> None:
     from flwr.superlink.main import _get_middleware
 

@@ -82,6 +82,24 @@ def test_a_large_message_arrives_whole(exchange: FlowerExchange) -> None:
     assert exchange.exchange({A: request}, 120.0) == {A: request}
 
 
+def test_without_enclosures_every_object_moves_in_a_call_of_its_own(
+    exchange: FlowerExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.tasklink.enclose", lambda *_, **__: None)
+    assert exchange.exchange(both("bare"), 20.0, "train") == both("bare")
+
+
+def test_with_enclosures_no_object_moves_in_a_call_of_its_own(
+    exchange: FlowerExchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("an object moved in a call of its own")
+
+    monkeypatch.setattr("aggregator.tasklink.make_pull_object_fn_protobuf", lambda *_: refused)
+    monkeypatch.setattr("aggregator.tasklink.make_push_object_fn_protobuf", lambda *_: refused)
+    assert exchange.exchange(both("enclosed"), 20.0, "train") == both("enclosed")
+
+
 def test_a_repeated_request_is_answered_from_memory(
     fleet: LocalFleet, exchange: FlowerExchange
 ) -> None:
