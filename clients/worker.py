@@ -1,6 +1,6 @@
 """The node's working process; `entrepot node run` keeps it alive.
 
-    python -m clients.worker --folder DIR
+    python -m clients --folder DIR
 
 Whatever is wrong with the folder ends it with exit code 2 and one sentence, before a connection is
 made. Whatever goes wrong later is this process's end and its supervisor's next start.
@@ -154,7 +154,7 @@ def _served(transport: ServeSettings, node: Node, stop: threading.Event) -> int:
 
 def main() -> None:
     """Read the command line and serve."""
-    parser = argparse.ArgumentParser(prog="python -m clients.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m clients", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

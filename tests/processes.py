@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = ("aggregator.superlink", "aggregator.executor", "clients.worker")
+MODULES = ("aggregator.superlink", "aggregator.executor", "clients")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,5 +164,5 @@ class Watch:
         seen |= {
             (module, words[words.index("--folder") + 1]) for module in MODULES if module in words
         }
-        if "clients.worker" in words:
+        if "clients" in words:
             self.folders[pid] = Path(words[-1]).name

@@ -21,7 +21,7 @@ command.add_command(policy)
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def run(folder: Path) -> int:
     """Keep the node in FOLDER running; ends on Ctrl-C, comes back by itself after a crash."""
-    argv = [sys.executable, "-m", "clients.worker", "--folder", str(folder.resolve())]
+    argv = [sys.executable, "-m", "clients", "--folder", str(folder.resolve())]
     return supervise({"node": argv}, logs=folder / "logs", pids=folder / "run")
 
 

@@ -226,7 +226,7 @@ def test_every_party_is_a_process_of_its_own(first: Shown) -> None:
     assert first.watch.together == {
         "aggregator.superlink": 1,
         "aggregator.executor": 1,
-        "clients.worker": 9,
+        "clients": 9,
     }
 
 
@@ -466,7 +466,7 @@ import sys
 from pathlib import Path
 
 words = sys.orig_argv
-if "clients.worker" in words and words[-1].endswith("/warehouse-cn"):
+if "clients" in words and words[-1].endswith("/warehouse-cn"):
     from dataclasses import replace
 
     import pyarrow.parquet as pq

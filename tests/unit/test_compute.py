@@ -1,5 +1,7 @@
 """The child that holds rows: ended with its order, and never with another's."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -116,3 +118,15 @@ def test_after_a_dead_child_a_new_one_is_started(children):
     started[0].kill()
     assert compute.update(job("one"), 1, b"") == b"update"
     assert len(started) == 2
+
+
+def test_a_child_of_the_node_does_not_load_the_whole_node_again():
+    code = """if True:
+        import runpy
+        from multiprocessing.spawn import get_preparation_data
+        import clients.worker
+        clients.worker.main = lambda: print(get_preparation_data("child")["init_main_from_name"])
+        runpy.run_module("clients", run_name="__main__", alter_sys=True)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip().endswith(".__main__")  # which spawn leaves alone
