@@ -48,7 +48,7 @@ class ServerSilentError(AggregatorError):
 
 
 class NotAnEnvelopeError(AggregatorError):
-    """A node's reply carries something else than one array of bytes."""
+    """A node's reply carries something else than one record of bytes."""
 
 
 class Link(Protocol):

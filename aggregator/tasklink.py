@@ -21,12 +21,12 @@ from federation.control.quiet import QUIET
 
 os.environ.update(QUIET)
 import httpx
-from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 
 # ---- PRIVATE flwr: pinned by tests/integration/test_flwr_contract.py -------------------------
 from flwr.app.message.message import make_message, remove_content_from_message
 from flwr.app.metadata import Metadata
-from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE, SUPERLINK_NODE_ID, SubStatus
+from flwr.common.constant import SUPERLINK_NODE_ID, SubStatus
 from flwr.common.serde import (
     context_from_proto,
     message_from_proto,
@@ -84,7 +84,7 @@ from aggregator.exchange import (
 from aggregator.places import Places
 from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
 
-_RECORD, _KEY, _ENCODING = "envelope", "bytes", "entrepot.envelope/1"
+_RECORD, _KEY = "envelope", "entrepot.envelope/2"
 _DELETE_AFTER = 10.0
 """Seconds until the server may delete a reply; deleting one while the node's upload of it is
 still being acknowledged would make the node's push fail."""
@@ -191,8 +191,7 @@ class TaskLink(Link):
     def _message(
         self, node: int, payload: bytes, message_type: str, created: float, ttl: float
     ) -> Message:
-        array = Array("uint8", (len(payload),), _ENCODING, payload)
-        content = RecordDict({_RECORD: ArrayRecord({_KEY: array})})
+        content = RecordDict({_RECORD: ConfigRecord({_KEY: payload})})
         metadata = Metadata(
             run_id=self.run_id,
             message_id="",
@@ -252,13 +251,8 @@ class TaskLink(Link):
         return reply
 
     def _payload(self, announced: _Announced, until: float) -> bytes:
-        content = announced.tree.children[0] if announced.tree.children else ObjectTree()
-        chunk = only_chunk(content)
-        if chunk is not None:
-            data = self._objects(announced, chunk, until).data
-            if len(data) < FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE:
-                return bytes(data)  # else it may stand for several equal chunks
-        return _unpack(self._objects(announced, content, until))
+        record = only_record(announced.tree)
+        return _bytes_in(None if record is None else self._objects(announced, record, until))
 
     def _objects(self, announced: _Announced, tree: ObjectTree, until: float) -> Any:
         fetch = make_pull_object_fn_protobuf(
@@ -350,20 +344,19 @@ def _of(tree: ObjectTree, objects: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name: objects[name] for name in names if name in objects}
 
 
-def only_chunk(content: ObjectTree) -> ObjectTree | None:
-    """The one object that holds the bytes: record dict, array record, array, chunk."""
-    item = content
-    for _ in range(3):
+def only_record(message: ObjectTree) -> ObjectTree | None:
+    """The one object that holds the bytes, below the message and its record dict."""
+    item = message
+    for _ in range(2):
         if len(item.children) != 1:
             return None
         item = item.children[0]
     return None if item.children else item
 
 
-def _unpack(content: RecordDict) -> bytes:
-    records = list(content.values())
-    arrays = list(records[0].values()) if len(records) == 1 else []
-    array = arrays[0] if len(arrays) == 1 else None
-    if not isinstance(array, Array) or (array.dtype, array.stype) != ("uint8", _ENCODING):
-        raise NotAnEnvelopeError("A node's reply does not carry one array of bytes.")
-    return array.data
+def _bytes_in(record: object) -> bytes:
+    found = dict(record) if isinstance(record, ConfigRecord) else {}
+    payload = found.get(_KEY)
+    if len(found) == 1 and isinstance(payload, bytes):
+        return payload
+    raise NotAnEnvelopeError("A node's reply does not carry one record of bytes.")

@@ -1,8 +1,9 @@
 """The node's Flower application: opaque bytes in, opaque bytes out.
 
-A message carries exactly one array record with one array of bytes, the envelope; so does the
-reply. The envelope is never parsed by Flower: the array holds its bytes as they are. What goes
-wrong inside becomes one fixed sentence, because an exception's text may hold data.
+A message carries exactly one configuration record with one value of bytes, the envelope; so does
+the reply. The envelope is never parsed by Flower: the record holds its bytes as they are, and is
+one object at the server, where an array would be three. What goes wrong inside becomes one fixed
+sentence, because an exception's text may hold data.
 """
 
 import logging
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from federation.control.quiet import QUIET
 
 os.environ.update(QUIET)
-from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from clients.errors import ClientError
@@ -20,8 +21,7 @@ from clients.errors import ClientError
 Application = ClientApp
 _LOG = logging.getLogger(__name__)
 _RECORD = "envelope"
-_KEY = "bytes"
-_ENCODING = "entrepot.envelope/1"
+_KEY = "entrepot.envelope/2"
 CATEGORIES = ("train", "query")
 FAILED = 2
 """Flower's code for an application that raised."""
@@ -31,7 +31,7 @@ FOREIGN = "The node answers only envelopes, in messages of type train or query."
 
 
 class NotAnEnvelopeError(ClientError):
-    """A message carries something else than one array of bytes."""
+    """A message carries something else than one record of bytes."""
 
 
 class EnvelopeApp(ClientApp):
@@ -68,22 +68,29 @@ def answer(app: ClientApp, message: Message) -> Message:
 
 def pack(payload: bytes) -> RecordDict:
     """The message content that carries the payload."""
-    array = Array("uint8", (len(payload),), _ENCODING, payload)
-    return RecordDict({_RECORD: ArrayRecord({_KEY: array})})
+    return RecordDict({_RECORD: ConfigRecord({_KEY: payload})})
 
 
 def unpack(content: RecordDict) -> bytes:
     """The payload the message content carries.
 
     Raises:
-        NotAnEnvelopeError: the content is anything else than one array of bytes.
+        NotAnEnvelopeError: the content is anything else than one record of bytes.
     """
     records = list(content.values())
-    arrays = list(records[0].values()) if len(records) == 1 else []
-    array = arrays[0] if len(arrays) == 1 else None
-    if not isinstance(array, Array) or (array.dtype, array.stype) != ("uint8", _ENCODING):
-        message = (
-            "The message does not carry one array of bytes; its sender speaks another version."
-        )
-        raise NotAnEnvelopeError(message)
-    return array.data
+    return bytes_in(records[0] if len(records) == 1 else None)
+
+
+def bytes_in(record: object) -> bytes:
+    """The payload the one record of a message's content holds.
+
+    Raises:
+        NotAnEnvelopeError: it is something else.
+    """
+    found = dict(record) if isinstance(record, ConfigRecord) else {}
+    payload = found.get(_KEY)
+    if len(found) == 1 and isinstance(payload, bytes):
+        return payload
+    raise NotAnEnvelopeError(
+        "The message does not carry one record of bytes; its sender speaks another version."
+    )

@@ -23,7 +23,6 @@ from flwr.app import Error, Message
 
 # ---- PRIVATE flwr: pinned by tests/integration/test_flwr_contract.py -------------------------
 from flwr.app.message.message import make_message, remove_content_from_message
-from flwr.common.constant import FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE
 from flwr.common.serde import message_from_proto, message_to_proto
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -58,7 +57,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 # ----------------------------------------------------------------------------------------------
-from clients.app import FOREIGN, REFUSED, pack, unpack
+from clients.app import FOREIGN, REFUSED, bytes_in, pack
 from clients.patience import (
     NotRegisteredError,
     Patience,
@@ -208,13 +207,8 @@ class FleetClient:
             RunEndedError: its run is over, or its content was never uploaded.
             NotAnEnvelopeError: it carries something else.
         """
-        content = claim.tree.children[0] if claim.tree.children else ObjectTree()
-        chunk = _only_chunk(content)
-        if chunk is not None:
-            data = bytes(self._objects(claim, chunk).data)
-            if len(data) < FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE:
-                return data  # else it may stand for several equal chunks
-        return unpack(self._objects(claim, content))
+        record = only_record(claim.tree)
+        return bytes_in(None if record is None else self._objects(claim, record))
 
     def _objects(self, claim: Claim, tree: ObjectTree) -> Any:
         fetch = make_pull_object_fn_protobuf(
@@ -324,10 +318,10 @@ class FleetClient:
                 raise WrongCertificateError(message) from error
 
 
-def _only_chunk(content: ObjectTree) -> ObjectTree | None:
-    """The one object that holds the bytes: record dict, array record, array, chunk."""
-    item = content
-    for _ in range(3):
+def only_record(message: ObjectTree) -> ObjectTree | None:
+    """The one object that holds the bytes, below the message and its record dict."""
+    item = message
+    for _ in range(2):
         if len(item.children) != 1:
             return None
         item = item.children[0]

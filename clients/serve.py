@@ -42,6 +42,7 @@ uploading it would make the sender's push fail."""
 _KEEP_ANSWERS = 7 * 86400.0
 _CLEAR_EVERY = 600.0
 _FINISH = 2.0
+_TIDY = 5.0
 
 
 class ForgottenAnswerError(ClientError):
@@ -195,7 +196,7 @@ class _Loop:
     def _tidy(self) -> None:
         """Lets the server delete what is answered, and clears old answers."""
         cleared = 0.0
-        while not self._stop.wait(2.0):
+        while not self._stop.wait(_TIDY):
             due: dict[int, list[str]] = {}
             for confirmation in self._inbox.due(time.time()):
                 due.setdefault(confirmation.run_id, []).append(confirmation.message_id)

@@ -26,7 +26,7 @@ from federation.control.quiet import QUIET
 
 NODES = 8
 _WARM_UP = 2
-_SETTLE = 14.0
+_SETTLE = 18.0
 """Seconds after the last exchange until the server has been told to delete its messages."""
 Result = dict[str, Any]
 

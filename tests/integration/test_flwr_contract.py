@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import RecordDict
 from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 from flwr.supercore.inflatable.inflatable_object import (
@@ -19,8 +19,10 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
+import aggregator.tasklink
+import clients.fleet
 from aggregator.superlink import NEEDED_ON, give_grace
-from aggregator.tasklink import only_chunk
+from clients.app import bytes_in, pack
 
 
 def parameters(function: object) -> list[str]:
@@ -107,20 +109,16 @@ def test_the_configuration_has_the_fields_we_set() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 12_000_000])
-def test_one_array_of_bytes_is_a_chain_of_four_objects_unless_it_is_large(size: int) -> None:
-    payload = bytes(size)
-    array = Array("uint8", (size,), "entrepot.envelope/1", payload)
-    content = RecordDict({"envelope": ArrayRecord({"bytes": array})})
-    tree = get_object_tree(content)
-    objects = {name: item.deflate() for name, item in get_all_nested_objects(content).items()}
-    chunk = only_chunk(tree)
-    if 0 < size < 5_000_000:
-        assert chunk is not None
-        assert len(list(iterate_object_tree(tree))) == 4
-        assert bytes(inflate_object_from_contents(chunk.object_id, objects).data) == payload
-    else:
-        whole = inflate_object_from_contents(tree.object_id, objects)
-        assert whole["envelope"]["bytes"].data == payload
+def test_one_record_of_bytes_is_one_object_below_two_whatever_its_size(size: int) -> None:
+    message = make_message(Metadata(1, "", 1, 2, "", "", 1.8e9, 5.0, "train"), pack(bytes(size)))
+    tree = get_object_tree(message)
+    objects = {name: item.deflate() for name, item in get_all_nested_objects(message).items()}
+    assert len(list(iterate_object_tree(tree))) == 3
+    for only_record in (clients.fleet.only_record, aggregator.tasklink.only_record):
+        record = only_record(tree)
+        assert record is not None
+        found = inflate_object_from_contents(record.object_id, dict(objects))
+        assert bytes_in(found) == bytes(size)
 
 
 def test_a_message_can_be_made_from_its_metadata() -> None:

@@ -36,9 +36,12 @@ def test_the_text_of_an_exception_does_not_leave() -> None:
     [
         RecordDict(),
         RecordDict({"a": ConfigRecord({"x": b"bytes"})}),
+        RecordDict({"a": ConfigRecord({"entrepot.envelope/2": "text"})}),
+        RecordDict({"a": ConfigRecord({"entrepot.envelope/2": b"bytes", "x": 1})}),
+        RecordDict({name: ConfigRecord({"entrepot.envelope/2": b"bytes"}) for name in "ab"}),
         RecordDict({"a": ArrayRecord(), "b": ArrayRecord()}),
         RecordDict({"a": ArrayRecord({"x": Array("float32", (1,), "numpy.ndarray", b"1234")})}),
-        RecordDict({"a": ArrayRecord({"x": Array("uint8", (1,), "numpy.ndarray", b"1")})}),
+        RecordDict({"a": ArrayRecord({"x": Array("uint8", (1,), "entrepot.envelope/1", b"1")})}),
     ],
 )
 def test_anything_else_is_refused(content: RecordDict) -> None:
