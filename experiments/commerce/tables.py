@@ -1,5 +1,6 @@
 """Days of orders as Arrow tables: what a party keeps, and what only the truth folder knows."""
 
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -122,9 +123,13 @@ def _customers(world: World, day: DayOrders, here: NDArray[np.int64]) -> dict[st
 
 
 def _moments(microseconds: NDArray[np.int64]) -> pa.Array:
-    return pa.array(microseconds, mask=microseconds == NEVER).cast(pa.timestamp("us"))
+    return pa.array(microseconds, mask=microseconds == NEVER).view(pa.timestamp("us"))
 
 
 def _names(domain: tuple[str, ...], index: NDArray[np.int64]) -> pa.Array:
-    codes = pa.array(index.astype(np.int8))
-    return pa.DictionaryArray.from_arrays(codes, pa.array(domain)).cast(pa.string())
+    return _words(domain).take(pa.array(index))
+
+
+@lru_cache
+def _words(domain: tuple[str, ...]) -> pa.Array:
+    return pa.array(domain)
