@@ -33,7 +33,7 @@ from federation.messages import Kind
 from federation.models import Vector
 from federation.orders import WorkOrder, open_order
 from federation.past import PAST
-from federation.readings import read_scores
+from federation.readings import read
 from federation.recipes import Recipe
 from federation.secure_sums import (
     EPOCH_KEY,
@@ -245,7 +245,7 @@ class Coordinator:
         total = fixedpoint.decode(found.values, recipe.grid)
         noise = left_in(recipe, terms, found)
         if recipe.evaluation is not None and recipe.evaluates(state.round):
-            measured = read_scores(recipe.evaluation, total, noise)
+            measured = read(recipe.evaluation, total, noise)
             self._jobs.note(job.id, stage="evaluated", metrics=measured.to_json())
         return absorb_sum(state, total, noise, found.survivors)
 

@@ -288,7 +288,7 @@ class Judge:
             require_unit(task, contract)
             self._require_circle(order)
             recipe = task.recipe
-            event, releases, rows = recipe.event(), task.rounds, recipe.rows_per_unit
+            event, releases, rows = recipe.event(), task.rounds, task.rows
         else:
             query = QueryTask.from_json(order.parameters)
             event, releases = price(query.plan, query.noise_multiplier), 1

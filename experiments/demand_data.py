@@ -54,15 +54,16 @@ class DemandSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DemandSplit:
-    """One party's rows, divided at the test week.
-
-    naive: the volumes of the week before each test row, the forecast that costs nothing.
-    """
+    """One party's rows, divided at the test week."""
 
     party: PartyId
     train: DemandRows
     test: DemandRows
-    naive: NDArray[np.float64]
+
+    @property
+    def naive(self) -> NDArray[np.float64]:
+        """The volumes of each test row's last known week, the forecast that costs nothing."""
+        return self.test.naive
 
     def score(self, model: Predictor, weights: Vector) -> float:
         """Return the WAPE of the model on the test weeks."""
@@ -118,19 +119,19 @@ def generated_set(manifest: Manifest) -> DemandSet:
 
 
 def demand_split(
-    party: PartyId, table: pd.DataFrame, test_week: int, window: int, bounds: DemandBounds
+    party: PartyId,
+    table: pd.DataFrame,
+    test_week: int,
+    window: int,
+    bounds: DemandBounds,
+    horizons: int = 1,
 ) -> DemandSplit:
-    """Divide one party's rows: a training row reads no test week; a test row reads what was."""
-    rows = demand_rows(table, window, bounds)
-    later = rows.week >= test_week
-    naive = demand_rows(table, 2, bounds)
-    before = np.expm1(naive.base)
-    lookup = dict(zip(zip(naive.retailer, naive.week, strict=True), before, strict=True))
-    test = rows.where(later)
-    keys = zip(test.retailer, test.week, strict=True)
-    return DemandSplit(
-        party, rows.where(~later), test, np.array([lookup[key] for key in keys], np.float64)
-    )
+    """Divide one party's rows: a training row reads no test week; a test row reads what was.
+
+    Rows of a stretch that begins before the test week and ends after it train nothing.
+    """
+    rows = demand_rows(table, window, bounds, horizons)
+    return DemandSplit(party, rows.where(rows.last < test_week), rows.where(rows.week >= test_week))
 
 
 def overall_wape(

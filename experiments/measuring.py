@@ -83,7 +83,7 @@ class Scored:
 # -- the sets --------------------------------------------------------------------------------------
 
 
-def demand_splits(home: Home, window: int) -> tuple[DemandSplit, ...]:
+def demand_splits(home: Home, window: int, horizons: int = 1) -> tuple[DemandSplit, ...]:
     """Return the warehouses' rows; the weeks before the test feed its features."""
     test_week = int((home.truth / "demand" / "test_week").read_text(encoding="utf-8"))
     return tuple(
@@ -93,6 +93,7 @@ def demand_splits(home: Home, window: int) -> tuple[DemandSplit, ...]:
             test_week,
             window,
             demand_bounds(_contract(home, member.party, "demand")),
+            horizons,
         )
         for member in home.roster().with_role(Role.WAREHOUSE)
     )
@@ -123,7 +124,7 @@ def score_model(home: Home, task: TrainingTask, weights: Vector) -> Scored:
     """Return what a released model is worth on every party's test rows."""
     spec = task.recipe
     if task.model == "demand":
-        demand = demand_splits(home, task.recipe.window)
+        demand = demand_splits(home, spec.window, spec.horizons)
         return _scored(*_demand_scores(demand, spec, dict.fromkeys(_names(demand), weights)))
     fraud = fraud_splits(home)
     return _scored(*_fraud_scores(fraud, spec, dict.fromkeys(_names(fraud), weights)))
@@ -171,7 +172,7 @@ def measure(home: Home) -> Beside:
 
 def _measure_demand(home: Home) -> Measured:
     task = compose(["experiment=demand", *OVERRIDES["demand"]]).task
-    splits = demand_splits(home, task.recipe.window)
+    splits = demand_splits(home, task.recipe.window, task.recipe.horizons)
     trained = _train(task, {str(s.party): private_units(s.train) for s in splits})
     return _assemble(
         _wapes(splits, {s.party: s.naive for s in splits}),

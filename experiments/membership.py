@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from clients.training.sampling import UnitRows, hold_out
 from experiments.federating import federate
 from experiments.ordering import for_nodes
+from federation.losses import Loss
 from federation.models import Predictor, Vector
-from federation.recipes import Loss
 from federation.tasks import TrainingTask
 from policies.budget.attack import FALSE_ALARMS, curve
 from policies.budget.events import Repeated

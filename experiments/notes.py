@@ -19,8 +19,12 @@ def line(note: dict[str, Any], language: Language = "en") -> str:
     if note["stage"] not in STAGES:
         return ""
     declined, lost = note.get("declined"), note.get("lost")
-    said = say("note.declined" if declined else f"note.{note['stage']}", language, **_facts(note))
+    said = say(f"note.{'declined' if declined else _kind(note)}", language, **_facts(note))
     return said + (say("note.lost", language, lost=JOINED[language].join(lost)) if lost else "")
+
+
+def _kind(note: dict[str, Any]) -> str:
+    return "forecast" if "wape" in note.get("metrics", {}) else str(note["stage"])
 
 
 def _facts(note: dict[str, Any]) -> dict[str, object]:
@@ -32,6 +36,7 @@ def _facts(note: dict[str, Any]) -> dict[str, object]:
         "of": note.get("of"),
         "run": str(note.get("run", ""))[:12],
         "at": moment(int(note.get("asked_at", 0))),
+        "wape": _spoken(note.get("metrics", {}).get("wape", {})),
         "precision": _spoken(note.get("metrics", {}).get("average_precision", {})),
     }
 

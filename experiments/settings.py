@@ -12,7 +12,8 @@ from experiments.ordering import Terms
 from federation.boosted import Boosted
 from federation.boosting import Boosting
 from federation.errors import MalformedOrderError
-from federation.evaluation import ScoreSums
+from federation.evaluation import Evaluation, ForecastSums, ScoreSums
+from federation.losses import Loss, Pinball
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import SecondOrder
@@ -147,29 +148,66 @@ def _spec(value: dict[Any, Any]) -> ModelSpec:
     return ModelSpec(widths, model["activation"])
 
 
+def _loss(model: dict[Any, Any]) -> Loss:
+    """Return the loss of a model: that of a quantile where one is configured, else by name."""
+    quantile = model.get("quantile")
+    if quantile is None:
+        named: Loss = model["loss"]
+        return named
+    if model["name"] != "demand":
+        raise UsageError(
+            f"configuration: model.quantile is of forecasts, and {model['name']} makes none: "
+            "leave it out"
+        )
+    return Pinball(_number(model, "quantile"))
+
+
 def _averaged(
     model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
 ) -> Recipe:
-    releases = _whole(model, "rounds") * _whole(model, "steps")
+    releases, horizons = _whole(model, "rounds") * _whole(model, "steps"), _horizons(model)
     return Recipe(
         model=spec,
-        loss=model["loss"],
+        loss=_loss(model),
         rounds=_whole(model, "rounds"),
         steps=_whole(model, "steps"),
         sampling_rate=_number(privacy, "sampling_rate"),
-        clip=_number(privacy, "clip"),
+        clip=_number(privacy, "clip", horizons),
         noise_multiplier=_noise(privacy, releases) if private else NOISELESS,
         grid=_whole(privacy, "grid"),
         learning_rate=_number(model, "learning_rate"),
-        expected_units=_whole(privacy, "expected_units"),
-        rows_per_unit=_whole(privacy, "rows_per_unit"),
+        expected_units=_whole(privacy, "expected_units") * horizons,
+        rows_per_unit=_rows(model, privacy),
         server_rate=_number(model, "server_rate"),
         server_momentum=_number(model, "server_momentum"),
         proximal=_number(model, "proximal"),
         server_memory=_number(model, "server_memory"),
         server_floor=_number(model, "server_floor"),
         window=_whole(model, "window"),
+        horizons=horizons,
     )
+
+
+def _horizons(model: dict[Any, Any]) -> int:
+    """Return how many weeks ahead a model forecasts; 1 where none are configured.
+
+    A unit's part of a sum is that of all its horizons' rows. Clips, divisors and ridges are
+    configured for one row, and grow with them: so the same numbers serve any horizons.
+    """
+    horizons = _whole(model, "horizons") if "horizons" in model else 1
+    if horizons < 1:
+        raise UsageError("configuration: model.horizons counts weeks ahead, from 1 on")
+    if horizons != 1 and model["name"] != "demand":
+        raise UsageError(
+            f"configuration: model.horizons is of forecasts, and {model['name']} makes none: "
+            "leave it out"
+        )
+    return horizons
+
+
+def _rows(model: dict[Any, Any], privacy: dict[Any, Any]) -> int:
+    """Return the rows of a unit: as many as are configured, for every horizon."""
+    return _whole(privacy, "rows_per_unit") * _horizons(model)
 
 
 def _summed(
@@ -179,8 +217,8 @@ def _summed(
     units = _whole(privacy, "expected_units")
     method = _method(model, privacy, spec, seed)
     rounds = method.rounds
-    rows, holdout = _whole(privacy, "rows_per_unit"), _number(model, "holdout")
-    measured = ScoreSums(rows, min(_whole(model, "rare_rows"), rows)) if holdout else None
+    rows, holdout = _rows(model, privacy), _number(model, "holdout")
+    measured = _measured(model, rows) if holdout else None
     rounds += measured is not None
     noise = _noise(privacy, rounds) if private else NOISELESS
     return SumRecipe(
@@ -193,10 +231,17 @@ def _summed(
         expected_units=units,
         rows_per_unit=rows,
         window=_whole(model, "window"),
+        horizons=_horizons(model),
         nodes=MOST_NODES,
         colluding=_whole(privacy, "colluding"),
         ring_bits=_whole(privacy, "ring_bits"),
     )
+
+
+def _measured(model: dict[Any, Any], rows: int) -> Evaluation:
+    if model["loss"] == "bce":
+        return ScoreSums(rows, min(_whole(model, "rare_rows"), rows))
+    return ForecastSums(rows, _number(model, "most_volume"), _number(model, "most_error"))
 
 
 def _grid(wanted: int, noise: Decimal) -> int:
@@ -209,19 +254,26 @@ def _grid(wanted: int, noise: Decimal) -> int:
 
 def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int) -> Method:
     if model["scheme"] == "boosting":
+        if model.get("quantile") is not None or _horizons(model) != 1:
+            raise UsageError(
+                "configuration: boosting has no quantiles and one horizon; leave model.quantile "
+                "and model.horizons out, or choose experiment=demand_quantile"
+            )
         return Boosted(boosting=_boosting(model), seed=seed)
     rounds = _whole(model, "rounds")
-    numbers = ("moment_clip", "target_clip", "learning_rate", "momentum", "ridge")
+    horizons = _horizons(model)
     return SecondOrder(
         model=spec,
-        loss=model["loss"],
+        loss=_loss(model),
         rounds=rounds,
         moments=min(_whole(model, "moments"), rounds),
-        clip=_number(privacy, "clip"),
+        clip=_number(privacy, "clip", horizons),
         start_norm=_number(model, "start_norm"),
         base_rate=_number(model, "base_rate"),
-        expected_units=_whole(privacy, "expected_units"),
-        **{name: _number(model, name) for name in numbers},
+        expected_units=_whole(privacy, "expected_units") * horizons,
+        **{name: _number(model, name, horizons) for name in ("moment_clip", "target_clip")},
+        **{name: _number(model, name) for name in ("learning_rate", "momentum")},
+        ridge=_number(model, "ridge", horizons),
     )
 
 
@@ -254,7 +306,7 @@ def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
         case "demand", _:
             from clients.training.demand import features_of as demand_features
 
-            return len(demand_features(_whole(model, "window")))
+            return len(demand_features(_whole(model, "window"), _horizons(model)))
     from clients.training.fraud import FEATURES as FRAUD
 
     return len(FRAUD)
@@ -280,9 +332,9 @@ def _terms(value: dict[Any, Any]) -> Terms:
     )
 
 
-def _number(section: Mapping[Any, Any], name: str) -> Decimal:
+def _number(section: Mapping[Any, Any], name: str, times: int = 1) -> Decimal:
     try:
-        return Decimal(str(section[name])).normalize()
+        return (Decimal(str(section[name])) * times).normalize()
     except InvalidOperation as why:
         raise UsageError(f"configuration: {name} is a number, not {section[name]!r}") from why
 

@@ -19,6 +19,7 @@ from clients.training.sampling import UnitRows, gather_units
 from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
+from federation.losses import Pinball
 from federation.models import Predictor, Vector
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
@@ -120,6 +121,11 @@ def load_study(settings: Settings) -> Study:
             f"{pair[0]} does not train on {pair[1]}; known: "
             + ", ".join(f"{model} on {data}" for model, data in known)
         )
+    if isinstance(settings.task.recipe.loss, Pinball):
+        raise UsageError(
+            "simulations score forecasts by WAPE, which no quantile but the median makes small: "
+            "leave model.quantile out"
+        )
     return known[pair](settings)
 
 
@@ -136,12 +142,13 @@ def _cheese(settings: Settings) -> Study:
     if chosen is None:
         raise UsageError("the cheese set stands in a checkout, not in an installed package")
     bounds = demand_bounds(published_contracts()["demand"])
-    window = settings.task.recipe.window
+    window, horizons = settings.task.recipe.window, settings.task.recipe.horizons
     splits = [
-        demand_split(party, table, chosen.test_week, window, bounds)
+        demand_split(party, table, chosen.test_week, window, bounds, horizons)
         for party, table in chosen.tables.items()
     ]
     actual = {split.party: split.test.volume for split in splits}
+    names = [item.name for item in features_of(window, horizons)]
 
     def score(spec: Predictor, weights: Weights) -> Worth:
         return wapes(actual, {s.party: s.predict(spec, weights[s.party]) for s in splits})
@@ -152,7 +159,7 @@ def _cheese(settings: Settings) -> Study:
         rows={split.party: private_units(split.train) for split in splits},
         naive=wapes(actual, {split.party: split.naive for split in splits}),
         score=score,
-        features=tuple(Feature(item.name, Reads.OWN_UNIT) for item in features_of(window)),
+        features=tuple(Feature(name, Reads.OWN_UNIT) for name in names),
         unit=Unit("retailer-week (commercial confidentiality)", "warehouse"),
         local=OPTIMISERS["demand"],
         pooled=OPTIMISERS["demand"],

@@ -11,8 +11,8 @@ from federation import ensembles
 from federation.boosting import Boosting
 from federation.boosting_steps import advance
 from federation.errors import MalformedOrderError
+from federation.losses import Loss
 from federation.models import ModelSpec
-from federation.recipes import Loss
 from federation.sum_states import Array, State
 
 _KIND: Final = "dp_boosting"

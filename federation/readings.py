@@ -26,6 +26,7 @@ from federation.errors import MalformedMessageError
 from federation.evaluation import (
     BINS,
     EDGES,
+    Evaluation,
     ForecastSums,
     ScoreSums,
     root_of_sums,
@@ -120,6 +121,17 @@ class ForecastReport:
     def to_json(self) -> dict[str, Any]:
         """Return the form that reports print."""
         return {name: getattr(self, name).to_json() for name in ("wape", "rmsse", "moved")}
+
+
+def read(spec: Evaluation, total: Array, noise: float) -> ScoreReport | ForecastReport:
+    """Return the metrics of `total` [dimension], whose every number has noise of deviation `noise`.
+
+    Raises:
+        MalformedMessageError: it is no finite sum of this evaluation.
+    """
+    if isinstance(spec, ScoreSums):
+        return read_scores(spec, total, noise)
+    return read_forecasts(spec, total, noise)
 
 
 # -- scores ----------------------------------------------------------------------------------------

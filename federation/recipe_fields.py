@@ -31,6 +31,24 @@ def require_range(
         raise MalformedOrderError(f"The recipe's {name} may have at most 9 decimals.")
 
 
+def require_weeks(window: int, horizons: int, rows_per_unit: int) -> None:
+    """Accept the weeks that rows of demand read, or a window of 0 where rows are no weeks.
+
+    Raises:
+        MalformedOrderError: nothing is known before the target, or a unit lacks room for its rows.
+    """
+    if window == 1:
+        raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
+    if horizons > 1 and not window:
+        raise MalformedOrderError(
+            "Horizons are of rows of weeks: give the recipe a window, or leave horizons at 1."
+        )
+    if horizons > 1 and rows_per_unit != horizons:
+        raise MalformedOrderError(
+            "A unit has one row for each horizon: the recipe's rows_per_unit must be horizons."
+        )
+
+
 def decimal(name: str, text: object) -> Decimal:
     """Return the number that `text` spells.
 

@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation.errors import MalformedOrderError
+from federation.losses import Loss, loss_from_json, loss_to_json, require_loss
 from federation.models import ModelSpec, Vector
-from federation.recipe_fields import decimal, integer, require_range
+from federation.recipe_fields import decimal, integer, require_range, require_weeks
 from policies.budget.certificate import STEPS
 from policies.budget.events import Event, Repeated, SampledGaussian, spell
 from secure_compute import fixedpoint
 
-Loss: TypeAlias = Literal["bce", "huber", "mse"]
 Number: TypeAlias = Decimal
 
 _DECIMALS = (
@@ -36,6 +36,9 @@ _OPTIONS = ("proximal", "server_memory", "server_floor")
 """Decimals that stand in the canonical form only where they differ from their defaults."""
 
 _INTEGERS = ("rounds", "steps", "grid", "expected_units", "rows_per_unit", "window")
+_HORIZONS = "horizons"
+"""An integer that stands there only where it differs from its default, 1."""
+
 _MOST_STEPS = 10_000
 _ZERO_ALLOWED = {"server_momentum", "window", "proximal", "server_memory"}
 _AT_MOST: Mapping[str, int] = {
@@ -54,6 +57,7 @@ _AT_MOST: Mapping[str, int] = {
     "server_memory": 1,
     "server_floor": 10**6,
     "window": 1000,
+    "horizons": 100,
 }
 """The largest value of each number; all are above 0 but those of `_ZERO_ALLOWED`."""
 
@@ -78,6 +82,7 @@ class Recipe:
                        arXiv 1812.06127, FedProx].
     server_memory, server_floor: β₂ and τ of FedAdam, with β₁ the momentum [Reddi et al. 2021, arXiv
                        2003.00295]; a memory of 0 is plain momentum.
+    horizons:          weeks ahead that a stretch of demand has a row for, from 1 on.
     """
 
     model: ModelSpec
@@ -97,15 +102,14 @@ class Recipe:
     proximal: Number = Decimal(0)
     server_memory: Number = Decimal(0)
     server_floor: Number = Decimal("0.001")
+    horizons: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a recipe that has no price or cannot be followed."""
-        if self.loss not in get_args(Loss):
-            raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
-        for name in (*_DECIMALS, *_OPTIONS, *_INTEGERS):
+        require_loss(self.loss)
+        for name in (*_DECIMALS, *_OPTIONS, *_INTEGERS, _HORIZONS):
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
-        if self.window == 1:
-            raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
+        require_weeks(self.window, self.horizons, self.rows_per_unit)
         if self.server_momentum == 1 or self.server_memory == 1:
             raise MalformedOrderError(
                 "The recipe's server_momentum and server_memory must be below 1."
@@ -155,10 +159,11 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         """Return the tagged, versioned form; numbers that are not integers are strings."""
-        value: dict[str, Any] = {"recipe": "fedavg_dp_sgd", "v": 1, "loss": self.loss}
+        value: dict[str, Any] = {"recipe": "fedavg_dp_sgd", "v": 1, "loss": loss_to_json(self.loss)}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
         value |= {name: getattr(self, name) for name in _INTEGERS}
         value |= {n: spell(getattr(self, n)) for n in _OPTIONS if getattr(self, n) != _default(n)}
+        value |= {_HORIZONS: self.horizons} if self.horizons != 1 else {}
         return value | {"model": self.model.to_json()}
 
     @classmethod
@@ -168,19 +173,22 @@ class Recipe:
         Raises:
             MalformedOrderError: another kind, another version, or not of this form.
         """
-        options = {name for name in _OPTIONS if name in value}
-        expected = {"recipe", "v"} | {f.name for f in fields(cls) if f.name not in _OPTIONS}
+        left = {*_OPTIONS, _HORIZONS}
+        options = {name for name in left if name in value}
+        expected = {"recipe", "v"} | {f.name for f in fields(cls) if f.name not in left}
         known = (value.get("recipe"), value.get("v")) == ("fedavg_dp_sgd", 1)
         if set(value) != expected | options or not known:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
-        named = (*_DECIMALS, *sorted(options))
+        named = (*_DECIMALS, *sorted(options - {_HORIZONS}))
         numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in named}
+        numbers |= {name: integer(name, value[name]) for name in options & {_HORIZONS}}
         if any(numbers[name] == _default(name) for name in options):
             raise MalformedOrderError("The recipe spells out an option that it leaves alone.")
         numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
         if not isinstance(value["model"], Mapping):
             raise MalformedOrderError("The recipe's model is not an object.")
-        return cls(model=ModelSpec.from_json(value["model"]), loss=value["loss"], **numbers)
+        loss = loss_from_json(value["loss"])
+        return cls(model=ModelSpec.from_json(value["model"]), loss=loss, **numbers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,16 +11,17 @@ number of units, and the same steps are plain DP-FedSGD, for a network of any de
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federation import moments
 from federation.errors import MalformedOrderError
+from federation.losses import Loss, Pinball, loss_from_json, loss_to_json, require_loss
 from federation.models import LARGEST_WEIGHT, ModelSpec, Vector
 from federation.recipe_fields import decimal, integer, require_range
-from federation.recipes import Loss, Number
+from federation.recipes import Number
 from federation.sum_states import Array, State
 from policies.budget.events import spell
 
@@ -80,8 +81,7 @@ class SecondOrder:
 
     def __post_init__(self) -> None:
         """Refuse a method that cannot be followed."""
-        if self.loss not in get_args(Loss):
-            raise MalformedOrderError("A recipe's loss must be bce, huber or mse.")
+        require_loss(self.loss)
         for name in (*_DECIMALS, *_INTEGERS):
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
         if self.momentum == 1 or self.base_rate == 1:
@@ -92,6 +92,11 @@ class SecondOrder:
             raise MalformedOrderError(
                 f"Second moments serve linear models of at most {_MOST_INPUTS} inputs: "
                 "set moments to 0 for this one."
+            )
+        if self.moments and isinstance(self.loss, Pinball):
+            raise MalformedOrderError(
+                "Second moments are those of least squares, and a quantile has none: set moments "
+                "to 0, so that all rounds are of gradients."
             )
 
     @property
@@ -138,7 +143,7 @@ class SecondOrder:
 
     def to_json(self) -> dict[str, Any]:
         """Return the tagged, versioned form; numbers that are not integers are strings."""
-        value: dict[str, Any] = {"method": _KIND, "v": 1, "loss": self.loss}
+        value: dict[str, Any] = {"method": _KIND, "v": 1, "loss": loss_to_json(self.loss)}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
         value |= {name: getattr(self, name) for name in _INTEGERS}
         return value | {"model": self.model.to_json()}
@@ -157,7 +162,8 @@ class SecondOrder:
         numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
         if not isinstance(value["model"], Mapping):
             raise MalformedOrderError("The recipe's model is not an object.")
-        return cls(model=ModelSpec.from_json(value["model"]), loss=value["loss"], **numbers)
+        loss = loss_from_json(value["loss"])
+        return cls(model=ModelSpec.from_json(value["model"]), loss=loss, **numbers)
 
 
 def start_from(method: SecondOrder, added: Array) -> Vector:

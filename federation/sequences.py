@@ -4,8 +4,10 @@ A row of features holds `steps` times `channels` numbers, oldest step first, and
 belong to no step. A network reads the series; one linear output reads what it came to beside the
 statics.
 
-    gru   gated recurrent units, gates in the order reset, update, new   [Cho et al. 2014, 1406.1078]
-    tcn   causal convolutions of two taps, 1, 2, 4, … steps apart, tanh  [Bai et al. 2018, 1803.01271]
+    gru   gated recurrent units, gates in the order reset, update, new
+    tcn   causal convolutions of two taps, 1, 2, 4, … steps apart, each followed by tanh
+
+[Cho et al. 2014, arXiv 1406.1078; Bai, Kolter, Koltun 2018, arXiv 1803.01271]
 
 The flat vector holds, part after part, the matrix [outputs, inputs] in row-major order and then the
 bias [outputs]: of a `gru` what enters, what recurs, the output; of a `tcn` each layer, the output.
@@ -167,8 +169,8 @@ def _recur(
     layers: Sequence[Layer], series: Sequence[Array], product: Product
 ) -> tuple[list[tuple[Array, ...]], Array]:
     entering, recurring = layers
-    state = np.zeros((len(recurring[0]) // 3, *series[0].shape[1:]))
-    trace = []
+    state: Array = np.zeros((len(recurring[0]) // 3, *series[0].shape[1:]))
+    trace: list[tuple[Array, ...]] = []
     for values in series:
         resets, updates, news = np.split(through(entering, values, product), 3)
         back = np.split(through(recurring, state, product), 3)

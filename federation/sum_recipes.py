@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from federation import evaluation
 from federation.boosted import Boosted
 from federation.errors import MalformedOrderError
-from federation.evaluation import ScoreSums
+from federation.evaluation import Evaluation, ScoreSums
+from federation.losses import Loss, Pinball
 from federation.models import ModelSpec
-from federation.recipe_fields import decimal, integer, require_range
-from federation.recipes import Loss, Number
+from federation.recipe_fields import decimal, integer, require_range, require_weeks
+from federation.recipes import Number
 from federation.second_order import SecondOrder
 from federation.shares import Released, Shares
 from federation.shares import event as sum_event
@@ -46,6 +47,9 @@ _DECIMALS: Final = ("sampling_rate", "noise_multiplier", "holdout")
 _INTEGERS: Final = (
     *("grid", "expected_units", "rows_per_unit", "window", "nodes", "colluding", "ring_bits"),
 )
+_HORIZONS: Final = "horizons"
+"""An integer that stands in the canonical form only where it differs from its default, 1."""
+
 _ZERO_ALLOWED: Final = {"window", "holdout"}
 _AT_MOST: Final[Mapping[str, int]] = {
     "sampling_rate": 1,
@@ -55,6 +59,7 @@ _AT_MOST: Final[Mapping[str, int]] = {
     "expected_units": 10**9,
     "rows_per_unit": 1000,
     "window": 1000,
+    "horizons": 100,
     "nodes": 128,
     "colluding": 128,
     "ring_bits": 32,
@@ -70,11 +75,13 @@ class SumRecipe:
     noise_multiplier: z; the sum carries σ = z · Δ2 that no c nodes know.
     grid:             integer steps per 1.0 of a clipped part.
     expected_units:   units that a round is expected to hold over all nodes; a public constant.
-    rows_per_unit:    contribution bound K; window: weeks of one demand row, or 0.
+    rows_per_unit:    contribution bound K; window: weeks of one demand row, or 0; horizons: weeks
+                      ahead that a stretch of demand has a row for, from 1 on.
     nodes, colluding: most nodes n of a round, and how many of them, c, may tell one another all.
     ring_bits:        sums are modulo 2^ring_bits.
     evaluation:       what one more round at the end adds up of units that were held out, each by a
                       coin of probability `holdout` before the first round; None and 0 for none.
+                      Scores of a classifier, or forecasts.
     """
 
     method: Method
@@ -88,14 +95,14 @@ class SumRecipe:
     ring_bits: int = 32
     window: int = 0
     holdout: Number = Decimal(0)
-    evaluation: ScoreSums | None = None
+    evaluation: Evaluation | None = None
+    horizons: int = 1
 
     def __post_init__(self) -> None:
         """Refuse a recipe that has no price."""
-        for name in (*_DECIMALS, *_INTEGERS):
+        for name in (*_DECIMALS, *_INTEGERS, _HORIZONS):
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
-        if self.window == 1:
-            raise MalformedOrderError("The recipe's window must be 0, or at least 2 weeks.")
+        require_weeks(self.window, self.horizons, self.rows_per_unit)
         self._require_evaluation()
         self._require_shares()
         self._require_noise()
@@ -196,6 +203,7 @@ class SumRecipe:
         value: dict[str, Any] = {"recipe": _KIND, "v": 1, "method": self.method.to_json()}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
         value |= {name: getattr(self, name) for name in _INTEGERS}
+        value |= {_HORIZONS: self.horizons} if self.horizons != 1 else {}
         return value | {"evaluation": self.evaluation and self.evaluation.to_json()}
 
     @classmethod
@@ -205,11 +213,14 @@ class SumRecipe:
         Raises:
             MalformedOrderError: another kind, another version, or not of this form.
         """
-        expected = {"recipe", "v"} | {field.name for field in fields(cls)}
-        if set(value) != expected or value["recipe"] != _KIND or value["v"] != 1:
+        option = {_HORIZONS} & set(value)
+        expected = {"recipe", "v"} | ({field.name for field in fields(cls)} - {_HORIZONS})
+        if set(value) != expected | option or value["recipe"] != _KIND or value["v"] != 1:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
         numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in _DECIMALS}
-        numbers |= {name: integer(name, value[name]) for name in _INTEGERS}
+        numbers |= {name: integer(name, value[name]) for name in (*_INTEGERS, *option)}
+        if numbers.get(_HORIZONS) == 1:
+            raise MalformedOrderError("The recipe spells out an option that it leaves alone.")
         measured = _evaluation(value["evaluation"])
         return cls(method=_method(value["method"]), evaluation=measured, **numbers)
 
@@ -225,9 +236,24 @@ class SumRecipe:
             )
         if self.evaluation and isinstance(self.method, Boosted):
             raise MalformedOrderError("An evaluation is of networks alone: leave it out here.")
-        if self.evaluation and (self.loss, self.evaluation.rows) != ("bce", self.rows_per_unit):
+        if self.evaluation:
+            self._require_measure(self.evaluation)
+
+    def _require_measure(self, found: Evaluation) -> None:
+        scores = isinstance(found, ScoreSums)
+        if scores != (self.loss == "bce") or found.rows != self.rows_per_unit:
             raise MalformedOrderError(
-                "An evaluation of scores is for `bce`, and of as many rows of a unit as the recipe."
+                "An evaluation of scores is for `bce` and one of forecasts for other losses, and "
+                "either of as many rows of a unit as the recipe."
+            )
+        if isinstance(self.loss, Pinball):
+            raise MalformedOrderError(
+                "An evaluation of forecasts is of means; it says nothing of a quantile: set "
+                "holdout to 0."
+            )
+        if not scores and not self.window:
+            raise MalformedOrderError(
+                "An evaluation of forecasts needs rows of weeks: give the recipe a window."
             )
 
     def _require_shares(self) -> None:
@@ -288,13 +314,12 @@ def _event(recipe: SumRecipe) -> Event:
     return max(events, key=lambda one: own_delta([one]))
 
 
-def _evaluation(value: object) -> ScoreSums | None:
+def _evaluation(value: object) -> Evaluation | None:
     if value is None:
         return None
-    found = evaluation.from_json(value) if isinstance(value, Mapping) else None
-    if not isinstance(found, ScoreSums):
+    if not isinstance(value, Mapping):
         raise MalformedOrderError("The recipe's evaluation is of a kind this node does not know.")
-    return found
+    return evaluation.from_json(value)
 
 
 def _method(value: object) -> Method:

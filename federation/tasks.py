@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation import plans
 from federation.errors import MalformedOrderError
+from federation.evaluation import ForecastSums
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
 from federation.sum_recipes import MOST_EPSILON, SumRecipe
@@ -73,6 +74,7 @@ class TrainingTask:
                 "A run that measures its model on units held out cannot go on from another: those "
                 "that the other run held out are not known any more. Train anew."
             )
+        self._require_measure()
         named = _ORDER_ID.fullmatch(self.parent) is not None
         if not 0 <= self.begun < self.recipe.rounds or bool(self.begun) != named:
             raise MalformedOrderError(
@@ -80,10 +82,30 @@ class TrainingTask:
                 "rounds and not all of them."
             )
 
+    def _require_measure(self) -> None:
+        measured = self.recipe.evaluation if isinstance(self.recipe, SumRecipe) else None
+        if self.recipe.horizons > 1 and self.model != "demand":
+            raise MalformedOrderError(
+                "Horizons are of forecasts, and fraud is none: leave horizons at 1."
+            )
+        if measured and isinstance(measured, ForecastSums) != (self.model == "demand"):
+            raise MalformedOrderError(
+                "An evaluation of forecasts is for the model demand and one of scores for fraud: "
+                "measure the other, or set holdout to 0."
+            )
+
     @property
     def rounds(self) -> int:
         """Rounds that are still to be made: these are paid for."""
         return self.recipe.rounds - self.begun
+
+    @property
+    def rows(self) -> int:
+        """Most rows of a table that one unit adds to a round.
+
+        A retailer-week is one, though the stretch that it stands in makes one of every horizon.
+        """
+        return self.recipe.rows_per_unit // self.recipe.horizons
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form; whom it goes on from stands in it where there is one."""
@@ -158,7 +180,7 @@ def require_unit(task: TrainingTask, contract: DataContract) -> None:
             "use another model."
         )
     most = 1 if task.model == "demand" else contract.unit.rows
-    if task.recipe.rows_per_unit > most:
+    if task.rows > most:
         raise MalformedOrderError(
             f"The recipe's rows_per_unit may be at most {most} for the model {task.model} here."
         )

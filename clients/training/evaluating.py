@@ -55,6 +55,11 @@ def forecast_units(rows: UnitRows, base: Array, naive: Array) -> UnitRows:
     return replace(rows, features=features.astype(np.float32))
 
 
+def inputs_alone(rows: UnitRows, inputs: int) -> UnitRows:
+    """Return `rows` with what a model of `inputs` features reads, and no more."""
+    return replace(rows, features=rows.features[..., :inputs])
+
+
 # -- scores ----------------------------------------------------------------------------------------
 
 

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.losses import Loss, Pinball
 from federation.models import Activation, ModelSpec, chances
-from federation.recipes import Loss
 
 Array: TypeAlias = NDArray[np.float64]
 Kind = TypeVar("Kind", np.float64, np.bool_)
@@ -179,3 +179,7 @@ def loss_slopes(outputs: Array, targets: Array, loss: Loss) -> Array:
             return np.clip(outputs - targets, -1.0, 1.0)
         case "mse":
             return outputs - targets
+        case Pinball(quantile):
+            level = float(quantile)
+            above = np.where(outputs < targets, -level, 0.0)
+            return np.asarray(np.where(outputs > targets, 1.0 - level, above))

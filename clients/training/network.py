@@ -27,8 +27,8 @@ from clients.training.exact import (
     squares,
 )
 from clients.training.gradients import Array, Block, loss_slopes
+from federation.losses import Loss
 from federation.models import Activation, ModelSpec
-from federation.recipes import Loss
 
 Gate: TypeAlias = Floats | NDArray[np.bool_]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from clients.training.demand import DemandRows, volumes_of, wape
 from clients.training.errors import TrainingDataError
 from clients.training.sampling import UnitRows
+from federation.losses import Loss
 from federation.models import ModelSpec, Vector, forward
-from federation.recipes import Loss
 from secure_compute.entropy import Entropy
 
 Array: TypeAlias = NDArray[np.float64]

@@ -16,8 +16,9 @@ from clients.training.gradients import blocks
 from clients.training.losses import row_losses
 from clients.training.sampling import UnitRows
 from clients.training.sums import unit_vectors
+from federation.losses import Loss
 from federation.models import ModelSpec, Vector
-from federation.recipes import Loss, Recipe
+from federation.recipes import Recipe
 from federation.sum_recipes import SumRecipe
 
 _BLOCK: Final = 1 << 13  # units at once, so that memory stays small

@@ -102,10 +102,17 @@ def poisson_sample(rows: UnitRows, rate: Decimal, step: int, entropy: Entropy) -
     return eligible[noise.bernoulli(bias.numerator, bias.denominator, len(eligible), entropy)]
 
 
-def hold_out(rows: UnitRows, rate: Decimal, entropy: Entropy) -> tuple[UnitRows, UnitRows]:
-    """Return the units that train and those held out, each by a coin of its own."""
+def hold_out(
+    rows: UnitRows, rate: Decimal, entropy: Entropy, step: int | None = None
+) -> tuple[UnitRows, UnitRows]:
+    """Return the units that train and those held out, each by a coin of its own.
+
+    With `step`, units that no draw for that step could take train, whatever their coin says.
+    """
     bias = Fraction(rate)
     held = noise.bernoulli(bias.numerator, bias.denominator, len(rows), entropy)
+    if step is not None:
+        held &= rows.phase == step % rows.phases
     return _chosen(rows, ~held), _chosen(rows, held)
 
 

@@ -19,8 +19,8 @@ from clients.training.gradients import (
     unit_gradients,
     unit_outputs,
 )
+from federation.losses import Loss
 from federation.models import Layer, ModelSpec
-from federation.recipes import Loss
 from federation.sequences import Network, Reading, SequenceSpec, read, taps_of
 
 Add: TypeAlias = Callable[[int, Array, Array], None]

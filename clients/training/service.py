@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from clients.errors import ComputeError
+from clients.training.evaluating import inputs_alone
 from clients.training.fedavg import local_round
 from clients.training.jobs import TrainJob
 from clients.training.sampling import UnitRows, hold_out
@@ -61,16 +62,22 @@ class Trainer:
             where = job.readable
             rows = load_rows(job.task, job.contract, where.table, self._entropy, where.positions)
             where.require_unchanged()
-            self._rows, self._held = _divided(job, rows)
+            self._rows, self._held = _apart(rows, job)
             self._order = job.order
         return self._rows, self._held
 
 
-def _divided(job: TrainJob, rows: UnitRows) -> tuple[UnitRows, UnitRows]:
-    """Return the units that train and those that are held out, by the order's secret."""
+def _apart(rows: UnitRows, job: TrainJob) -> tuple[UnitRows, UnitRows]:
+    """Return the units that train, and those that a run measures its model on in its last round.
+
+    A held-out row's target week is no training row's, if demand has one horizon. With several, a
+    stretch of another phase may train on that week as seen from another distance.
+    """
     recipe = job.task.recipe
-    rate = recipe.holdout if isinstance(recipe, SumRecipe) else Decimal(0)
-    if rate and job.coins is None:
-        raise ComputeError("there is no secret to hold units out by; nothing is computed")
     coins = SystemEntropy() if job.coins is None else SeedStream(job.coins, _HELD_OUT)
-    return hold_out(rows, rate, coins)
+    if not isinstance(recipe, SumRecipe):
+        return hold_out(rows, Decimal(0), coins)
+    if recipe.holdout and job.coins is None:
+        raise ComputeError("there is no secret to hold units out by; nothing is computed")
+    trains, held = hold_out(rows, recipe.holdout, coins, recipe.method.rounds)
+    return inputs_alone(trains, recipe.method.inputs), held

@@ -19,6 +19,7 @@ from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample, require_rows
 from federation.boosted import Boosted
+from federation.evaluation import ForecastSums
 from federation.models import Vector
 from federation.sum_recipes import SumRecipe
 from policies.budget.events import Event
@@ -47,7 +48,7 @@ def round_sum(
         TrainingDataError: `rows` are not the recipe's, or the weights that came with the letter
             are out of range.
     """
-    require_rows(rows, recipe.method.inputs, recipe.rows_per_unit)
+    require_rows(rows, features_in(recipe, number), recipe.rows_per_unit)
     require_weights(weights)
     drawn = poisson_sample(rows, recipe.sampling_rate, number, entropy)
     values = rounded_sum(recipe, number, weights.astype(np.float64), batch_of(rows, drawn))
@@ -66,6 +67,13 @@ def rounded_sum(recipe: SumRecipe, number: int, weights: Array, batch: Batch) ->
             parts = clipped(unit_vectors(recipe, number, weights, block), 1.0)
             total += fixedpoint.encode(parts, recipe.grid).sum(1, dtype=np.int64)
     return total
+
+
+def features_in(recipe: SumRecipe, number: int) -> int:
+    """Return how many features the rows of a round have: forecasts are measured on a few more."""
+    if isinstance(recipe.evaluation, ForecastSums) and recipe.evaluates(number):
+        return recipe.method.inputs + evaluating.EXTRA
+    return recipe.method.inputs
 
 
 def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -> Array:

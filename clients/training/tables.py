@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from clients.errors import ComputeError
 from clients.training.columns import read_columns
-from clients.training.demand import DemandBounds, demand_rows, private_units
+from clients.training.demand import DemandBounds, DemandRows, demand_rows, private_units
+from clients.training.evaluating import forecast_units
 from clients.training.fraud import fraud_rows
 from clients.training.sampling import UnitRows, gather_units
-from federation.tasks import TrainingTask, require_unit
+from federation.evaluation import ForecastSums
+from federation.sum_recipes import SumRecipe
+from federation.tasks import AnyRecipe, TrainingTask, require_unit
 from policies.contracts import DataContract
 from secure_compute.entropy import Entropy
 
@@ -65,9 +68,18 @@ def load_rows(
     if positions is not None:
         frame = frame.iloc[positions].reset_index(drop=True)
     if bounds is not None:
-        return private_units(demand_rows(frame, recipe.window, bounds))
+        return _demand_units(demand_rows(frame, recipe.window, bounds, recipe.horizons), recipe)
     rows = fraud_rows(frame, contract, task.until or EVER)
     return gather_units(rows.features, rows.targets, rows.units, recipe.rows_per_unit, entropy)
+
+
+def _demand_units(rows: DemandRows, recipe: AnyRecipe) -> UnitRows:
+    """Return the rows by unit, with what a run reads that measures its forecasts."""
+    units = private_units(rows)
+    if not isinstance(recipe, SumRecipe) or not isinstance(recipe.evaluation, ForecastSums):
+        return units
+    shape = units.targets.shape
+    return forecast_units(units, rows.base.reshape(shape), rows.naive.reshape(shape))
 
 
 def _require_columns(task: TrainingTask, contract: DataContract) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from clients.training.sampling import UnitRows
 from experiments.membership import attack, judged, unit_losses
+from federation.losses import Pinball
 from federation.models import ModelSpec
 from federation.tasks import TrainingTask
 from secure_compute.entropy import SystemEntropy
@@ -72,7 +73,7 @@ def test_losses_that_say_nothing_are_luck_and_those_that_say_all_are_all() -> No
     assert judged(np.ones(50), np.ones(50), 1.0).roc_area == 0.5
 
 
-@pytest.mark.parametrize("loss", ["bce", "huber", "mse"])
+@pytest.mark.parametrize("loss", ["bce", "huber", "mse", Pinball(Decimal("0.9"))])
 def test_the_loss_of_a_unit_is_that_of_its_rows(loss) -> None:
     import torch
 

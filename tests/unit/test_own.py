@@ -116,8 +116,9 @@ def test_less_error_is_a_gain():
     features = generator.normal(size=(400, 5)).astype(np.float32)
     target = (features @ AIM * 0.2).astype(np.float32)
     base = np.full(400, 4.0)
-    weeks = DemandRows(features, target, base, np.expm1(target + base), np.arange(400) % 40,
-                       np.arange(400) // 40, 2)  # fmt: skip
+    weeks = DemandRows(features, target, base, np.expm1(target + base), np.expm1(base),
+                       np.arange(400) % 40, np.arange(400) // 40, 2,
+                       np.ones(400, np.int64), 1)  # fmt: skip
     few = by_unit(features[:4], target[:4])
     found = does_it_help(
         (MODEL, "mse"), MODEL.init(1), np.array([*AIM * 0.2, 0.0], np.float32), few,

@@ -1,5 +1,7 @@
 """The clipped sum against Opacus and against a loop that forms every unit's gradient."""
 
+from decimal import Decimal
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from clients.training.gradients import Batch, blocks, unit_outputs
 from clients.training.losses import row_losses
 from clients.training.plain import gradient_sum
 from clients.training.sampling import UnitRows
+from federation.losses import Pinball
 from federation.models import ModelSpec, forward
 from tests.steps import batch as made_batch
 from tests.steps import chosen, clipped_sum
@@ -53,7 +56,7 @@ def looped_sum(model, weights, batch, loss, clip) -> np.ndarray:
     return total
 
 
-@pytest.mark.parametrize("loss", ["bce", "huber", "mse"])
+@pytest.mark.parametrize("loss", ["bce", "huber", "mse", Pinball(Decimal("0.9"))])
 @pytest.mark.parametrize("layers", [(7, 1), (7, 12, 1), (7, 9, 5, 1)])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_clipped_sum_equals_a_loop_over_units(loss, layers, activation):

@@ -145,6 +145,26 @@ def test_what_was_not_measured_is_not_judged() -> None:
             {"stage": "repeated", "run": "f" * 64, "asked_at": 1_793_000_000},
             "answered from the past release ffffffffffff of 2026-10-26 07:33:20 UTC, at no ε",
         ),
+        (
+            {"stage": "evaluated", "metrics": {"wape": {"value": None, "note": "too noisy"}}},
+            "measured on rows held out: WAPE too noisy",
+        ),
+        (
+            {
+                "stage": "evaluated",
+                "metrics": {
+                    "wape": {"value": "0.1644", "low": "0.115", "high": "0.22", "note": ""}
+                },
+            },
+            "measured on rows held out: WAPE 0.164 (0.115 … 0.220)",
+        ),
+        (
+            {
+                "stage": "evaluated",
+                "metrics": {"average_precision": {"value": "0.4", "low": "0.3", "high": "0.5"}},
+            },
+            "measured on units held out: average precision 0.400 (0.300 … 0.500)",
+        ),
         ({"stage": "witnessed"}, ""),
     ],
 )
