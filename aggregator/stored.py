@@ -17,7 +17,8 @@ from aggregator import safetensors
 from aggregator.cards import Card
 from aggregator.errors import MalformedModelError
 from federation.errors import MalformedOrderError
-from federation.models import ModelSpec, Vector
+from federation.models import Vector
+from federation.sequences import network_from_json
 from secure_compute import canonical
 from secure_compute.errors import NotCanonicalError
 
@@ -97,7 +98,7 @@ def _dimension(card: Card, otherwise: int) -> int:
     if not isinstance(model, Mapping):
         return otherwise
     try:
-        return ModelSpec.from_json(model).dimension
+        return network_from_json(model).dimension
     except (MalformedOrderError, TypeError) as why:
         raise MalformedModelError("has a recipe of an unknown model") from why
 

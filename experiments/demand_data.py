@@ -125,12 +125,14 @@ def demand_split(
     window: int,
     bounds: DemandBounds,
     horizons: int = 1,
+    *,
+    series: bool = False,
 ) -> DemandSplit:
     """Divide one party's rows: a training row reads no test week; a test row reads what was.
 
     Rows of a stretch that begins before the test week and ends after it train nothing.
     """
-    rows = demand_rows(table, window, bounds, horizons)
+    rows = demand_rows(table, window, bounds, horizons, series=series)
     return DemandSplit(party, rows.where(rows.last < test_week), rows.where(rows.week >= test_week))
 
 

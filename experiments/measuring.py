@@ -30,6 +30,7 @@ from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
 from experiments.staging import OVERRIDES
 from federation.models import Predictor, Vector
+from federation.sequences import SequenceSpec
 from federation.tasks import AnyRecipe, TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
@@ -83,7 +84,7 @@ class Scored:
 # -- the sets --------------------------------------------------------------------------------------
 
 
-def demand_splits(home: Home, window: int, horizons: int = 1) -> tuple[DemandSplit, ...]:
+def demand_splits(home: Home, recipe: AnyRecipe) -> tuple[DemandSplit, ...]:
     """Return the warehouses' rows; the weeks before the test feed its features."""
     test_week = int((home.truth / "demand" / "test_week").read_text(encoding="utf-8"))
     return tuple(
@@ -91,9 +92,10 @@ def demand_splits(home: Home, window: int, horizons: int = 1) -> tuple[DemandSpl
             member.party,
             pd.read_parquet(home.truth / "demand" / f"{member.party}.parquet"),
             test_week,
-            window,
+            recipe.window,
             demand_bounds(_contract(home, member.party, "demand")),
-            horizons,
+            recipe.horizons,
+            series=isinstance(recipe.model, SequenceSpec),
         )
         for member in home.roster().with_role(Role.WAREHOUSE)
     )
@@ -124,7 +126,7 @@ def score_model(home: Home, task: TrainingTask, weights: Vector) -> Scored:
     """Return what a released model is worth on every party's test rows."""
     spec = task.recipe
     if task.model == "demand":
-        demand = demand_splits(home, spec.window, spec.horizons)
+        demand = demand_splits(home, spec)
         return _scored(*_demand_scores(demand, spec, dict.fromkeys(_names(demand), weights)))
     fraud = fraud_splits(home)
     return _scored(*_fraud_scores(fraud, spec, dict.fromkeys(_names(fraud), weights)))
@@ -172,7 +174,7 @@ def measure(home: Home) -> Beside:
 
 def _measure_demand(home: Home) -> Measured:
     task = compose(["experiment=demand", *OVERRIDES["demand"]]).task
-    splits = demand_splits(home, task.recipe.window, task.recipe.horizons)
+    splits = demand_splits(home, task.recipe)
     trained = _train(task, {str(s.party): private_units(s.train) for s in splits})
     return _assemble(
         _wapes(splits, {s.party: s.naive for s in splits}),

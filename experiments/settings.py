@@ -17,6 +17,7 @@ from federation.losses import Loss, Pinball
 from federation.models import ModelSpec
 from federation.recipes import Recipe
 from federation.second_order import SecondOrder
+from federation.sequences import Network, SequenceSpec
 from federation.sum_recipes import Method, SumRecipe
 from federation.tasks import MODELS, AnyRecipe, TrainingTask
 from policies.budget import accountant
@@ -142,10 +143,16 @@ def _recipe(value: dict[Any, Any], private: bool) -> AnyRecipe:
     raise UsageError("configuration: model.scheme is fedavg, sums or boosting")
 
 
-def _spec(value: dict[Any, Any]) -> ModelSpec:
+def _spec(value: dict[Any, Any]) -> Network:
     model = value["model"]
-    widths = (_inputs(model, value["data"]), *model["hidden"], 1)
-    return ModelSpec(widths, model["activation"])
+    inputs = _inputs(model, value["data"])
+    if "network" in model:
+        from clients.training.demand import CHANNELS
+
+        steps, channels = _whole(model, "window") - 1, len(CHANNELS)
+        statics = inputs - steps * channels
+        return SequenceSpec(model["network"], steps, channels, statics, _whole(model, "hidden"))
+    return ModelSpec((inputs, *model["hidden"], 1), model["activation"])
 
 
 def _loss(model: dict[Any, Any]) -> Loss:
@@ -163,8 +170,10 @@ def _loss(model: dict[Any, Any]) -> Loss:
 
 
 def _averaged(
-    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, private: bool
+    model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, private: bool
 ) -> Recipe:
+    if not isinstance(spec, ModelSpec):
+        raise UsageError("configuration: networks over a series train by model.scheme=sums")
     releases, horizons = _whole(model, "rounds") * _whole(model, "steps"), _horizons(model)
     return Recipe(
         model=spec,
@@ -211,7 +220,7 @@ def _rows(model: dict[Any, Any], privacy: dict[Any, Any]) -> int:
 
 
 def _summed(
-    model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int, private: bool
+    model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, seed: int, private: bool
 ) -> SumRecipe:
     """Return a recipe for any number of nodes; an order or a simulation says how many there are."""
     units = _whole(privacy, "expected_units")
@@ -252,7 +261,7 @@ def _grid(wanted: int, noise: Decimal) -> int:
     return wanted
 
 
-def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: ModelSpec, seed: int) -> Method:
+def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, seed: int) -> Method:
     if model["scheme"] == "boosting":
         if model.get("quantile") is not None or _horizons(model) != 1:
             raise UsageError(
@@ -306,7 +315,11 @@ def _inputs(model: dict[Any, Any], data: dict[Any, Any]) -> int:
         case "demand", _:
             from clients.training.demand import features_of as demand_features
 
-            return len(demand_features(_whole(model, "window"), _horizons(model)))
+            return len(
+                demand_features(
+                    _whole(model, "window"), _horizons(model), series="network" in model
+                )
+            )
     from clients.training.fraud import FEATURES as FRAUD
 
     return len(FRAUD)

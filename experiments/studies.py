@@ -21,6 +21,7 @@ from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
 from federation.losses import Pinball
 from federation.models import Predictor, Vector
+from federation.sequences import SequenceSpec
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
@@ -143,12 +144,13 @@ def _cheese(settings: Settings) -> Study:
         raise UsageError("the cheese set stands in a checkout, not in an installed package")
     bounds = demand_bounds(published_contracts()["demand"])
     window, horizons = settings.task.recipe.window, settings.task.recipe.horizons
+    series = isinstance(settings.task.recipe.model, SequenceSpec)
     splits = [
-        demand_split(party, table, chosen.test_week, window, bounds, horizons)
+        demand_split(party, table, chosen.test_week, window, bounds, horizons, series=series)
         for party, table in chosen.tables.items()
     ]
     actual = {split.party: split.test.volume for split in splits}
-    names = [item.name for item in features_of(window, horizons)]
+    names = [item.name for item in features_of(window, horizons, series=series)]
 
     def score(spec: Predictor, weights: Weights) -> Worth:
         return wapes(actual, {s.party: s.predict(spec, weights[s.party]) for s in splits})

@@ -22,6 +22,7 @@ from federation.losses import Loss, Pinball, loss_from_json, loss_to_json, requi
 from federation.models import LARGEST_WEIGHT, ModelSpec, Vector
 from federation.recipe_fields import decimal, integer, require_range
 from federation.recipes import Number
+from federation.sequences import Network, network_from_json
 from federation.sum_states import Array, State
 from policies.budget.events import spell
 
@@ -65,7 +66,7 @@ class SecondOrder:
     expected_units:   units that a round is expected to hold over all nodes; a public constant.
     """
 
-    model: ModelSpec
+    model: Network
     loss: Loss
     rounds: int
     moments: int
@@ -88,7 +89,7 @@ class SecondOrder:
             raise MalformedOrderError("The recipe's momentum and base_rate must be below 1.")
         if self.moments > self.rounds:
             raise MalformedOrderError("The recipe has more rounds of moments than rounds.")
-        if self.moments and (len(self.model.layers) > 2 or self.inputs > _MOST_INPUTS):
+        if self.moments and not self._is_small_and_linear:
             raise MalformedOrderError(
                 f"Second moments serve linear models of at most {_MOST_INPUTS} inputs: "
                 "set moments to 0 for this one."
@@ -100,9 +101,15 @@ class SecondOrder:
             )
 
     @property
+    def _is_small_and_linear(self) -> bool:
+        model = self.model
+        linear = isinstance(model, ModelSpec) and len(model.layers) == 2
+        return linear and self.inputs <= _MOST_INPUTS
+
+    @property
     def inputs(self) -> int:
         """Features of a row."""
-        return self.model.layers[0]
+        return self.model.inputs
 
     @property
     def size(self) -> int:
@@ -163,7 +170,7 @@ class SecondOrder:
         if not isinstance(value["model"], Mapping):
             raise MalformedOrderError("The recipe's model is not an object.")
         loss = loss_from_json(value["loss"])
-        return cls(model=ModelSpec.from_json(value["model"]), loss=loss, **numbers)
+        return cls(model=network_from_json(value["model"]), loss=loss, **numbers)
 
 
 def start_from(method: SecondOrder, added: Array) -> Vector:

@@ -22,10 +22,10 @@ from federation.boosted import Boosted
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ScoreSums
 from federation.losses import Loss, Pinball
-from federation.models import ModelSpec
 from federation.recipe_fields import decimal, integer, require_range, require_weeks
 from federation.recipes import Number
 from federation.second_order import SecondOrder
+from federation.sequences import Network
 from federation.shares import Released, Shares
 from federation.shares import event as sum_event
 from policies.budget.certificate import STEPS
@@ -109,7 +109,7 @@ class SumRecipe:
         self._require_room()
 
     @property
-    def model(self) -> ModelSpec:
+    def model(self) -> Network:
         """The network that the method trains, or that baselines train in its place."""
         return self.method.model
 

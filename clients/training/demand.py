@@ -19,6 +19,7 @@ so known in advance.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -31,6 +32,9 @@ from clients.training.sampling import UnitRows
 Array = NDArray[np.float64]
 
 COLUMNS: Final = ("retailer", "week", "volume", "display", "price")
+CHANNELS: Final = ("volume", "price", "display")
+"""What a network over a series is told of each known week."""
+
 _LARGEST_FEATURE: Final = 12.0
 _LATEST_WEEK: Final = 1 << 52
 
@@ -124,10 +128,11 @@ class DemandRows:
         )
 
 
-def features_of(window: int, horizons: int = 1) -> tuple[Feature, ...]:
+def features_of(window: int, horizons: int = 1, *, series: bool = False) -> tuple[Feature, ...]:
     """Return the features of windows of `window` weeks, in the model's order.
 
-    Those that tell several horizons apart are 0 at the first.
+    Those that tell several horizons apart are 0 at the first. series: begin with `CHANNELS` of
+    every known week, the oldest first, for networks that read them one after another.
     """
     past = tuple(range(1, window))
     nearest = (
@@ -140,11 +145,27 @@ def features_of(window: int, horizons: int = 1) -> tuple[Feature, ...]:
         Feature("horizon", (), (), _distance),
         Feature("last volume from afar", ("volume",), past, _last_volume_from_afar),
     )
-    return nearest if horizons == 1 else nearest + further
+    told = nearest if horizons == 1 else nearest + further
+    return _series(window) + told if series else told
+
+
+def _series(window: int) -> tuple[Feature, ...]:
+    """Return the known weeks' channels, each relative to the mean over these weeks."""
+    past = tuple(range(1, window))
+    return tuple(
+        Feature(f"{column} {age} before the end", (column,), past, partial(_channel, column, age))
+        for age in reversed(past)
+        for column in CHANNELS
+    )
 
 
 def demand_rows(
-    table: pd.DataFrame, window: int, bounds: DemandBounds, horizons: int = 1
+    table: pd.DataFrame,
+    window: int,
+    bounds: DemandBounds,
+    horizons: int = 1,
+    *,
+    series: bool = False,
 ) -> DemandRows:
     """Return the rows of every stretch of weeks, by retailer, by week, by horizon.
 
@@ -175,7 +196,7 @@ def demand_rows(
     horizon = np.tile(np.arange(1, horizons + 1), len(stretches))
     windows = _windows(ordered, index, horizon, bounds)
     base = np.log1p(windows.volume[:, :-1].mean(1))
-    features = features_of(window, horizons)
+    features = features_of(window, horizons, series=series)
     inputs = np.stack([feature.compute(windows) for feature in features], axis=1)
     return DemandRows(
         np.clip(inputs, -_LARGEST_FEATURE, _LARGEST_FEATURE).astype(np.float32),
@@ -272,6 +293,16 @@ def _last_volume(at: Windows) -> Array:
     """Return the log volume of the last known week, relative to the mean log volume."""
     past = np.log1p(at.volume[:, :-1])
     relative: Array = past[:, -1] - past.mean(1)
+    return relative
+
+
+def _channel(column: str, age: int, at: Windows) -> Array:
+    """Return one known week's column beside its mean over the known weeks."""
+    values: Array = getattr(at, column)[:, :-1]
+    if column == "display":
+        return np.asarray(10.0 * (values[:, -age] - values.mean(1)))
+    logs = np.log1p(values) if column == "volume" else 10.0 * np.log(values)
+    relative: Array = logs[:, -age] - logs.mean(1)
     return relative
 
 

@@ -4,12 +4,14 @@ The same models and losses as the private path, without clipping, sampling or no
 Nothing here returns a `PrivateUpdate`, so nothing here can leave a node.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from clients.training.fedavg import batch_of
 from clients.training.gradients import blocks
@@ -19,7 +21,10 @@ from clients.training.sums import unit_vectors
 from federation.losses import Loss
 from federation.models import ModelSpec, Vector
 from federation.recipes import Recipe
+from federation.sequences import Network, SequenceSpec
 from federation.sum_recipes import SumRecipe
+
+Weights: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
 _BLOCK: Final = 1 << 13  # units at once, so that memory stays small
 
@@ -62,7 +67,7 @@ def plain_sum(
 def fit(
     weights: Vector,
     rows: UnitRows,
-    model: ModelSpec,
+    model: Network,
     loss: Loss,
     *,
     steps: int = 400,
@@ -90,7 +95,7 @@ def fit(
 
 
 def gradient_sum(
-    model: ModelSpec,
+    model: Network,
     weights: NDArray[np.float64],
     rows: UnitRows,
     units: NDArray[np.intp],
@@ -110,16 +115,39 @@ def gradient_sum(
     return gradient
 
 
-def _outputs(model: ModelSpec, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _outputs(model: Network, weights: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Return the model's output for each row of `values` [n, inputs], [n]."""
-    sizes = [size for outputs, inputs in model.shapes() for size in (outputs * inputs, outputs)]
+    shapes = [*model.shapes()]
+    sizes = [size for outputs, inputs in shapes for size in (outputs * inputs, outputs)]
     parts = iter(torch.split(weights, sizes))
-    for place, (outputs, inputs) in enumerate(model.shapes()):
-        if place:
+    layers = [(next(parts).reshape(shape), next(parts)) for shape in shapes]
+    if isinstance(model, SequenceSpec):
+        values = _read(model, layers, values)
+    for place, (matrix, bias) in enumerate(layers if isinstance(model, ModelSpec) else layers[-1:]):
+        if place and isinstance(model, ModelSpec):
             values = torch.relu(values) if model.activation == "relu" else torch.tanh(values)
-        matrix, bias = next(parts).reshape(outputs, inputs), next(parts)
-        values = torch.nn.functional.linear(values, matrix, bias)
+        values = functional.linear(values, matrix, bias)
     return values[:, 0]
+
+
+def _read(model: SequenceSpec, layers: Sequence[Weights], values: torch.Tensor) -> torch.Tensor:
+    """Return what the output reads, [n, hidden + statics], of rows [n, inputs]."""
+    end = model.steps * model.channels
+    series = values[:, :end].reshape(-1, model.steps, model.channels)
+    if model.kind == "gru":
+        (entering, first), (recurring, second), _ = layers
+        state = torch.zeros((len(values), model.hidden), dtype=values.dtype)
+        for step in range(model.steps):
+            state = torch.gru_cell(series[:, step], state, entering, recurring, first, second)
+    else:
+        taps = series.transpose(1, 2)
+        for place, (matrix, bias) in enumerate(layers[:-1]):
+            now, before = torch.chunk(matrix, 2, 1)
+            kernel, apart = torch.stack([before, now], 2), 1 << place
+            padded = functional.pad(taps, (apart, 0))
+            taps = torch.tanh(functional.conv1d(padded, kernel, bias, dilation=apart))
+        state = taps[:, :, -1]
+    return torch.cat([state, values[:, end:]], 1)
 
 
 def pooled(parts: list[UnitRows]) -> UnitRows:

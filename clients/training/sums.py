@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from clients.training import evaluating, histograms
 from clients.training.fedavg import batch_of, require_weights
-from clients.training.gradients import Array, Batch, Block, blocks, unit_gradients
+from clients.training.gradients import Array, Batch, Block, blocks
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample, require_rows
+from clients.training.series import gradients_of
 from federation.boosted import Boosted
 from federation.evaluation import ForecastSums
 from federation.models import Vector
@@ -88,5 +89,5 @@ def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -
         case "moments":
             return unit_moments(block, float(method.moment_clip), float(method.target_clip))
         case "gradient":
-            gradients = unit_gradients(method.model, weights, block, method.loss)
+            gradients = gradients_of(method.model, weights, block, method.loss)
             return gradients / float(method.clip)

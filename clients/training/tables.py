@@ -14,6 +14,7 @@ from clients.training.evaluating import forecast_units
 from clients.training.fraud import fraud_rows
 from clients.training.sampling import UnitRows, gather_units
 from federation.evaluation import ForecastSums
+from federation.sequences import SequenceSpec
 from federation.sum_recipes import SumRecipe
 from federation.tasks import AnyRecipe, TrainingTask, require_unit
 from policies.contracts import DataContract
@@ -68,7 +69,9 @@ def load_rows(
     if positions is not None:
         frame = frame.iloc[positions].reset_index(drop=True)
     if bounds is not None:
-        return _demand_units(demand_rows(frame, recipe.window, bounds, recipe.horizons), recipe)
+        series = isinstance(recipe.model, SequenceSpec)
+        made = demand_rows(frame, recipe.window, bounds, recipe.horizons, series=series)
+        return _demand_units(made, recipe)
     rows = fraud_rows(frame, contract, task.until or EVER)
     return gather_units(rows.features, rows.targets, rows.units, recipe.rows_per_unit, entropy)
 
