@@ -16,7 +16,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # 
 from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
 from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[import-untyped]
 
-ROOM: Final = 4 * 2**20
+ROOM: Final = 8 * 2**20
 """Bytes of objects that one call encloses at most; what is left moves in calls of its own."""
 
 _FIELD: Final = 15101
