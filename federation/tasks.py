@@ -14,6 +14,7 @@ from federation.errors import MalformedOrderError
 from federation.evaluation import ForecastSums
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
+from federation.sequences import SequenceSpec
 from federation.sum_recipes import MOST_EPSILON, SumRecipe
 from policies.contracts import DataContract
 from secure_compute.canonical import JSON
@@ -87,6 +88,10 @@ class TrainingTask:
         if self.recipe.horizons > 1 and self.model != "demand":
             raise MalformedOrderError(
                 "Horizons are of forecasts, and fraud is none: leave horizons at 1."
+            )
+        if self.model != "demand" and isinstance(self.recipe.model, SequenceSpec):
+            raise MalformedOrderError(
+                "Networks over a series read weeks, and fraud has none: choose the model demand."
             )
         if measured and isinstance(measured, ForecastSums) != (self.model == "demand"):
             raise MalformedOrderError(

@@ -13,15 +13,19 @@ from clients.training.plain import plain_sum
 from clients.training.sampling import UnitRows
 from clients.training.sums import ClippedSum, round_sum, rounded_sum, unit_vectors
 from federation.models import ModelSpec
+from federation.sequences import SequenceSpec
 from secure_compute.entropy import SystemEntropy
 from tests.simulator import sum_recipe
 from tests.steps import batch as made_batch
 from tests.steps import chosen
 
+SERIES = [SequenceSpec("gru", 2, 2, 1, 3), SequenceSpec("tcn", 2, 2, 1, 3)]
+
 
 def recipe(layers=(5, 1), **changes):
-    values = {"moments": 1 if len(layers) == 2 else 0, "rounds": 2, "grid": 4096}
-    return sum_recipe(model=ModelSpec(layers), **{**values, **changes})
+    model = layers if isinstance(layers, SequenceSpec) else ModelSpec(layers)
+    values = {"moments": 1 if layers == (5, 1) else 0, "rounds": 2, "grid": 4096}
+    return sum_recipe(model=model, **{**values, **changes})
 
 
 def made(seed, size=0.0, units=9, kind="any"):
@@ -39,7 +43,7 @@ def made(seed, size=0.0, units=9, kind="any"):
     size=st.floats(-3, 40),
     grid=st.sampled_from([1, 64, 4096, 65536]),
     number=st.integers(0, 1),
-    layers=st.sampled_from([(5, 1), (5, 12, 1)]),
+    layers=st.sampled_from([(5, 1), (5, 12, 1), *SERIES]),
     kind=st.sampled_from(["any", "equal"]),
 )
 def test_a_unit_less_moves_the_sum_by_at_most_the_sensitivity(
