@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from aggregator.errors import MalformedModelError
+from aggregator.standing import STANDINGS
 from secure_compute.canonical import JSON
 
 SCHEMA: Final = "entrepot.model/1"
@@ -15,6 +16,8 @@ _RUN: Final = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z_-]{0,127}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{1,40})?([eE]-[0-9]{1,3})?", re.ASCII)
 _MOST_ROUNDS: Final = 10**6
+_LATEST: Final = 1 << 53
+_LATER: Final = frozenset({"until", "gate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,12 @@ class Card:
     parent:           SHA-256 of the file of the round before; of a first round, that of the model
                       that the run went on from, or "" where the seed made the start.
     metrics:          the noised evaluation of these weights, where there was one.
+    gate:             whether the model is accepted or held back, and by which figure; nothing where
+                      its order names no floor.
+    until:            the moment from which rows stayed out, in microseconds since 1970; 0 for none.
+
+    What stands in `_LATER` was not in every card of this version: it is spelled where it says
+    something.
     """
 
     run: str
@@ -53,6 +62,8 @@ class Card:
     code: str
     parent: str = ""
     metrics: Mapping[str, JSON] = field(default_factory=dict)
+    until: int = 0
+    gate: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a card that could name another file, or says what cannot be."""
@@ -66,13 +77,18 @@ class Card:
             raise MalformedModelError("names a parent that is no digest")
         if not all(_is_decimal(number) for number in (self.epsilon, self.delta)):
             raise MalformedModelError("names a price that is no number")
+        if not 0 <= self.until < _LATEST:
+            raise MalformedModelError("lets in rows until a moment that no calendar has")
+        if self.gate and self.gate.get("standing") not in STANDINGS:
+            raise MalformedModelError("is neither accepted nor held back")
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
         value: dict[str, JSON] = {"schema": SCHEMA}
         for item in fields(self):
             part = getattr(self, item.name)
-            value[item.name] = list(part) if isinstance(part, tuple) else part
+            if part or item.name not in _LATER:
+                value[item.name] = list(part) if isinstance(part, tuple) else part
         return value
 
     @classmethod
@@ -83,11 +99,13 @@ class Card:
             MalformedModelError: it is no card of this version.
         """
         names = {item.name: item.type for item in fields(cls)}
-        if not isinstance(value, Mapping) or set(value) != {*names, "schema"}:
+        if not isinstance(value, Mapping) or value.get("schema") != SCHEMA:
             raise MalformedModelError("has a card of another version")
-        if value["schema"] != SCHEMA:
+        later = {name for name in _LATER if value.get(name)}
+        if set(value) != {*names, "schema"} - _LATER | later:
             raise MalformedModelError("has a card of another version")
-        return cls(**{name: _typed(kind, value[name]) for name, kind in names.items()})
+        there = {name: kind for name, kind in names.items() if name in value}
+        return cls(**{name: _typed(kind, value[name]) for name, kind in there.items()})
 
 
 def _typed(kind: Any, part: JSON) -> Any:

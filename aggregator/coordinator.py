@@ -171,6 +171,7 @@ class Coordinator:
             "rounds": state.round,
             "parties": list(state.parties),
             "metrics": self._metrics(job.id),
+            "gate": dict(last.card.gate),
         }
 
     def _keep(self, order: WorkOrder, task: TrainingTask, state: Training) -> Stored:

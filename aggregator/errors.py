@@ -25,5 +25,9 @@ class MalformedModelError(AggregatorError):
     """A file is no model of this registry, or not all of one; the sentence names it and why."""
 
 
+class HeldBackError(AggregatorError):
+    """Training would go on from a model that was held back."""
+
+
 class BrokenLineageError(AggregatorError):
     """A run's models do not follow from one another as they say."""

@@ -10,6 +10,7 @@ import numpy as np
 from aggregator import lineage
 from aggregator.cards import Card
 from aggregator.jobs import Checkpoint
+from aggregator.standing import judged
 from aggregator.stored import Stored
 from aggregator.training import Training
 from federation.orders import WorkOrder
@@ -65,6 +66,8 @@ def keep_round(
         code=order.code,
         parent=parent.digest if parent is not None and made == 1 else "",
         metrics=metrics,
+        until=task.until,
+        gate=judged(metrics, task.floor),
     )
     memory = np.frombuffer(state.checkpoint().velocity, "<f8").astype(np.float64)
     return lineage.save_round(folder, card, released, {_MEMORY: memory})

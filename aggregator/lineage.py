@@ -18,7 +18,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aggregator.cards import Card
-from aggregator.errors import BrokenLineageError
+from aggregator.errors import BrokenLineageError, HeldBackError
+from aggregator.standing import held_back, is_held_back
 from aggregator.stored import SUFFIX, Stored, encode, load, read_bytes, sync_folder, write_whole
 from policies.disclosure import Releasable
 from secure_compute import canonical
@@ -74,9 +75,19 @@ def lineage(folder: Path, run: str, head: str = "") -> tuple[Stored, ...]:
     rounds = _rounds(folder, run)
     if not rounds:
         raise BrokenLineageError(f"{folder / run} holds no model: name a run that was saved here")
-    found = [load(_path(folder, run, rounds[-1]))]
-    if head not in {"", found[0].digest}:
-        raise BrokenLineageError(f"{found[0].path} is not the last model that was named")
+    last = load(_path(folder, run, rounds[-1]))
+    if head not in {"", last.digest}:
+        raise BrokenLineageError(f"{last.path} is not the last model that was named")
+    return ancestry(folder, last)
+
+
+def ancestry(folder: Path, last: Stored) -> tuple[Stored, ...]:
+    """Return the models that `last` was made from, oldest first, and itself, each verified.
+
+    Raises:
+        BrokenLineageError, MalformedModelError: see `lineage`.
+    """
+    found = [last]
     while found[-1].card.parent:
         found.append(_parent(folder, found[-1]))
     for stored in found:
@@ -96,8 +107,16 @@ def runs(folder: Path) -> tuple[Run, ...]:
 
 
 def last_round(folder: Path, run: str) -> Stored:
-    """Return the last model of `run`, from which training goes on, its lineage verified."""
-    return lineage(folder, run)[-1]
+    """Return the last model of `run`, from which training goes on, its lineage verified.
+
+    Raises:
+        HeldBackError: nothing should be made of that model.
+        BrokenLineageError, MalformedModelError: see `lineage`.
+    """
+    last = lineage(folder, run)[-1]
+    if is_held_back(last.card.gate):
+        raise HeldBackError(f"{last.path} is held back: {held_back(last.card.gate)}; train anew")
+    return last
 
 
 def _before(folder: Path, card: Card) -> Stored:

@@ -49,7 +49,15 @@ def load(path: Path) -> Stored:
     Raises:
         MalformedModelError: the file is damaged, too large, of another program or another version.
     """
-    data = read_bytes(path)
+    return decode(path, read_bytes(path))
+
+
+def decode(path: Path, data: bytes) -> Stored:
+    """Return the model in `data`, the bytes of the file `path`.
+
+    Raises:
+        MalformedModelError: see `load`.
+    """
     try:
         return _decoded(path, data)
     except MalformedModelError as why:

@@ -127,11 +127,19 @@ _CODES: Final = {
             "MalformedTrustError",
             "ForeignBooksError",
             "ForeignLedgerError",
+            "MalformedModelError",
+            "TrainingDataError",
         ),
         USAGE,
     ),
     **dict.fromkeys(
-        ("RolledBackError", "InconsistentLogError", "LedgerMismatchError", "ClockError"),
+        (
+            "RolledBackError",
+            "InconsistentLogError",
+            "LedgerMismatchError",
+            "ClockError",
+            "BrokenLineageError",
+        ),
         INTEGRITY_FAILED,
     ),
 }

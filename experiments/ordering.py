@@ -11,6 +11,7 @@ from string import Template
 from typing import Any, Final
 
 from aggregator.jobs import FINAL, Job, Jobs
+from aggregator.standing import held_back, is_held_back
 from clients.release import code_digest
 from experiments.errors import UsageError
 from experiments.home import Home
@@ -128,6 +129,8 @@ def continuation(
         )
     last = jobs.last_round(job.id)
     made = task.begun if last is None else last.round
+    if is_held_back(gate := (job.result or {}).get("gate", {})):
+        raise UsageError(f"the model of {job.id[:12]} is held back: {held_back(gate)}; train anew")
     if job.status not in FINAL or not 0 < made < task.recipe.rounds:
         raise UsageError(
             f"run {job.id[:12]} is {job.status} with {made} of {task.recipe.rounds} rounds: there "

@@ -40,6 +40,8 @@ class DataSettings:
     features: which of a set's features are used, by what they read: `all`, or `own` for those that
               read their own unit's rows alone.
     folder:   where the files of a real set lie; empty for the usual place.
+    flipped:  a party of the generated commerce that calls its frauds honest and some honest orders
+              fraud; empty for none.
     """
 
     name: str
@@ -49,6 +51,7 @@ class DataSettings:
     parties: str
     features: str = "all"
     folder: str = ""
+    flipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,13 @@ def read(value: dict[Any, Any]) -> Settings:
     try:
         private = value["privacy"]["unit"] != "none"
         return Settings(
-            TrainingTask(value["model"]["name"], _whole(value, "seed"), 0, _recipe(value, private)),
+            TrainingTask(
+                value["model"]["name"],
+                _whole(value, "seed"),
+                0,
+                _recipe(value, private),
+                floor=_number(value["model"], "floor") if "floor" in value["model"] else Decimal(0),
+            ),
             _terms(value),
             DataSettings(**value["data"]),
             private,

@@ -14,6 +14,17 @@ _WAYS: Final = {
     "federated": "federated",
     "pooled": "all rows in one place",
 }
+_CASES: Final = {
+    "honest": "its labels honest",
+    "flipped": "its labels flipped",
+    "without": "without it",
+    "louder": "flipped, and {loudness} times what it clipped",
+}
+_CLIPPED: Final = {
+    "ordered": "clipped and noised",
+    "clipped": "clipped alone",
+    "unclipped": "neither",
+}
 _WARNING: Final = "NOT PRIVATE: for studies on data that you own; every node refuses this."
 WIDTH: Final = 100
 
@@ -33,6 +44,9 @@ def simulation_table(value: Mapping[str, Any]) -> str:
         console.print(table)
         console.print(_helped(value), markup=False)
         console.print(_privacy(value), markup=False)
+        if "poisoning" in value:
+            console.print(_poisoned(value["poisoning"]))
+            console.print(_bounded(value["poisoning"]), markup=False)
         if "membership" in value:
             console.print(_attacked(value["membership"]), markup=False)
     return shown.get().rstrip()
@@ -42,6 +56,25 @@ def _helped(value: Mapping[str, Any]) -> str:
     return (
         f"Federated beats the better of the first two rows at {value['parties_helped']} of "
         f"{value['parties_measured']} parties."
+    )
+
+
+def _poisoned(found: Mapping[str, Any]) -> Table:
+    ways = [way for way in _CLIPPED if way in found]
+    title = f"average precision of the others, with {found['party']} and without"
+    table = Table("", *(_CLIPPED[way] for way in ways), title=title)
+    for case, text in _CASES.items():
+        said = text.format(**found)
+        table.add_row(said, *(score(found[way][case]) for way in ways))
+    return table
+
+
+def _bounded(found: Mapping[str, Any]) -> str:
+    once = "One run each: the noise alone moves its column by hundredths. "
+    return (once if "ordered" in found else "") + (
+        f"{found['party']} has {100 * found['unit_share']:.1f} of 100 customers: clipped, its part "
+        "of what may move a sum is no more. That it clips is agreed, not proven: nobody sees what "
+        "is under a mask."
     )
 
 

@@ -7,6 +7,7 @@ public constants alone, divisors are constants, and the updates are added: what 
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -14,6 +15,7 @@ from clients.training.sampling import UnitRows
 from experiments.federating import federate
 from experiments.measuring import Optimiser, fit_as
 from experiments.membership import attack
+from experiments.poisoning import poisoned
 from experiments.settings import Settings
 from experiments.studies import MEASURES, Study, Worth, load_study, require_unit
 from federation.models import Vector
@@ -40,6 +42,9 @@ def simulate(
     """
     study = load_study(settings)
     value = run_study(study, settings, tell)
+    if settings.data.flipped:
+        honest = load_study(replace(settings, data=replace(settings.data, flipped="")))
+        value["poisoning"] = poisoned(study, honest.rows, settings, tell)
     if attacked:
         tell("attack", 0, 1)
         found = attack(settings.task, study.rows, SystemEntropy(), private=settings.private)

@@ -170,6 +170,7 @@ def _cheese(settings: Settings) -> Study:
 
 def _commerce(settings: Settings) -> Study:
     from clients.training.fraud import FEATURES
+    from experiments.commerce.parties import FRAUD_PARTIES
     from experiments.commerce.write import generate
     from experiments.fraud_data import (
         average_precision,
@@ -182,6 +183,8 @@ def _commerce(settings: Settings) -> Study:
     data = settings.data
     if data.size not in {"tiny", "small", "medium"}:
         raise UsageError(f"data.size is tiny, small or medium, not {data.size!r}")
+    if data.flipped and data.flipped not in FRAUD_PARTIES:
+        raise UsageError(f"data.flipped is one of {', '.join(FRAUD_PARTIES)}, not {data.flipped!r}")
     contract = published_contracts()["orders"]
     with tempfile.TemporaryDirectory() as folder:
         made = generate(
@@ -189,6 +192,7 @@ def _commerce(settings: Settings) -> Study:
             data.seed,
             Path(folder),
             heterogeneity=data.heterogeneity,
+            poisoned=data.flipped or None,
         )
         splits = [
             fraud_split(

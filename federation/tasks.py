@@ -7,15 +7,18 @@ form and know the event that one release is; a node compares that event with the
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation import plans
 from federation.errors import MalformedOrderError
-from federation.evaluation import ForecastSums
+from federation.evaluation import ForecastSums, ScoreSums
 from federation.orders import WorkOrder
+from federation.recipe_fields import decimal, require_range
 from federation.recipes import Recipe
 from federation.sequences import SequenceSpec
 from federation.sum_recipes import MOST_EPSILON, SumRecipe
+from policies.budget.events import spell
 from policies.contracts import DataContract
 from secure_compute.canonical import JSON
 
@@ -57,6 +60,8 @@ class TrainingTask:
     seed:  of the initial weights, and of the questions that trees ask; it is public.
     until: rows from this moment on stay out, in microseconds since 1970; 0 lets all rows in.
     begun: rounds of the recipe that another run has made; parent: the id of that run's order.
+    floor: least average precision on the units held out with which the model is accepted; 0 asks
+           for none.
     """
 
     model: Literal["demand", "fraud"]
@@ -65,6 +70,7 @@ class TrainingTask:
     recipe: AnyRecipe
     begun: int = 0
     parent: str = ""
+    floor: Decimal = Decimal(0)
 
     def __post_init__(self) -> None:
         """Refuse to go on from nothing, or beyond the last round."""
@@ -83,6 +89,8 @@ class TrainingTask:
                 "rounds and not all of them."
             )
 
+        self._require_floor()
+
     def _require_measure(self) -> None:
         measured = self.recipe.evaluation if isinstance(self.recipe, SumRecipe) else None
         if self.recipe.horizons > 1 and self.model != "demand":
@@ -99,6 +107,18 @@ class TrainingTask:
                 "measure the other, or set holdout to 0."
             )
 
+    def _require_floor(self) -> None:
+        if not self.floor:
+            return
+        require_range("floor", self.floor, {"floor": 1}, ())
+        if not isinstance(self.recipe, SumRecipe) or not isinstance(
+            self.recipe.evaluation, ScoreSums
+        ):
+            raise MalformedOrderError(
+                "A floor is for a classifier that is measured: hold units out with model.holdout, "
+                "or ask for no floor."
+            )
+
     @property
     def rounds(self) -> int:
         """Rounds that are still to be made: these are paid for."""
@@ -113,13 +133,15 @@ class TrainingTask:
         return self.recipe.rows_per_unit // self.recipe.horizons
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form; whom it goes on from stands in it where there is one."""
+        """Return the canonical form; parent and floor stand in it where there is one."""
         value: dict[str, JSON] = {
             "model": self.model,
             "seed": self.seed,
             "until": self.until,
             "recipe": self.recipe.to_json(),
         }
+        if self.floor:  # it is measured, so it goes on from nothing
+            return value | {"floor": spell(self.floor)}
         return value | {"begun": self.begun, "parent": self.parent} if self.begun else value
 
     @classmethod
@@ -140,6 +162,9 @@ class TrainingTask:
                 match rest:
                     case {"begun": int(begun), "parent": str(parent)} if begun and len(rest) == 2:
                         return cls(model, seed, until, read_recipe(recipe), begun, parent)
+                    case {"floor": str(floor)} if len(rest) == 1 and floor != "0":
+                        least = decimal("floor", floor)
+                        return cls(model, seed, until, read_recipe(recipe), floor=least)
                     case {} if not rest:
                         return cls(model, seed, until, read_recipe(recipe))
         raise MalformedOrderError(

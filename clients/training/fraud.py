@@ -106,13 +106,33 @@ def fraud_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> Frau
     `cut_us` is in microseconds since 1970, in the clock of the table; moments before 2000 or
     after 2100 are moved there.  A row without a customer or a moment is nobody's and stays out.
     """
-    whole = table[table["customer_id"].notna() & table["ts"].notna()]
+    whole = _somebodys(table)
     past = whole[_moments(whole["ts"]) < cut_us]
     arrived = past["label_ts"].notna().to_numpy(np.bool_) & (_moments(past["label_ts"]) < cut_us)
     reported = arrived & _is_one(past["label_fraud"])
     return FraudRows(
         fraud_features(past, contract), reported.astype(np.float32), _codes_of(past["customer_id"])
     )
+
+
+def later_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> FraudRows:
+    """Return the rows at `cut_us` and later with the labels that have arrived by now, for tests.
+
+    Their features read the customer's rows before the cut, too.
+    """
+    whole = _somebodys(table)
+    later = _moments(whole["ts"]) >= cut_us
+    reported = whole["label_ts"].notna().to_numpy(np.bool_) & _is_one(whole["label_fraud"])
+    return FraudRows(
+        fraud_features(whole, contract)[later],
+        reported[later].astype(np.float32),
+        _codes_of(whole["customer_id"])[later],
+    )
+
+
+def _somebodys(table: pd.DataFrame) -> pd.DataFrame:
+    known: pd.DataFrame = table[table["customer_id"].notna() & table["ts"].notna()]
+    return known
 
 
 def fraud_features(table: pd.DataFrame, contract: DataContract) -> NDArray[np.float32]:

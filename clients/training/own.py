@@ -10,17 +10,19 @@ both beside the federation's model as it came, on test rows that none of them tr
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final, Literal, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from clients.training.demand import DemandRows, volumes_of, wape
 from clients.training.errors import TrainingDataError
 from clients.training.sampling import UnitRows
 from federation.losses import Loss
-from federation.models import ModelSpec, Vector, forward
+from federation.models import Predictor, Vector
+from federation.sequences import Network
 from secure_compute.entropy import Entropy
 
 Array: TypeAlias = NDArray[np.float64]
@@ -35,46 +37,25 @@ RESAMPLES: Final = 400
 def average_precision(truth: Truth, scores: Array) -> float:
     """Return Σ (recall gained at a score) · (precision down to that score), ties taken together.
 
-    What scikit-learn computes; NaN where nothing is positive. A score that is no number counts as
-    the lowest.
+    NaN where nothing is positive. A score that is no number counts as the lowest.
     """
-    positives, rows = _down_to_each_score(truth, scores)
-    if not rows.size or positives[-1] == 0:
+    if not truth.any():
         return float("nan")
-    gained = np.diff(positives, prepend=0.0)
-    return float((gained * positives / rows).sum() / positives[-1])
-
-
-def roc_area(truth: Truth, scores: Array) -> float:
-    """Return the chance that a positive row scores above a negative, ties counting half.
-
-    NaN where all rows are of one kind. A score that is none counts as lowest.
-    """
-    positives, rows = _down_to_each_score(truth, scores)
-    negatives = rows - positives
-    if not rows.size or positives[-1] == 0 or negatives[-1] == 0:
-        return float("nan")
-    gained, before = np.diff(positives, prepend=0.0), np.concatenate([[0.0], negatives[:-1]])
-    worse = negatives[-1] - (before + negatives) / 2.0
-    return float((gained * worse).sum() / positives[-1] / negatives[-1])
-
-
-def _down_to_each_score(truth: Truth, scores: Array) -> tuple[Array, Array]:
-    """Return how many positives and how many rows score at least as high as each distinct score."""
-    plain = np.where(np.isnan(scores), -np.inf, scores)
-    order = np.argsort(-plain, kind="stable")
-    ordered = plain[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
-    return np.cumsum(truth[order], dtype=np.float64)[last], (last + 1).astype(np.float64)
+    _, places = np.unique(np.where(np.isnan(scores), -np.inf, scores), return_inverse=True)
+    return float(average_precision_score(truth, places))
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How the party fits on its own: `plain.fit`, by Adam."""
+    """How the party fits on its own: `plain.fit`, by Adam.
+
+    parts: a step reads one of so many equal parts of the units, in turn.
+    """
 
     steps: int
     learning_rate: float
     decay: float = 1e-3
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,17 +89,20 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Exact values on the party's own test rows. They neither print nor travel by themselves."""
+    """Exact values on the party's own test rows. They neither print nor travel by themselves.
+
+    fine_tuned: None for a model that cannot be fitted further.
+    """
 
     metric: Metric
     values: Mapping[Way, float] = field(repr=False)
     federated: Gain
-    fine_tuned: Gain
+    fine_tuned: Gain | None
 
     @property
     def answer(self) -> Answer:
         """Whether the federation's model, as it came or fitted further, helps this party."""
-        gains = (self.federated, self.fine_tuned)
+        gains = [gain for gain in (self.federated, self.fine_tuned) if gain is not None]
         if any(gain.low > 0.0 for gain in gains):
             return "it helps"
         if all(gain.high < 0.0 for gain in gains):
@@ -152,28 +136,30 @@ def held_out_weeks(rows: DemandRows) -> HeldOut:
 
 
 def does_it_help(
-    task: tuple[ModelSpec, Loss],
+    task: tuple[Network, Loss],
     start: Vector,
     federated: Vector,
     train: UnitRows,
     test: HeldOut,
     tuning: Tuning,
     entropy: Entropy,
+    made_by: Predictor | None = None,
 ) -> Comparison:
     """Return the federation's model, as it came and fitted further, beside one of the party's own.
 
-    start: the weights from which the party would have trained alone, such as `model.init(seed)`.
+    start:   the weights from which the party would have trained alone, such as `model.init(seed)`.
+    made_by: what makes predictions of the federation's weights where that is not `model`, such as
+             trees: they are not fitted further, and `model` is what the party trains alone.
 
     Raises:
         TrainingDataError: rows or weights are not the model's, or the test rows have no metric.
     """
-    model, loss = task
-    if train.features.shape[2] != model.layers[0] or test.features.shape[1] != model.layers[0]:
+    model = task[0]
+    if {train.features.shape[2], test.features.shape[1]} != {model.inputs}:
         raise TrainingDataError(
             "The rows have another number of features than the model: name rows of its task."
         )
-    weights = _fits(model, loss, start, federated, train, tuning)
-    outputs = {way: forward(model, found, test.features) for way, found in weights.items()}
+    outputs = _outputs(task, start, federated, made_by, train, test.features, tuning)
     everything = np.arange(len(test.units))
     values = {way: test.score(found, everything) for way, found in outputs.items()}
     if not np.isfinite(list(values.values())).all():
@@ -185,28 +171,32 @@ def does_it_help(
         test.metric,
         values,
         _gain(test.metric, "federated", values, drawn),
-        _gain(test.metric, "fine-tuned", values, drawn),
+        _gain(test.metric, "fine-tuned", values, drawn) if made_by is None else None,
     )
 
 
-def _fits(
-    model: ModelSpec, loss: Loss, start: Vector, federated: Vector, train: UnitRows, by: Tuning
-) -> dict[Way, Vector]:
-    """Return the weights of each way, fitted without privacy: they stay here."""
+def _outputs(
+    task: tuple[Network, Loss],
+    start: Vector,
+    federated: Vector,
+    made_by: Predictor | None,
+    train: UnitRows,
+    test: NDArray[np.float32],
+    by: Tuning,
+) -> dict[Way, Array]:
+    """Return what each way says of the test rows, [n]; fitted without privacy: it stays here."""
     from clients.training.plain import fit
 
-    def fitted(weights: Vector) -> Vector:
-        return fit(
-            weights,
-            train,
-            model,
-            loss,
-            steps=by.steps,
-            learning_rate=by.learning_rate,
-            decay=by.decay,
-        )
+    model, loss = task
 
-    return {"alone": fitted(start), "federated": federated, "fine-tuned": fitted(federated)}
+    def fitted(weights: Vector) -> Array:
+        return model.predict(fit(weights, train, model, loss, **asdict(by)), test)
+
+    outputs: dict[Way, Array] = {"alone": fitted(start)}
+    outputs["federated"] = (made_by or model).predict(federated, test)
+    if made_by is None:
+        outputs["fine-tuned"] = fitted(federated)
+    return outputs
 
 
 def _resampled(test: HeldOut, outputs: Mapping[Way, Array], entropy: Entropy) -> dict[Way, Array]:

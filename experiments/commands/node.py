@@ -1,17 +1,19 @@
-"""`entrepot node`: run or check one partner's node, and look at its law."""
+"""`entrepot node`: run or check one partner's node, look at its law, try a model on its rows."""
 
+import json
 import sys
 from pathlib import Path
 
 import click
 
 from experiments.commands.node_policy import policy
+from experiments.commands.options import AS_JSON
 from federation.control.supervise import supervise
 
 
 @click.group()
 def command() -> None:
-    """Run or check one partner's node, and look at its law."""
+    """Run or check one partner's node, look at its law, or try a model on its rows."""
 
 
 command.add_command(policy)
@@ -43,5 +45,28 @@ def check(folder: Path) -> int:
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
     )
     for line in (*key_warnings(settings), *export_warnings(settings)):
+        click.echo(line, err=True)
+    return 0
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("model", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--digest", required=True, help="SHA-256 of MODEL, as `entrepot train` printed it.")
+@click.option("--since", help="First moment to test on: a date for fraud, a week for demand.")
+@AS_JSON
+def compare(folder: Path, model: Path, digest: str, since: str | None, as_json: bool) -> int:
+    """See whether the federation's MODEL helps the node in FOLDER, on its own rows.
+
+    MODEL is a .safetensors file that the aggregator or a data team handed over. It is tried as it
+    came and fitted further on this node's rows, beside a model of these rows alone. The figures are
+    exact: nothing is sent, charged or written down.
+    """
+    from experiments.comparing import compare as compared
+    from experiments.comparing_view import compared_json, compared_table, remarks
+
+    found = compared(folder, model, digest, since)
+    click.echo(json.dumps(compared_json(found)) if as_json else compared_table(found))
+    for line in remarks(found):
         click.echo(line, err=True)
     return 0

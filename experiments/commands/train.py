@@ -30,6 +30,7 @@ def command(
     from dataclasses import replace
 
     from aggregator.jobs import Jobs
+    from aggregator.standing import held_back, is_held_back
     from experiments.following import follow, require_done
     from experiments.home import open_home
     from experiments.ordering import continuation, sign, training_order
@@ -59,8 +60,11 @@ def command(
         "parties": result["parties"],
         "digest": result["digest"],
         "metrics": result["metrics"],
+        "gate": result["gate"],
     }
     _show(shown, as_json)
+    if is_held_back(result["gate"]):
+        click.echo(f"the model is held back: {held_back(result['gate'])}", err=True)
     return 0
 
 
