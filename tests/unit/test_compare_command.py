@@ -21,6 +21,7 @@ from experiments.boosting_recipes import fraud_boosting
 from experiments.cli import run
 from experiments.measuring import OPTIMISERS
 from experiments.ordering import Terms, training_order
+from experiments.settings import compose
 from federation.boosted import Boosted
 from federation.models import forward
 from federation.tasks import TrainingTask
@@ -313,3 +314,25 @@ def test_cards_without_an_end_are_read_and_spelled_as_before(federation):
     ended = load(Path(federation.fraud.result["model"])).card
     assert ended.until == CUT_US and Card.from_json(ended.to_json()) == ended
     assert Decimal(ended.epsilon) > 0
+
+
+@pytest.mark.parametrize(
+    "words_",
+    [["experiment=demand_gru", "model.window=4"], ["experiment=demand", "model.horizons=2"]],
+)
+def test_networks_over_a_series_and_several_horizons_are_compared(
+    federation, node, capsys, tmp_path, words_
+):
+    recipe = compose(words_).task.recipe
+    card = replace(load(Path(federation.demand.result["model"])).card, recipe=recipe.to_json())
+    handed = handed_over(tmp_path, card, recipe.model.init(1))
+    value = found(capsys, *words(node, handed, "--since", "24"))
+    assert value["rows_tested_on"] > 0 and value["rows_trained_on"] > 0
+    assert value["fine_tuned"] is not None and value["measure"] == "wape"
+
+
+def test_a_quantile_is_not_compared_as_if_it_were_a_mean(federation, node, capsys, tmp_path):
+    recipe = compose(["experiment=demand_quantile", "model.quantile=0.9"]).task.recipe
+    card = replace(load(Path(federation.demand.result["model"])).card, recipe=recipe.to_json())
+    handed = handed_over(tmp_path, card, recipe.model.init(1))
+    assert "0.9 quantile" in refused(capsys, 2, *words(node, handed, "--since", "24"))
