@@ -18,7 +18,7 @@ from clients.settings import NodeSettings
 from federation import plans
 from federation.membership import Roster
 from federation.orders import WorkOrder
-from federation.tasks import KEYS_ONLY, QueryTask, TrainingTask
+from federation.tasks import QueryTask, TrainingTask, keys_only
 from policies.budget.events import Event, from_json, spell
 from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
@@ -60,9 +60,9 @@ def uses_of(order: WorkOrder, contract: DataContract) -> Uses:
             contract.grades(keys),
         )
     known = {column.name for column in contract.columns}
-    keys_only = KEYS_ONLY[TrainingTask.from_json(order.parameters).model] & known
-    read = contract.grades(known - keys_only)
-    return Uses(frozenset(), frozenset(), read, contract.grades(keys_only | keys))
+    masked = keys_only(TrainingTask.from_json(order.parameters)) & known
+    read = contract.grades(known - masked)
+    return Uses(frozenset(), frozenset(), read, contract.grades(masked | keys))
 
 
 def informed(order: WorkOrder) -> set[PartyId]:

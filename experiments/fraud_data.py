@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from clients.training.fraud import FraudRows, fraud_features, fraud_rows
+from federation.key_rates import Key
 from policies.contracts import DataContract
 
 Scores = NDArray[np.floating]
@@ -42,7 +43,12 @@ class FraudSplit:
 
 
 def fraud_split(
-    party: str, orders: Path, truth: Path, contract: DataContract, cut_us: int
+    party: str,
+    orders: Path,
+    truth: Path,
+    contract: DataContract,
+    cut_us: int,
+    keys: Sequence[Key] = (),
 ) -> FraudSplit:
     """Read one party's `orders.parquet` and the file `truth/orders/PARTY.parquet`."""
     table = pd.read_parquet(orders)
@@ -50,8 +56,8 @@ def fraud_split(
     later = table["ts"].to_numpy("datetime64[us]").astype(np.int64) >= cut_us
     return FraudSplit(
         party=party,
-        train=fraud_rows(table, contract, cut_us),
-        test_features=fraud_features(table, contract)[later],
+        train=fraud_rows(table, contract, cut_us, keys),
+        test_features=fraud_features(table, contract, keys)[later],
         test_truth=known["fraud"].to_numpy(np.int64)[later],
         test_scenario=known["scenario"].to_numpy(np.str_)[later],
     )

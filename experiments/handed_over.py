@@ -17,7 +17,7 @@ from clients.settings import NodeSettings
 from experiments.errors import IntegrityError, UsageError
 from federation.sequences import SequenceSpec
 from federation.sum_recipes import SumRecipe
-from federation.tasks import MODELS, AnyRecipe, TrainingTask, read_recipe, require_unit
+from federation.tasks import MODELS, AnyRecipe, TrainingTask, keys_of, read_recipe, require_unit
 from policies.contracts import DataContract
 from secure_compute import canonical
 
@@ -73,6 +73,11 @@ def require_usable(settings: NodeSettings, stored: Stored) -> tuple[DataContract
     recipe = read_recipe(card.recipe)
     task = TrainingTask(card.model, card.seed, card.until, recipe)  # type: ignore[arg-type]
     require_unit(task, contract)
+    if keys_of(recipe):
+        raise UsageError(
+            f"{stored.path} reads released rates by key, of which a party alone has none to train "
+            "by: name a model without model.statistics"
+        )
     if recipe.model.inputs != _inputs(task) or stored.weights.size != _size(recipe):
         raise UsageError(
             f"{stored.path} reads {recipe.model.inputs} features, and the software here "

@@ -29,9 +29,10 @@ from experiments.home import Home, open_home
 from experiments.outcome import PartyScores, Scores
 from experiments.settings import compose
 from experiments.staging import OVERRIDES
+from federation.key_rates import Key
 from federation.models import Predictor, Vector
 from federation.sequences import SequenceSpec
-from federation.tasks import AnyRecipe, TrainingTask
+from federation.tasks import AnyRecipe, TrainingTask, keys_of
 from policies.contracts import DataContract
 from policies.parties import PartyId, Role
 from secure_compute.entropy import SystemEntropy
@@ -101,7 +102,7 @@ def demand_splits(home: Home, recipe: AnyRecipe) -> tuple[DemandSplit, ...]:
     )
 
 
-def fraud_splits(home: Home) -> tuple[FraudSplit, ...]:
+def fraud_splits(home: Home, keys: Sequence[Key] = ()) -> tuple[FraudSplit, ...]:
     """Return the rows of the parties that train fraud."""
     return tuple(
         fraud_split(
@@ -110,6 +111,7 @@ def fraud_splits(home: Home) -> tuple[FraudSplit, ...]:
             home.truth / "orders" / f"{member.party}.parquet",
             _contract(home, member.party, "orders"),
             home.cut_us,
+            keys,
         )
         for member in home.roster().with_role(*FRAUD_ROLES)
     )
@@ -128,7 +130,7 @@ def score_model(home: Home, task: TrainingTask, weights: Vector) -> Scored:
     if task.model == "demand":
         demand = demand_splits(home, spec)
         return _scored(*_demand_scores(demand, spec, dict.fromkeys(_names(demand), weights)))
-    fraud = fraud_splits(home)
+    fraud = fraud_splits(home, keys_of(task.recipe))
     return _scored(*_fraud_scores(fraud, spec, dict.fromkeys(_names(fraud), weights)))
 
 
@@ -185,7 +187,7 @@ def _measure_demand(home: Home) -> Measured:
 
 def _measure_fraud(home: Home) -> Measured:
     task = compose(["experiment=fraud", *OVERRIDES["fraud"]]).task
-    splits = fraud_splits(home)
+    splits = fraud_splits(home, keys_of(task.recipe))
     most = task.recipe.rows_per_unit
     rows = {
         s.party: gather_units(
@@ -195,7 +197,7 @@ def _measure_fraud(home: Home) -> Measured:
     }
     return _assemble(
         (mean_base_rate(splits), {s.party: s.base_rate for s in splits}),
-        lambda weights: _fraud_scores(splits, task.recipe.model, weights),
+        lambda weights: _fraud_scores(splits, task.recipe.baseline, weights),
         _train(task, rows),
     )
 
@@ -222,9 +224,10 @@ def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int
 
 def fit_as(adam: Optimiser, recipe: AnyRecipe, weights: Vector, units: UnitRows) -> Vector:
     """Return weights after the steps of `adam` over `units` by the recipe's loss. NOT PRIVATE."""
-    from clients.training.plain import fit
+    from clients.training.plain import fit, with_own_rates
 
-    return fit(
+    units, rates = with_own_rates(recipe, units)
+    fitted = fit(
         weights,
         units,
         recipe.model,
@@ -234,6 +237,7 @@ def fit_as(adam: Optimiser, recipe: AnyRecipe, weights: Vector, units: UnitRows)
         decay=adam.decay,
         parts=max(1, len(units) // UNITS_A_STEP),
     )
+    return np.concatenate([fitted, rates])
 
 
 def _assemble(

@@ -13,6 +13,8 @@ from federation.boosted import Boosted
 from federation.boosting import Boosting
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ForecastSums, ScoreSums
+from federation.informed import Informed
+from federation.key_rates import Key
 from federation.losses import Loss, Pinball
 from federation.models import ModelSpec
 from federation.recipes import Recipe
@@ -42,6 +44,7 @@ class DataSettings:
     folder:   where the files of a real set lie; empty for the usual place.
     flipped:  a party of the generated commerce that calls its frauds honest and some honest orders
               fraud; empty for none.
+    struck:   part of the generated frauds that strike at a few counterparties.
     """
 
     name: str
@@ -52,6 +55,7 @@ class DataSettings:
     features: str = "all"
     folder: str = ""
     flipped: str = ""
+    struck: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +158,7 @@ def _recipe(value: dict[Any, Any], private: bool) -> AnyRecipe:
 
 def _spec(value: dict[Any, Any]) -> Network:
     model = value["model"]
-    inputs = _inputs(model, value["data"])
+    inputs = _inputs(model, value["data"]) + len(_keys(model))
     if "network" in model:
         from clients.training.demand import CHANNELS
 
@@ -278,6 +282,20 @@ def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, seed:
                 "and model.horizons out, or choose experiment=demand_quantile"
             )
         return Boosted(boosting=_boosting(model), seed=seed)
+    keys = _keys(model)
+    plain = _second_order(model, privacy, spec)
+    if not keys:
+        return plain
+    return Informed(
+        keys=keys,
+        releases=_whole(model, "statistics_rounds"),
+        event_clip=_number(model, "event_clip"),
+        row_clip=_number(model, "row_clip"),
+        then=plain,
+    )
+
+
+def _second_order(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network) -> SecondOrder:
     rounds = _whole(model, "rounds")
     horizons = _horizons(model)
     return SecondOrder(
@@ -292,6 +310,29 @@ def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, seed:
         **{name: _number(model, name, horizons) for name in ("moment_clip", "target_clip")},
         **{name: _number(model, name) for name in ("learning_rate", "momentum")},
         ridge=_number(model, "ridge", horizons),
+    )
+
+
+def _keys(model: dict[Any, Any]) -> tuple[Key, ...]:
+    """Return the keys of a model's statistics: `COLUMN`, or `COLUMN/BUCKETS`."""
+    from experiments.ordering import READS, published_contracts
+
+    wanted = [str(text).partition("/") for text in model.get("statistics", [])]
+    if not wanted:
+        return ()
+    contract = published_contracts()[READS[model["name"]]]
+    domains = {column.name: column.domain or () for column in contract.columns}
+    for column, slash, _ in wanted:
+        if not slash and not domains.get(column):
+            raise UsageError(
+                f"configuration: contract {contract.name} declares no public domain of {column}: "
+                f"name a number of buckets, such as {column}/256"
+            )
+    return tuple(
+        Key(column=column, buckets=int(buckets))
+        if slash
+        else Key(column=column, domain=domains[column])
+        for column, slash, buckets in wanted
     )
 
 

@@ -62,8 +62,8 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
     if settings.private:
         require_unit(study.features, study.unit)
     begun = time.monotonic()
-    spec = settings.task.recipe.model
-    start = spec.init(settings.task.seed)
+    spec = settings.task.recipe.baseline
+    start = settings.task.recipe.model.init(settings.task.seed)
     federated = federate(
         settings.task, study.rows, private=settings.private, tell=partial(tell, "federated")
     )

@@ -19,9 +19,11 @@ from clients.training.sampling import UnitRows, gather_units
 from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
+from federation.key_rates import Key
 from federation.losses import Pinball
 from federation.models import Predictor, Vector
 from federation.sequences import SequenceSpec
+from federation.tasks import keys_of, require_keys
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
@@ -170,6 +172,7 @@ def _cheese(settings: Settings) -> Study:
 
 def _commerce(settings: Settings) -> Study:
     from clients.training.fraud import FEATURES
+    from clients.training.keys import features_of
     from experiments.commerce.parties import FRAUD_PARTIES
     from experiments.commerce.write import generate
     from experiments.fraud_data import (
@@ -186,6 +189,8 @@ def _commerce(settings: Settings) -> Study:
     if data.flipped and data.flipped not in FRAUD_PARTIES:
         raise UsageError(f"data.flipped is one of {', '.join(FRAUD_PARTIES)}, not {data.flipped!r}")
     contract = published_contracts()["orders"]
+    require_keys(settings.task, contract)
+    keys = keys_of(settings.task.recipe)
     with tempfile.TemporaryDirectory() as folder:
         made = generate(
             data.size,  # type: ignore[arg-type]
@@ -193,6 +198,7 @@ def _commerce(settings: Settings) -> Study:
             Path(folder),
             heterogeneity=data.heterogeneity,
             poisoned=data.flipped or None,
+            struck=data.struck,
         )
         splits = [
             fraud_split(
@@ -201,6 +207,7 @@ def _commerce(settings: Settings) -> Study:
                 made.truth / "orders" / f"{party}.parquet",
                 contract,
                 made.cut_us,
+                keys,
             )
             for party in made.parties
             if not party.startswith("warehouse")
@@ -224,7 +231,7 @@ def _commerce(settings: Settings) -> Study:
         rows=rows,
         naive=Worth(mean_base_rate(splits), {PartyId(s.party): s.base_rate for s in splits}),
         score=score,
-        features=tuple(Feature(name, Reads.OWN_UNIT) for name in FEATURES),
+        features=(*(Feature(name, Reads.OWN_UNIT) for name in FEATURES), *features_of(keys)),
         unit=Unit("customer at one party", "party"),
         local=OPTIMISERS["fraud"],
         pooled=OPTIMISERS["fraud"],
@@ -282,17 +289,28 @@ def _handbook(settings: Settings) -> Study:
     if settings.private:
         require_unit(features, handbook.UNIT)  # before any row is read
     splits = handbook.handbook_splits(files.read(handbook.RAW, settings.data.folder))
-    return handbook_study(splits, features, settings.task.recipe.rows_per_unit)
+    recipe = settings.task.recipe
+    return handbook_study(splits, features, recipe.rows_per_unit, keys_of(recipe))
 
 
 def handbook_study(
-    splits: Sequence[Any], features: tuple[Feature, ...], rows_per_unit: int
+    splits: Sequence[Any],
+    features: tuple[Feature, ...],
+    rows_per_unit: int,
+    keys: Sequence[Key] = (),
 ) -> Study:
     """Return the study of card fraud at the issuers of `splits`, each a party."""
-    from experiments.datasets.handbook import UNIT, model_inputs
+    from clients.training.keys import features_of, key_places
+    from experiments.datasets.handbook import TERMINAL, UNIT, model_inputs
+
+    if any(key.column != TERMINAL for key in keys):
+        raise UsageError(f"on the handbook's payments, statistics are by {TERMINAL}/BUCKETS alone")
+
+    def seen(table: Any) -> Any:
+        return np.concatenate([model_inputs(table, features), key_places(table, keys)], axis=1)
 
     entropy = SystemEntropy()
-    inputs = {split.party: model_inputs(split.test, features) for split in splits}
+    inputs = {split.party: seen(split.test) for split in splits}
     truth = {split.party: split.test["fraud"].to_numpy(np.int64) for split in splits}
 
     def score(spec: Predictor, weights: Weights) -> Worth:
@@ -305,7 +323,7 @@ def handbook_study(
         split="the third of three weeks; no model is trained on the second",
         rows={
             split.party: gather_units(
-                model_inputs(split.train, features),
+                seen(split.train),
                 split.train["fraud"].to_numpy(np.float32),
                 split.train["customer"].to_numpy(),
                 rows_per_unit,
@@ -317,7 +335,7 @@ def handbook_study(
             truth, {split.party: split.test["TX_AMOUNT"].to_numpy() for split in splits}
         ),
         score=score,
-        features=features,
+        features=(*features, *features_of(keys)),
         unit=UNIT,
         local=Optimiser(400, 0.1, 1e-3),
         pooled=Optimiser(1200, 0.1, 1e-5),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from federation.errors import MalformedOrderError
 from federation.losses import Loss, loss_from_json, loss_to_json, require_loss
-from federation.models import ModelSpec, Vector
+from federation.models import ModelSpec, Predictor, Vector
 from federation.recipe_fields import decimal, integer, require_range, require_weeks
 from policies.budget.certificate import STEPS
 from policies.budget.events import Event, Repeated, SampledGaussian, spell
@@ -150,6 +150,11 @@ class Recipe:
                 "The recipe's grid is too coarse for its clip and noise_multiplier: choose a finer."
             )
         return Repeated(SampledGaussian(self.sampling_rate, self.noise_multiplier), self.steps)
+
+    @property
+    def baseline(self) -> Predictor:
+        """What predicts with weights that baselines come to on the same rows."""
+        return self.model
 
     def predict(
         self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]

@@ -21,7 +21,9 @@ from federation import evaluation
 from federation.boosted import Boosted
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ScoreSums
+from federation.informed import Informed
 from federation.losses import Loss, Pinball
+from federation.models import Predictor
 from federation.recipe_fields import decimal, integer, require_range, require_weeks
 from federation.recipes import Number
 from federation.second_order import SecondOrder
@@ -35,7 +37,7 @@ from secure_compute.errors import LocalProtocolError
 from secure_compute.headroom import RARELY, Load, wrap_chance
 from secure_compute.secagg.params import Parameters, least_threshold
 
-Method: TypeAlias = SecondOrder | Boosted
+Method: TypeAlias = SecondOrder | Boosted | Informed
 
 MOST_EPSILON: Final = Decimal(10)
 """The ε up to which the tables' own error is charged; no account that pays may come to more."""
@@ -117,6 +119,11 @@ class SumRecipe:
     def loss(self) -> Loss:
         """What the method makes small."""
         return self.method.loss
+
+    @property
+    def baseline(self) -> Predictor:
+        """What predicts with weights that baselines come to on the same rows."""
+        return self.method if isinstance(self.method, Informed) else self.model
 
     @property
     def rounds(self) -> int:
@@ -325,5 +332,9 @@ def _evaluation(value: object) -> Evaluation | None:
 def _method(value: object) -> Method:
     if not isinstance(value, Mapping):
         raise MalformedOrderError("The recipe's method is not an object.")
-    kind = Boosted if value.get("method") == "dp_boosting" else SecondOrder
-    return kind.from_json(value)
+    match value.get("method"):
+        case "dp_boosting":
+            return Boosted.from_json(value)
+        case "informed":
+            return Informed.from_json(value)
+    return SecondOrder.from_json(value)

@@ -13,6 +13,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from federation import plans
 from federation.errors import MalformedOrderError
 from federation.evaluation import ForecastSums, ScoreSums
+from federation.informed import Informed
+from federation.key_rates import Key
 from federation.orders import WorkOrder
 from federation.recipe_fields import decimal, require_range
 from federation.recipes import Recipe
@@ -37,6 +39,14 @@ KEYS_ONLY: Final[Mapping[str, frozenset[str]]] = {
     "fraud": frozenset({"order_id", "customer_id", "counterparty_id"}),
 }
 """By model: columns of which it uses only whether two values are equal; any mask of them does."""
+
+KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "demand": frozenset(),
+    "fraud": frozenset(
+        {"category", "counterparty_id", "ship_country", "ip_country", "card_country"}
+    ),
+}
+"""By model: columns by whose values rates may be released; none names a unit or tells a label."""
 
 
 AnyRecipe: TypeAlias = Recipe | SumRecipe
@@ -180,6 +190,17 @@ def sums_of(order: WorkOrder) -> SumRecipe | None:
     return recipe if isinstance(recipe, SumRecipe) else None
 
 
+def keys_of(recipe: AnyRecipe) -> tuple[Key, ...]:
+    """Return the keys by which a recipe releases rates."""
+    method = recipe.method if isinstance(recipe, SumRecipe) else None
+    return method.keys if isinstance(method, Informed) else ()
+
+
+def keys_only(task: TrainingTask) -> frozenset[str]:
+    """Return the columns of which a task uses only whether two values are equal."""
+    return KEYS_ONLY[task.model] - {key.column for key in keys_of(task.recipe)}
+
+
 def is_same(one: TrainingTask, other: TrainingTask) -> bool:
     """Return whether two tasks train the same model by the same recipe, whoever takes part."""
     return (one.model, one.seed, one.until, _for_anybody(one)) == (
@@ -219,6 +240,33 @@ def require_unit(task: TrainingTask, contract: DataContract) -> None:
             f"Contract {contract.name} allows more than epsilon {MOST_EPSILON}, up to which secure "
             "sums are priced: lower the limit, or train by FedAvg."
         )
+    require_keys(task, contract)
+
+
+def require_keys(task: TrainingTask, contract: DataContract) -> None:
+    """Accept a task whose statistics have places that are public by the contract.
+
+    Raises:
+        MalformedOrderError: a key is no column for it, or its domain is not the contract's.
+    """
+    promised = {column.name: column for column in contract.columns}
+    for key in keys_of(task.recipe):
+        if key.column not in KEYS[task.model] & promised.keys():
+            raise MalformedOrderError(
+                f"The model {task.model} releases no rates by {key.column!r} of contract "
+                f"{contract.name}; it may by {', '.join(sorted(KEYS[task.model])) or 'nothing'}."
+            )
+        column = promised[key.column]
+        if column.type not in {"string", "integer"} or not (key.buckets or column.domain):
+            raise MalformedOrderError(
+                f"Contract {contract.name} declares no public domain of {key.column}: name a "
+                f"number of buckets, such as {key.column}/256."
+            )
+        if key.domain and key.domain != column.domain:
+            raise MalformedOrderError(
+                f"The recipe's domain of {key.column} is not that of contract {contract.name}: "
+                "order by the contract's version that the order names."
+            )
 
 
 Source: TypeAlias = Literal["any", "fresh", "past"]

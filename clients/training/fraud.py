@@ -4,10 +4,11 @@ Adding or removing one customer changes no other customer's row, so a customer i
 privacy of a training run.  For that reason the count of orders with the counterparty is this
 customer's own: the counterparty's count over everybody would carry other customers into the row.
 Bounds and domains come from the contract, so that scaling releases no statistic.  A column that
-a role lacks gives 0 and a mask of 0.
+a role lacks gives 0 and a mask of 0.  Where a recipe releases rates by key, a row ends with the
+places of its keys: what they are worth is looked up in the released model (`keys.py`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from clients.training.keys import key_places
+from federation.key_rates import Key
 from policies.contracts import DataContract
 
 DAY_US: Final = 86_400_000_000
@@ -99,7 +102,9 @@ class FraudRows:
     units: NDArray[np.int64]
 
 
-def fraud_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> FraudRows:
+def fraud_rows(
+    table: pd.DataFrame, contract: DataContract, cut_us: int, keys: Sequence[Key] = ()
+) -> FraudRows:
     """Return the rows placed before `cut_us` with the labels that had arrived by then.
 
     A fraud whose report arrives at the cut or later counts as 0: nobody knew.
@@ -111,7 +116,9 @@ def fraud_rows(table: pd.DataFrame, contract: DataContract, cut_us: int) -> Frau
     arrived = past["label_ts"].notna().to_numpy(np.bool_) & (_moments(past["label_ts"]) < cut_us)
     reported = arrived & _is_one(past["label_fraud"])
     return FraudRows(
-        fraud_features(past, contract), reported.astype(np.float32), _codes_of(past["customer_id"])
+        fraud_features(past, contract, keys),
+        reported.astype(np.float32),
+        _codes_of(past["customer_id"]),
     )
 
 
@@ -135,8 +142,13 @@ def _somebodys(table: pd.DataFrame) -> pd.DataFrame:
     return known
 
 
-def fraud_features(table: pd.DataFrame, contract: DataContract) -> NDArray[np.float32]:
-    """Return [n, features] float32 in the order of the table, each within [-BOUND, BOUND]."""
+def fraud_features(
+    table: pd.DataFrame, contract: DataContract, keys: Sequence[Key] = ()
+) -> NDArray[np.float32]:
+    """Return [n, features + keys] float32 in the order of the table.
+
+    Features lie within [-BOUND, BOUND]; the last columns are places of keys.
+    """
     high = float(contract.column("amount").high or 1)
     given = table["amount"].to_numpy(np.float64, na_value=np.nan)
     amount = np.clip(np.nan_to_num(given), 0.0, high)
@@ -147,7 +159,8 @@ def fraud_features(table: pd.DataFrame, contract: DataContract) -> NDArray[np.fl
     columns["first_order"] = _is_one(table["first_order"]).astype(np.float64)
     columns |= _crossed(columns)
     scaled = [item.scale * (columns[name] - item.centre) for name, item in FEATURES.items()]
-    return np.stack(scaled, axis=1).astype(np.float32)
+    own = np.stack(scaled, axis=1).astype(np.float32)
+    return np.concatenate([own, key_places(table, keys)], axis=1)
 
 
 def _crossed(columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:

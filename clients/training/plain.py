@@ -18,11 +18,13 @@ from clients.training.gradients import blocks
 from clients.training.losses import row_losses
 from clients.training.sampling import UnitRows
 from clients.training.sums import unit_vectors
+from federation.informed import Informed
 from federation.losses import Loss
 from federation.models import ModelSpec, Vector
 from federation.recipes import Recipe
 from federation.sequences import Network, SequenceSpec
 from federation.sum_recipes import SumRecipe
+from federation.tasks import AnyRecipe
 
 Weights: TypeAlias = tuple[torch.Tensor, torch.Tensor]
 
@@ -62,6 +64,24 @@ def plain_sum(
         for block in blocks(batch, recipe.dimension(number)):
             total += unit_vectors(recipe, number, weights.astype(np.float64), block).sum(1)
     return total
+
+
+def with_own_rates(recipe: AnyRecipe, rows: UnitRows) -> tuple[UnitRows, Vector]:
+    """Return the rows with the exact rates of their keys among them, and the rates, [places].
+
+    Where a recipe releases no rates, the rows as they are, and none.
+    """
+    method = recipe.method if isinstance(recipe, SumRecipe) else None
+    if not isinstance(recipe, SumRecipe) or not isinstance(method, Informed):
+        return rows, np.zeros(0, np.float32)
+    state = method.start(0)
+    for number in range(method.releases):
+        state = method.advance(state, number, plain_sum(state.weights, rows, recipe, number), 0.0)
+    features = rows.features.copy()
+    last = slice(-len(method.keys), None)
+    places = np.moveaxis(features[..., last].astype(np.float64), -1, 0)
+    features[..., last] = np.moveaxis(method.looked_up(state.weights, places), 0, -1)
+    return replace(rows, features=features), state.weights[method.then.size :]
 
 
 def fit(

@@ -15,14 +15,16 @@ from numpy.typing import NDArray
 from clients.training import evaluating, histograms
 from clients.training.fedavg import batch_of, require_weights
 from clients.training.gradients import Array, Batch, Block, blocks
+from clients.training.keys import unit_counts, with_rates
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample, require_rows
 from clients.training.series import gradients_of
 from federation.boosted import Boosted
 from federation.evaluation import ForecastSums
+from federation.informed import Informed
 from federation.models import Vector
-from federation.sum_recipes import SumRecipe
+from federation.sum_recipes import Method, SumRecipe
 from policies.budget.events import Event
 from policies.evidence import Minted
 from secure_compute import fixedpoint
@@ -79,9 +81,20 @@ def features_in(recipe: SumRecipe, number: int) -> int:
 
 def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -> Array:
     """Return what each lane has to say in round `number`, not yet clipped, [d, L]."""
-    method = recipe.method
-    if recipe.evaluation is not None and recipe.evaluates(number):
-        return evaluating.unit_vectors(recipe.evaluation, recipe.model, weights, block)
+    if recipe.evaluation is None or not recipe.evaluates(number):
+        return _method_vectors(recipe.method, number, weights, block)
+    if isinstance(recipe.method, Informed):
+        block = with_rates(recipe.method, weights, block)
+        weights = weights[: recipe.model.dimension]
+    return evaluating.unit_vectors(recipe.evaluation, recipe.model, weights, block)
+
+
+def _method_vectors(method: Method, number: int, weights: Array, block: Block) -> Array:
+    if isinstance(method, Informed):
+        if method.counts(number):
+            return unit_counts(method, block)
+        informed, then = with_rates(method, weights, block), number - method.releases
+        return _method_vectors(method.then, then, weights[: method.then.size], informed)
     if isinstance(method, Boosted):
         flat = weights.astype(np.float32)
         return histograms.unit_vectors(method.boosting, method.seed, number, flat, block)

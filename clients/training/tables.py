@@ -16,7 +16,7 @@ from clients.training.sampling import UnitRows, gather_units
 from federation.evaluation import ForecastSums
 from federation.sequences import SequenceSpec
 from federation.sum_recipes import SumRecipe
-from federation.tasks import AnyRecipe, TrainingTask, require_unit
+from federation.tasks import AnyRecipe, TrainingTask, keys_of, require_unit
 from policies.contracts import DataContract
 from secure_compute.entropy import Entropy
 
@@ -72,7 +72,7 @@ def load_rows(
         series = isinstance(recipe.model, SequenceSpec)
         made = demand_rows(frame, recipe.window, bounds, recipe.horizons, series=series)
         return _demand_units(made, recipe)
-    rows = fraud_rows(frame, contract, task.until or EVER)
+    rows = fraud_rows(frame, contract, task.until or EVER, keys_of(recipe))
     return gather_units(rows.features, rows.targets, rows.units, recipe.rows_per_unit, entropy)
 
 

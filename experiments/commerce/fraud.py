@@ -22,6 +22,8 @@ SCENARIOS: Final = "abcdef"
 WEIGHTS: Final = np.array([0.2, 0.2, 0.06, 0.22, 0.2, 0.12])
 ARRIVAL_WEEKS: Final = (17, WEEKS - 3)  # when a scenario reaches a party that is not its origin
 BEFORE_ARRIVAL: Final = 0.02  # what is seen of a scenario before it arrives
+STRUCK_EVERY: Final = 50
+"""Of so many counterparties one is struck, if any are."""
 LOOKALIKES: Final = 0.02  # honest look-alikes per order at heterogeneity 1
 
 
@@ -167,6 +169,10 @@ def _incidents(
     count = len(incident)
     at = _moments(rng, recipe, day, incident)
     alone = rng.integers(0, world.counterparties[party], count)
+    counterparty = shop[incident] if recipe.one_shop else alone
+    if scenario and world.habits.struck:  # without it no number more is drawn
+        here = rng.random(count) < world.habits.struck
+        counterparty = np.where(here, counterparty // STRUCK_EVERY * STRUCK_EVERY, counterparty)
     account = victim[incident]
     home = world.customers.home[world.accounts.customer[account]]
     abroad = rng.integers(0, len(places.COUNTRIES), count)
@@ -175,7 +181,7 @@ def _incidents(
         at=at,
         amount=_amounts(rng, world, recipe, account),
         category=rng.choice(len(places.CATEGORIES), count, p=places.CATEGORY_SHARE),
-        counterparty=shop[incident] if recipe.one_shop else alone,
+        counterparty=counterparty,
         ship=np.where(rng.random(count) < recipe.ship_abroad, abroad, home),
         card=home,
         ip=np.where(rng.random(count) < recipe.ip_abroad, abroad, home),

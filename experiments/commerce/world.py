@@ -39,15 +39,19 @@ class Habits:
         rows of others mislead.  1 is the documented setting in which federation does not help.
     overlap:    part of the customers that have an account at a second party.
     fraud_rate: frauds per order.
+    struck:     part of the frauds that strike at a few counterparties, the same at every party.
     """
 
     heterogeneity: float = 0.0
     overlap: float = 0.3
     fraud_rate: float = 0.0096
+    struck: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.heterogeneity <= 1 and 0 <= self.overlap <= 1):
-            raise ValueError("heterogeneity and overlap lie between 0 and 1: correct the settings")
+        if not all(0 <= knob <= 1 for knob in (self.heterogeneity, self.overlap, self.struck)):
+            raise ValueError(
+                "heterogeneity, overlap and struck lie between 0 and 1: correct the settings"
+            )
         if not 0.003 <= self.fraud_rate <= 0.01:
             raise ValueError("fraud_rate lies between 0.003 and 0.01: correct the settings")
 

@@ -88,6 +88,7 @@ def generate(
     heterogeneity: float = Habits().heterogeneity,
     poisoned: str | None = None,
     overlap: float = Habits().overlap,
+    struck: float = Habits().struck,
 ) -> Manifest:
     """Write the commerce of `seed` into `out_dir` and return its manifest.
 
@@ -98,7 +99,7 @@ def generate(
     """
     if poisoned is not None and poisoned not in {seat.party for seat in parties}:
         raise ValueError(f"{poisoned} cannot be poisoned: it is not among the parties")
-    habits = Habits(heterogeneity=heterogeneity, overlap=overlap)
+    habits = Habits(heterogeneity=heterogeneity, overlap=overlap, struck=struck)
     world = draw_world(size, seed, parties, habits)
     folders = [_Folder(world, index, out_dir) for index in range(len(parties))]
     for day in stream_days(world):
@@ -224,7 +225,10 @@ def _write_truth(
         for one, other in combinations(folders, 2)
     }
     _write_json(truth / "overlap.json", shared)
-    settings = asdict(world.habits) | {"seed": world.seed, "poisoned": poisoned}
+    habits = asdict(world.habits)
+    if not habits["struck"]:  # the same bytes as before there was such a knob
+        del habits["struck"]
+    settings = habits | {"seed": world.seed, "poisoned": poisoned}
     _write_json(truth / "world.json", settings)
 
 

@@ -7,7 +7,7 @@ one issuer. The issuers are identically distributed, which is easier than life.
 What was paid at a terminal and found to be fraud (TERMINAL_ID_*) is counted over the customers of
 all issuers. Such a feature reads other customers' rows at other parties: a run with it protects
 nobody's personal data, whatever noise it adds, and says so. TX_FRAUD_SCENARIO is the cause of the
-label and never a feature.
+label and never a feature. A run by secure sums may release rates by TERMINAL_ID in their place.
 """
 
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ RAW: Final = Table(
     },
 )
 ISSUERS: Final = 50
+TERMINAL: Final = "TERMINAL_ID"
 UNIT: Final = Unit("customer at one issuer", "whole portfolio of an issuer")
 
 FIRST_DAY: Final = 115
@@ -86,7 +87,8 @@ def features_of(choice: str) -> tuple[Feature, ...]:
 class IssuerSplit:
     """One issuer's rows of the training week and of the test week.
 
-    train, test: the book's columns, `customer`, and `fraud` as 0 or 1, one row for a payment.
+    train, test: the book's columns, `customer`, `fraud` as 0 or 1, and the terminal that paid, by
+                 which a run may release rates; one row for a payment.
     """
 
     party: PartyId
@@ -197,6 +199,7 @@ def handbook_splits(
     rows = raw[(days >= first_day - _LOOK_BACK) & (days < end)]
     table = handbook_features(rows)
     table["customer"], table["fraud"] = rows["CUSTOMER_ID"], rows["TX_FRAUD"]
+    table[TERMINAL] = rows[TERMINAL]
     day = rows["TX_TIME_DAYS"].to_numpy()
     train = (day >= first_day) & (day < first_day + WEEK)
     test = _unknown(rows, first_day)

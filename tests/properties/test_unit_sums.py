@@ -1,5 +1,6 @@
 """Whatever a round adds up, one unit moves the rounded sum by its own part and by no more."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
@@ -12,6 +13,9 @@ from clients.training.gradients import blocks
 from clients.training.plain import plain_sum
 from clients.training.sampling import UnitRows
 from clients.training.sums import ClippedSum, round_sum, rounded_sum, unit_vectors
+from federation.evaluation import ScoreSums
+from federation.informed import Informed
+from federation.key_rates import Key
 from federation.models import ModelSpec
 from federation.sequences import SequenceSpec
 from secure_compute.entropy import SystemEntropy
@@ -153,3 +157,97 @@ def test_rows_that_are_not_the_recipes_are_refused(rows):
 def test_weights_that_no_run_comes_to_are_refused(value):
     with pytest.raises(TrainingDataError):
         round_sum(np.full(6, value, np.float32), units(), recipe(), 0, SystemEntropy())
+
+
+# -- statistics ------------------------------------------------------------------------------------
+
+
+def informed(**changes):
+    keys = (Key(column="terminal", buckets=7), Key(column="kind", domain=("a", "b", "c")))
+    inner = recipe((5, 1), loss="bce", **changes)
+    counted = Informed(
+        keys=keys,
+        releases=1,
+        event_clip=Decimal(1),
+        row_clip=Decimal(2),
+        then=inner.method,
+    )
+    return replace(inner, method=counted)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    grid=st.sampled_from([1, 64, 4096, 65536]),
+    number=st.integers(0, 2),
+    kind=st.sampled_from(["any", "equal", "wild"]),
+)
+def test_with_statistics_too_a_unit_less_moves_the_sum_by_at_most_the_sensitivity(
+    seed, grid, number, kind
+):
+    agreed, rows, draw = informed(grid=grid), made(seed, kind=kind), np.random.default_rng(seed)
+    rows.features[..., -2:] = draw.integers(-1, 9, (9, 8, 2))
+    rows.targets[...] = rows.targets > 0
+    if kind == "equal":
+        rows.features[-1], rows.targets[-1], rows.present[-1] = rows.features[-1, :1], 1.0, True
+    if kind == "wild":
+        rows.features[-1, 0, -2:], rows.features[-1, 1, -2:] = (np.nan, np.inf), (-np.inf, 1e300)
+    weights = draw.normal(size=agreed.method.size)
+
+    def summed(units):
+        return rounded_sum(agreed, number, weights, chosen(rows, units))
+
+    moved = summed(list(range(9))) - summed(list(range(8)))
+    assert np.linalg.norm(moved.astype(np.float64)) <= agreed.sensitivity
+    np.testing.assert_array_equal(moved, summed([8]))
+
+
+def test_a_unit_of_equal_rows_is_clipped_with_all_that_it_counts():
+    agreed = informed(grid=1 << 14)
+    one = made_batch(np.full((1, 8, 5), 2.0), np.ones((1, 8)), np.ones((1, 8)))
+    part = rounded_sum(agreed, 0, np.zeros(agreed.method.size), one).astype(np.float64)
+    assert np.linalg.norm(part) == pytest.approx(agreed.grid, rel=1e-3)
+    assert np.count_nonzero(part) == 4 and len(part) == 2 * agreed.method.places
+
+
+def test_counts_are_those_of_a_loop_over_rows():
+    agreed, rows, draw = informed(), made(4), np.random.default_rng(4)
+    rows.features[..., -2:] = draw.integers(-1, 9, (9, 8, 2))
+    rows.targets[...] = rows.targets > 0
+    expected = np.zeros((2, 10))
+    for unit, row in np.argwhere(rows.present):
+        for key, (first, size) in enumerate(((0, 7), (7, 3))):
+            place = int(rows.features[unit, row, 3 + key])
+            if 0 <= place < size:
+                expected[0, first + place] += rows.targets[unit, row] / 1.0
+                expected[1, first + place] += 1.0 / 2.0
+    found = np.zeros(20)
+    for block in blocks(rows, agreed.dimension(0)):
+        found += unit_vectors(agreed, 0, np.zeros(agreed.method.size), block).sum(1)
+    np.testing.assert_allclose(found.reshape(2, 10), expected)
+
+
+def test_later_rounds_read_the_rates_that_the_weights_carry_in_the_place_of_keys():
+    agreed, rows, draw = informed(), made(6), np.random.default_rng(6)
+    rows.features[..., -2:] = draw.integers(0, 3, (9, 8, 2))
+    weights = draw.normal(size=agreed.method.size)
+    told = made_batch(rows.features.copy(), rows.targets, rows.present)
+    first = agreed.method.then.size
+    for key, begin in ((0, first), (1, first + 7)):
+        told.features[..., 3 + key] = weights[begin + rows.features[..., 3 + key].astype(int)]
+    plain = replace(agreed, method=agreed.method.then)
+    for number in (1, 2):
+        np.testing.assert_array_equal(
+            rounded_sum(agreed, number, weights, rows),
+            rounded_sum(plain, number - 1, weights[:first], told),
+        )
+
+
+def test_a_model_on_rates_is_measured_on_rates():
+    whole = informed(holdout=Decimal("0.2"), evaluation=ScoreSums(8, 2))
+    rows, draw = made(6), np.random.default_rng(6)
+    rows.features[..., -2:] = draw.integers(0, 3, (9, 8, 2))
+    weights = draw.normal(size=whole.method.size)
+    low = rounded_sum(whole, 3, weights, rows)
+    weights[whole.method.then.size :] *= 5
+    assert whole.evaluates(3) and not np.array_equal(low, rounded_sum(whole, 3, weights, rows))

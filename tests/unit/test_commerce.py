@@ -194,3 +194,13 @@ def test_fraud_is_rare_and_a_few_honest_orders_are_reported(tmp_path):
     assert set(known.loc[known["fraud"] == 1, "scenario"]) == set("abcdef")
     assert (known.loc[known["fraud"] == 0, "scenario"] == "").all()
     assert 0.008 <= known["friendly"].sum() / known["fraud"].sum() <= 0.025
+
+
+def test_frauds_strike_a_few_counterparties_only_where_that_is_wanted(tiny, tmp_path):
+    struck = generate("tiny", 11, tmp_path, struck=0.9)
+    for made, few in ((tiny, False), (struck, True)):
+        known = pd.read_parquet(made.truth / "orders" / "payments-eu.parquet")
+        orders = pd.read_parquet(made.orders("payments-eu"))
+        shops = orders["counterparty_id"][known["fraud"].to_numpy() == 1]
+        assert (shops.value_counts(normalize=True).iloc[0] > 0.5) == few
+        assert ("struck" in json.loads((made.truth / "world.json").read_text())) == few

@@ -336,3 +336,10 @@ def test_a_quantile_is_not_compared_as_if_it_were_a_mean(federation, node, capsy
     card = replace(load(Path(federation.demand.result["model"])).card, recipe=recipe.to_json())
     handed = handed_over(tmp_path, card, recipe.model.init(1))
     assert "0.9 quantile" in refused(capsys, 2, *words(node, handed, "--since", "24"))
+
+
+def test_a_model_of_released_rates_is_not_compared(federation, node, capsys, tmp_path):
+    recipe = compose(["experiment=fraud", "model.statistics=[category]"]).task.recipe
+    card = replace(load(Path(federation.fraud.result["model"])).card, recipe=recipe.to_json())
+    handed = handed_over(tmp_path, card, recipe.method.start(1).weights)
+    assert "released rates" in refused(capsys, 2, *words(node, handed))

@@ -18,6 +18,7 @@ from experiments.simulate_view import simulation_table
 from experiments.simulating import run_study
 from experiments.studies import Worth, handbook_study, require_unit, stallion_study
 from federation.recipes import Progress
+from federation.tasks import keys_of
 from tests.tables import payments, real, volumes
 
 FEW = ["model.rounds=2", "model.steps=2"]
@@ -150,6 +151,21 @@ def test_a_private_run_on_the_customers_own_rows_is_not_refused(splits):
     value = run_study(replace(study, local=QUICK, pooled=QUICK), private)
     assert value["privacy"] == "dp" and value["epsilon"] == 2.0
     assert value["unit"] == "customer at one issuer"
+
+
+def test_released_rates_take_the_place_of_terminal_windows_in_a_private_run(splits):
+    overrides = ["experiment=handbook", "model=fraud", "data.features=own", "privacy=customer"]
+    few = ["model.rounds=2", "model.moments=1", "privacy.sampling_rate=1", "privacy.grid=65536"]
+    private = compose([*overrides, *few, "model.statistics=[TERMINAL_ID/64]"])
+    recipe = private.task.recipe
+    study = handbook_study(splits, handbook.OWN_FEATURES, recipe.rows_per_unit, keys_of(recipe))
+    assert study.features[-1] == Feature("rate by TERMINAL_ID", Reads.RELEASED)
+    value = run_study(replace(study, local=QUICK, pooled=QUICK), private)
+    assert value["privacy"] == "dp" and value["unit"] == "customer at one issuer"
+    assert value["rounds"] == 4
+    other = compose([*overrides, *few, "model.statistics=[CUSTOMER_ID/64]"]).task.recipe
+    with pytest.raises(UsageError, match="TERMINAL_ID/BUCKETS alone"):
+        handbook_study(splits, handbook.OWN_FEATURES, 8, keys_of(other))
 
 
 def test_what_no_privacy_could_hide_is_said(fraud, demand, splits, settings):
