@@ -16,11 +16,11 @@ ciphertext; four bytes do: 640 of them in 20 MB are expected three times. So a f
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from experiments.borders import Frame
 from experiments.needles import FLOAT32, Canary, Hit, Index, load_canaries, needles
 from experiments.outcome import Search
-from experiments.unpacking import unpack
+from experiments.unpacking import unpack_all
 from federation.riding import RIDING
 
 CIPHERTEXT: Final = "query."
@@ -44,6 +44,7 @@ SHORTEST_VECTOR: Final = 256
 SPACES: Final = str.maketrans("\t\n\r", "   ")
 
 Name = tuple[str, str]
+Opened: TypeAlias = Callable[[bytes], tuple[bytes, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,13 @@ def count_raw_rows(frames: Sequence[Frame], truth: Path) -> Search:
 
 
 def search(frames: Sequence[Frame], canaries: Sequence[Canary]) -> Search:
-    """Return what was looked for in the messages and what was found. Pure; 10 MB a second."""
+    """Return what was looked for in the messages and what was found. Pure; 10 MB a second.
+
+    What goes to eight nodes stands in eight messages: equal parts are unpacked and read once.
+    """
     index, words = _prepared(tuple(canaries))
-    seen = [_look(part, index, words) for frame in frames for part in _parts(frame)]
+    opened, looked = cache(unpack_all), cache(lambda part: _look(part, index, words))
+    seen = [looked(part) for frame in frames for part in _parts(frame, opened)]
     return Search(
         canaries=len(canaries),
         frames=len(frames),
@@ -88,8 +93,8 @@ def _prepared(canaries: tuple[Canary, ...]) -> tuple[Index, npt.NDArray[np.uint3
     return Index(wanted), np.array(words, dtype=np.uint32)
 
 
-def _parts(frame: Frame) -> Iterator[Part]:
-    yield from _deep(Part(frame.wire, is_vector=False), DEPTH)
+def _parts(frame: Frame, opened: Opened) -> Iterator[Part]:
+    yield from _deep(Part(frame.wire, is_vector=False), DEPTH, opened)
     if frame.envelope is not None and not frame.kind.startswith(CIPHERTEXT):
         # The bytes stand in the wire too; here their numbers are aligned. What rides for the
         # ledgers is text: hashes and signatures in base64, in which no number stands.
@@ -97,13 +102,13 @@ def _parts(frame: Frame) -> Iterator[Part]:
         yield from (Part(blob, is_vector=True) for name, blob in blobs if name not in RIDING)
 
 
-def _deep(part: Part, depth: int) -> Iterator[Part]:
+def _deep(part: Part, depth: int, opened: Opened) -> Iterator[Part]:
     yield part
     if depth:
-        for plain in unpack(part.data):
+        for plain in opened(part.data):
             # Shorter ones are the hashes and signatures of a header: bytes that look like chance.
             is_vector = len(plain) >= SHORTEST_VECTOR and not _is_text(plain)
-            yield from _deep(Part(plain, is_vector=is_vector), depth - 1)
+            yield from _deep(Part(plain, is_vector=is_vector), depth - 1, opened)
 
 
 def _is_text(data: bytes) -> bool:
@@ -143,7 +148,10 @@ def _rates(data: bytes, words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64
     counts = np.bincount(values >> MANTISSA_BITS, minlength=OCTAVES)
     octave = words >> MANTISSA_BITS
     alike = sum(counts[(octave.astype(np.int64) + step) % OCTAVES] for step in (-1, 0, 1))
-    alone = np.array([np.count_nonzero(values == word) for word in words])
+    ordered = np.sort(words)
+    place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    found = np.bincount(place[ordered[place] == values], minlength=len(ordered))
+    alone = found[np.searchsorted(ordered, words)]
     return np.asarray((alike - alone) / 2.0**MANTISSA_BITS, dtype=np.float64)
 
 

@@ -43,6 +43,11 @@ def unpack(data: bytes) -> Iterator[bytes]:
     yield from _encoded(data)
 
 
+def unpack_all(data: bytes) -> tuple[bytes, ...]:
+    """Return what every packed part of `data` holds."""
+    return tuple(unpack(data))
+
+
 def _inflate(window: int) -> Callable[[bytes, int], bytes]:
     def opened(data: bytes, start: int) -> bytes:
         stream = zlib.decompressobj(window)
