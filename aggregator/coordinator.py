@@ -205,8 +205,10 @@ class Coordinator:
         if order is None or order.kind != "train":
             return None
         earlier = TrainingTask.from_json(order.parameters)
-        models = self._settings.folder / "models"
-        return last_state(models, order.id, earlier.begun) if is_same(earlier, task) else None
+        if not is_same(earlier, task):
+            return None
+        models, kept = self._settings.folder / "models", self._jobs.last_round(order.id)
+        return last_state(models, order.id, earlier.begun, kept)
 
     def _round(self, job: Job, order: WorkOrder, task: TrainingTask, state: Training) -> Training:
         recipe, number = state.recipe, state.round - task.begun

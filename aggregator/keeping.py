@@ -1,6 +1,7 @@
 """Every committed round's model goes into the registry, with what it was made of and its price."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -9,6 +10,7 @@ import numpy as np
 
 from aggregator import lineage
 from aggregator.cards import Card
+from aggregator.errors import BrokenLineageError
 from aggregator.jobs import Checkpoint
 from aggregator.standing import judged
 from aggregator.stored import Stored
@@ -73,14 +75,22 @@ def keep_round(
     return lineage.save_round(folder, card, released, {_MEMORY: memory})
 
 
-def last_state(folder: Path, run: str, begun: int) -> Checkpoint:
+def last_state(folder: Path, run: str, begun: int, kept: Checkpoint | None) -> Checkpoint:
     """Return what another run goes on from: the last model of `run`, its lineage verified.
 
     begun: rounds that `run` itself had gone on from. Nobody takes part in the state yet.
+    kept:  the last state of `run` on the table of jobs. No later model vouches for the last one, so
+           both must say the same.
 
     Raises:
-        AggregatorError: there is no model of that run, or its chain is broken.
+        AggregatorError: there is no model of that run, it was changed, or its chain is broken.
     """
     last = lineage.last_round(folder, run)
     memory = last.state[_MEMORY].astype("<f8").tobytes()
-    return Checkpoint(begun + last.card.round, last.weights.astype("<f4").tobytes(), memory, ())
+    weights = last.weights.astype("<f4").tobytes()
+    found = Checkpoint(begun + last.card.round, weights, memory, ())
+    if kept is None or replace(kept, parties=()) != found:
+        raise BrokenLineageError(
+            f"{last.path} is not what run {run[:12]} left: restore it from a backup, or train anew"
+        )
+    return found

@@ -18,6 +18,7 @@ TORCH_CHANCE = {
 }  # fmt: skip
 PUBLIC_SEED = {
     ("federation/models.py", "numpy.random.default_rng"),
+    ("federation/sequences.py", "numpy.random.default_rng"),
     ("federation/readings.py", "numpy.random.default_rng"),
     ("federation/readings.py", "numpy.random.Generator"),
 }

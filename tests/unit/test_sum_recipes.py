@@ -8,6 +8,7 @@ from math import isqrt
 import numpy as np
 import pytest
 
+from experiments.errors import UsageError
 from experiments.ordering import for_nodes
 from experiments.settings import compose
 from federation import moments
@@ -223,7 +224,7 @@ def test_an_order_says_for_how_many_nodes_its_recipe_is():
     assert for_nodes(task, 4).recipe.nodes == 4
     averaged = replace(task, recipe=compose(["experiment=fraud_fedavg"]).task.recipe)
     assert for_nodes(averaged, 4) == averaged
-    with pytest.raises(MalformedOrderError):
+    with pytest.raises(UsageError, match=r"cohort\.parties"):
         for_nodes(task, 2)
 
 

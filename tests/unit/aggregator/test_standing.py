@@ -110,10 +110,10 @@ def simulation(tmp_path: Path) -> Simulation:
 def found(monkeypatch: pytest.MonkeyPatch) -> list[Estimate]:
     """The federation measures what stands last here; all else of the report is as it was."""
     found: list[Estimate] = []
-    real = coordinator.read_scores
+    real = coordinator.read
     monkeypatch.setattr(
         coordinator,
-        "read_scores",
+        "read",
         lambda *words: dataclasses.replace(real(*words), average_precision=found[-1]),
     )
     return found
