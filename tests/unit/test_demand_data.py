@@ -62,11 +62,9 @@ def test_generated_demand_has_the_columns_of_the_contract(tmp_path):
 @pytest.mark.slow
 def test_the_demo_recipe_helps_the_newcomer_with_privacy():
     """Mean over fresh noise, so that no lucky draw decides; each draw stays in its bounds too."""
-    from clients.training.fedavg import local_round
     from clients.training.plain import fit
+    from experiments.federating import federate
     from experiments.settings import compose
-    from federation.recipes import Progress
-    from secure_compute.entropy import SystemEntropy
 
     settings = compose(["experiment=demand"])
     recipe, chosen = settings.task.recipe, cheese_set()
@@ -77,16 +75,7 @@ def test_the_demo_recipe_helps_the_newcomer_with_privacy():
     rows = {party: private_units(split.train) for party, split in splits.items()}
     scores = []
     for _ in range(5):
-        progress = Progress.start(recipe, settings.task.seed)
-        for turn in range(recipe.rounds):
-            updates = [
-                local_round(
-                    progress.weights, recipe.model, part, recipe, turn, SystemEntropy()
-                ).vector
-                for part in rows.values()
-            ]
-            progress = progress.advance(recipe, updates)
-        weights = progress.weights
+        weights = federate(settings.task, rows, private=True)
         forecasts = {party: s.predict(recipe.model, weights) for party, s in splits.items()}
         scores.append(
             (
