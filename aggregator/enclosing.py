@@ -24,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 
 from aggregator.errors import AggregatorError
 from aggregator.gate import Application, Receive, Scope, Send
-from federation.control.enclosures import ROOM, Enclosure, enclose, enclosure_of
+from federation.control.enclosures import MOST, ROOM, Enclosure, enclose, enclosure_of
 
 _LOG = logging.getLogger(__name__)
 _NOT_RUNNING: Final = [Status.PENDING, Status.STARTING, Status.FINISHED]
@@ -107,12 +107,13 @@ def _leaves(tree: Any) -> Iterable[str]:
 
 
 def _collect(state: Any, run_id: int, names: Iterable[str], objects: dict[str, bytes]) -> None:
+    size = sum(map(len, objects.values()))
     for name in names:
-        if sum(map(len, objects.values())) >= ROOM:
+        if size >= ROOM or len(objects) >= MOST:
             return
         content = state.get_object(run_id, name)
         if content:  # else it is unknown, or still being uploaded
-            objects[name] = content
+            objects[name], size = content, size + len(content)
 
 
 def _delete(state: Any, _request: Any, response: Any, enclosure: Enclosure) -> Callable[[], None]:

@@ -91,6 +91,7 @@ def last_state(folder: Path, run: str, begun: int, kept: Checkpoint | None) -> C
     found = Checkpoint(begun + last.card.round, weights, memory, ())
     if kept is None or replace(kept, parties=()) != found:
         raise BrokenLineageError(
-            f"{last.path} is not what run {run[:12]} left: restore it from a backup, or train anew"
+            f"{last.path} is not what run {run[:12]} left after its last round: it was changed, or "
+            "could not be written then; restore it from a backup, or train anew"
         )
     return found

@@ -263,9 +263,12 @@ class TaskLink(Link):
         for item in iterate_object_tree(tree):
             if item.object_id not in announced.objects:
                 announced.objects[item.object_id] = fetch(item.object_id)
-        return inflate_object_from_contents(
-            tree.object_id, announced.objects, keep_object_contents=True
-        )
+        try:
+            return inflate_object_from_contents(
+                tree.object_id, announced.objects, keep_object_contents=True
+            )
+        except Exception as why:  # what a node stored may break Flower's reader in any way
+            raise NotAnEnvelopeError("what a node sent is no object of Flower's") from why
 
     def _acquire(self, until: float) -> str:
         secret = self._settings.places.executor_secret.read_bytes()

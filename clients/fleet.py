@@ -225,7 +225,10 @@ class FleetClient:
             )
         except ObjectPullError as error:
             raise RunEndedError("The message's content is not at the server any more.") from error
-        return inflate_object_from_contents(tree.object_id, objects)
+        try:
+            return inflate_object_from_contents(tree.object_id, objects)
+        except Exception as error:  # what stands at the server may break Flower's reader in any way
+            raise RunEndedError("The message's content is no object of Flower's.") from error
 
     def push(self, reply: Message) -> None:
         """The reply is at the server, whole.

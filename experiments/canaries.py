@@ -148,6 +148,8 @@ def _rates(data: bytes, words: npt.NDArray[np.uint32]) -> npt.NDArray[np.float64
     counts = np.bincount(values >> MANTISSA_BITS, minlength=OCTAVES)
     octave = words >> MANTISSA_BITS
     alike = sum(counts[(octave.astype(np.int64) + step) % OCTAVES] for step in (-1, 0, 1))
+    if not len(words):
+        return np.zeros(0)
     ordered = np.sort(words)
     place = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
     found = np.bincount(place[ordered[place] == values], minlength=len(ordered))

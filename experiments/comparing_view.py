@@ -76,6 +76,8 @@ def remarks(value: Compared) -> Iterator[str]:
         yield "a boosted model is made of trees: steps of a gradient cannot fit it further"
     if is_held_back(value.card.gate):
         yield f"the federation holds this model back: {held_back(value.card.gate)}"
+    if value.card.recipe.get("evaluation") and not value.card.metrics:
+        yield "a later file of its run measured these weights: it may hold them back"
     if not value.chain:
         yield "the models that this one was made from did not come with it; its own digest holds"
     if not value.card.until:

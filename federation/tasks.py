@@ -117,6 +117,14 @@ class TrainingTask:
                 "measure the other, or set holdout to 0."
             )
 
+        if measured and self.recipe.horizons > 1:
+            raise MalformedOrderError(
+                "With several horizons a week that is held out is the target of a training row at "
+                "another distance, and the measure would flatter: set holdout to 0."
+            )
+        if self.until and self.model == "demand":
+            raise MalformedOrderError("Rows of demand have no moment to stay out from: until is 0.")
+
     def _require_floor(self) -> None:
         if not self.floor:
             return

@@ -70,8 +70,8 @@ class Trainer:
 def _apart(rows: UnitRows, job: TrainJob) -> tuple[UnitRows, UnitRows]:
     """Return the units that train, and those that a run measures its model on in its last round.
 
-    A held-out row's target week is no training row's, if demand has one horizon. With several, a
-    stretch of another phase may train on that week as seen from another distance.
+    A held-out row's target week is no training row's: measured demand has one horizon. It may be
+    among the weeks that other rows look back on.
     """
     recipe = job.task.recipe
     coins = SystemEntropy() if job.coins is None else SeedStream(job.coins, _HELD_OUT)

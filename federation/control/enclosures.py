@@ -19,6 +19,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet  # type: ignore[impor
 ROOM: Final = 8 * 2**20
 """Bytes of objects that one call encloses at most; what is left moves in calls of its own."""
 
+MOST: Final = 256
+"""Objects, or names of messages, that one call encloses at most."""
+
 _FIELD: Final = 15101
 _LENGTH_DELIMITED: Final = 2
 
@@ -62,8 +65,8 @@ def enclosure_of(call: Message) -> Enclosure | None:
                 inner = _Inner.FromString(unknown.data)
             except DecodeError:
                 return None
-            found = {item.name: item.content for item in inner.objects}
-            return Enclosure(found, inner.wanted, tuple(inner.received))
+            found = {item.name: item.content for item in inner.objects[:MOST]}
+            return Enclosure(fitting(found), inner.wanted, tuple(inner.received[:MOST]))
     return None
 
 

@@ -35,7 +35,7 @@ ROOT = HERE.parent.parent
 KILLERS = HERE / "killers.txt"
 PACKAGES = ("policies", "secure_compute", "federation", "clients", "aggregator", "experiments")
 TIMEOUT = 600  # seconds for the tests of one mutant, or for a part of those without any
-AT_ONCE = 40  # tests in such a part
+AT_ONCE = 12  # tests in such a part
 
 PASSED, FAILED, LATE = 0, 1, 124  # what pytest exits with, and what `timeout` would
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)

@@ -15,7 +15,6 @@ from experiments.errors import UsageError
 from experiments.ordering import Terms, published_contracts, training_order
 from experiments.settings import compose
 from federation.errors import MalformedOrderError
-from federation.evaluation import ForecastSums
 from federation.losses import Pinball
 from federation.models import ModelSpec
 from federation.recipes import Recipe
@@ -211,9 +210,11 @@ def test_a_unit_has_as_many_rows_as_horizons_and_no_more():
 
 
 def test_horizons_are_configured_for_forecasts_alone():
-    found = compose(["experiment=demand", "model.horizons=4", "model.holdout=0.5"]).task.recipe
+    found = compose(["experiment=demand", "model.horizons=4"]).task.recipe
     assert isinstance(found, SumRecipe) and found.method.inputs == INPUTS
-    assert (found.horizons, found.rows_per_unit, found.evaluation.rows) == (4, 4, 4)
+    assert (found.horizons, found.rows_per_unit) == (4, 4)
+    with pytest.raises(UsageError, match="would flatter"):
+        compose(["experiment=demand", "model.horizons=4", "model.holdout=0.5"])
     both = compose(["experiment=demand_quantile", "model.horizons=4", "model.quantile=0.9"])
     assert (both.task.recipe.horizons, both.task.recipe.loss) == (4, Pinball(Decimal("0.9")))
     averaged = compose(["experiment=demand_fedavg", "model.horizons=2"]).task.recipe
@@ -248,20 +249,18 @@ def test_numbers_that_bound_or_divide_a_row_grow_with_the_rows_of_a_unit(experim
 
 
 @pytest.mark.parametrize("loss", ["mse", Pinball(Decimal("0.9"))])
-def test_a_federation_trains_and_measures_several_weeks_ahead(tmp_path, loss):
+def test_a_federation_trains_several_weeks_ahead(tmp_path, loss):
     limits = {name: {"epsilon": "6.5", "delta": "1e-6"} for name in ("orders", "demand")}
     simulation = Simulation(tmp_path / "federation", limits=limits)
-    spec = ForecastSums(HORIZONS, Decimal(4000), Decimal(2000))
-    measured = {"evaluation": spec, "holdout": Decimal("0.5")} if loss == "mse" else {}
-    agreed = horizon_recipe(noise_multiplier=Decimal(12), loss=loss, **measured)
+    agreed = horizon_recipe(noise_multiplier=Decimal(12), loss=loss)
     terms = Terms(purpose="demand_forecasting", cohort=WAREHOUSES)
     task = TrainingTask("demand", 1, 0, agreed)
     order = training_order(simulation.home, task, terms)
     job = simulation.run(order)
     assert job.status == "done", job.result
-    assert set(job.result["metrics"]) == ({"wape", "rmsse", "moved"} if measured else set())
+    assert not job.result["metrics"]
     for party in WAREHOUSES:
-        assert simulation.account(party, "demand").releases == 3 + bool(measured)
+        assert simulation.account(party, "demand").releases == 3
     weights = np.frombuffer(simulation.jobs.last_round(order.id).weights, "<f4")
     assert len(weights) == INPUTS + 1 and np.isfinite(weights).all() and weights.any()
 
