@@ -697,6 +697,8 @@ def test_bad_seeds_and_measured_continuations_are_refused():
     for seed in (-1, 1 << 53, True):
         with pytest.raises(MalformedOrderError, match="seed"):
             TrainingTask("fraud", seed, 0, sum_recipe())
+    with pytest.raises(MalformedOrderError, match="until is 0"):
+        TrainingTask("demand", 1, 5, sum_recipe())
     measured = sum_recipe(holdout=Decimal("0.5"), evaluation=ScoreSums(8, 2))
     with pytest.raises(MalformedOrderError, match="held out"):
         TrainingTask("fraud", 1, 0, measured, 1, "a" * 64)

@@ -6,7 +6,14 @@ from flwr.proto.node_pb2 import Node
 from hypothesis import given
 from hypothesis import strategies as st
 
-from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
+from federation.control.enclosures import (
+    MOST,
+    ROOM,
+    Enclosure,
+    enclose,
+    enclosure_of,
+    fitting,
+)
 
 NAMES = st.text(max_size=80)
 OBJECTS = st.dictionaries(NAMES, st.binary(max_size=200), max_size=5)
@@ -49,3 +56,16 @@ def _tag(field: int) -> bytes:
     while key > 0x7F:
         out, key = out + bytes([key & 0x7F | 0x80]), key >> 7
     return out + bytes([key])
+
+
+def test_no_more_is_taken_than_an_honest_caller_encloses() -> None:
+    call = PushMessagesRequest()
+    many = {str(number): b"x" for number in range(MOST + 5)}
+    enclose(call, objects=many, received=[*many])
+    taken = enclosure_of(call)
+    assert taken is not None and [*taken.objects] == [*many][:MOST]
+    assert taken.received == tuple(many)[:MOST]
+    large = PushMessagesRequest()
+    enclose(large, objects={"a": bytes(ROOM), "b": b"1"})
+    taken = enclosure_of(large)
+    assert taken is not None and [*taken.objects] == ["a"]
