@@ -251,6 +251,7 @@ def spend(
 RUNS = (
     ("train", "fraud", "privacy.epsilon=1"),
     ("train", "demand", "privacy.epsilon=0.5"),
+    ("train", "demand", "experiment=demand_fedavg", "privacy.epsilon=0.5"),
     ("query", AVERAGE),
     ("query", AVERAGE, "privacy.epsilon=0.4", "cohort.minimum=4"),
 )

@@ -165,7 +165,9 @@ def test_a_node_gets_nothing_of_a_run_that_does_not_run(status: str) -> None:
 def test_an_answer_has_little_more_than_its_room() -> None:
     state = State()
     state.objects = {name: bytes(ROOM // 2) for name in "abc"}
-    answer = enclosure_of(pull(state, "a", "b", "c"))
+    response = pull(state, "a", "b", "c")
+    assert response.ByteSize() < ROOM + ROOM // 4
+    answer = enclosure_of(response)
     assert answer is not None
     assert sorted(answer.objects) == ["a", "b"]
 
