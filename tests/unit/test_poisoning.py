@@ -8,7 +8,7 @@ import pytest
 
 from clients.training.sampling import UnitRows
 from clients.training.sums import round_sum
-from experiments import simulating
+from experiments import poisoning, simulating
 from experiments.cli import run
 from experiments.commerce import write
 from experiments.datasets.cdnow import FEATURES, UNIT
@@ -110,6 +110,19 @@ def test_the_flipped_party_itself_is_not_scored(world):
     fixed = replace(study, score=lambda *_: Worth(0.0, each))
     found = poisoned(fixed, honest, replace(settings, private=False))
     assert set(found["unclipped"].values()) == {0.5}
+
+
+def test_the_louder_case_is_the_flipped_one_with_that_party_louder(world, monkeypatch):
+    study, honest, settings = world
+    asked = []
+
+    def recorded(task, rows, *, private, noised, louder):
+        asked.append((rows is study.rows, dict(louder)))
+        return federate(task, rows, private=False)
+
+    monkeypatch.setattr(poisoning, "federate", recorded)
+    poisoned(study, honest, replace(settings, private=False))
+    assert asked[1] == (True, {}) and asked[3] == (True, {BAD: LOUDNESS})
 
 
 def test_whoever_is_not_louder_changes_nothing(world):
