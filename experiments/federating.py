@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.training.sampling import UnitRows
 from experiments.circle import Circle
+from experiments.engines import Ask, Engine, Vectors, in_process
 from experiments.ordering import for_nodes
 from federation.models import Vector
 from federation.recipes import Progress, Recipe
 from federation.sum_recipes import SumRecipe
-from federation.tasks import TrainingTask
+from federation.tasks import AnyRecipe, TrainingTask
 from secure_compute.entropy import SystemEntropy
 
 Tell: TypeAlias = Callable[[int, int], None]
@@ -31,6 +34,7 @@ def federate(
     tell: Tell = lambda *_: None,
     louder: Louder = MappingProxyType({}),
     noised: bool = True,
+    engine: Engine = in_process,
 ) -> Vector:
     """Return the weights that the parties come to, [d] float32.
 
@@ -38,71 +42,63 @@ def federate(
 
     louder: by what parties multiply what they send, after it was clipped. No node's software does.
     noised: False for sums that are clipped and rounded, and neither masked nor noised: a study's.
+    engine: where the parties' parts are made.
     """
     recipe = for_nodes(task, len(rows)).recipe if private else task.recipe
     if isinstance(recipe, SumRecipe):
         # Whoever owns all rows measures the model on what it likes.
         recipe = replace(recipe, holdout=Decimal(0), evaluation=None)
-        return _summed(recipe, task.seed, rows, tell, louder, private=private, noised=noised)
-    return _averaged(recipe, task.seed, rows, tell, louder, private=private)
+        circle = Circle(tuple(rows), SystemEntropy()) if private and noised else None
+        run = partial(_summed, recipe, task.seed, circle, tell, rounded=private)
+    else:
+        run = partial(_averaged, recipe, task.seed, tell)
+    return engine(
+        partial(_part, recipe, private), rows, lambda ask: run(partial(_louder, ask, louder))
+    )
 
 
-def _averaged(
-    recipe: Recipe,
-    seed: int,
-    rows: Mapping[Any, UnitRows],
-    tell: Tell,
-    louder: Louder,
-    *,
-    private: bool,
-) -> Vector:
+def _part(
+    recipe: AnyRecipe, private: bool, weights: Vector, rows: UnitRows, number: int
+) -> NDArray[Any]:
+    """Return what one party sends in a round, before it is masked."""
     from clients.training.fedavg import local_round
-    from clients.training.plain import plain_round
+    from clients.training.plain import plain_round, plain_sum
+    from clients.training.sums import round_sum
 
-    progress, entropy = Progress.start(recipe, seed), SystemEntropy()
+    entropy = SystemEntropy()
+    if isinstance(recipe, SumRecipe):
+        if private:
+            return round_sum(weights, rows, recipe, number, entropy).values
+        return plain_sum(weights, rows, recipe, number)
+    if private:
+        return local_round(weights, recipe.model, rows, recipe, number, entropy).vector
+    return plain_round(weights, rows, recipe, number)
+
+
+def _louder(ask: Ask, louder: Louder, weights: Vector, number: int) -> Vectors:
+    """Return all parts, those of louder parties multiplied."""
+    found = ask(weights, number)
+    return {party: louder.get(party, 1) * vector for party, vector in found.items()}
+
+
+def _averaged(recipe: Recipe, seed: int, tell: Tell, ask: Ask) -> Vector:
+    progress = Progress.start(recipe, seed)
     for number in range(recipe.rounds):
-        updates = [
-            louder.get(party, 1)
-            * (
-                local_round(progress.weights, recipe.model, part, recipe, number, entropy).vector
-                if private
-                else plain_round(progress.weights, part, recipe, number)
-            )
-            for party, part in rows.items()
-        ]
-        progress = progress.advance(recipe, updates)
+        updates = ask(progress.weights, number)
+        progress = progress.advance(recipe, [*updates.values()])
         tell(number + 1, recipe.rounds)
     return progress.weights
 
 
 def _summed(
-    recipe: SumRecipe,
-    seed: int,
-    rows: Mapping[Any, UnitRows],
-    tell: Tell,
-    louder: Louder,
-    *,
-    private: bool,
-    noised: bool,
+    recipe: SumRecipe, seed: int, circle: Circle | None, tell: Tell, ask: Ask, *, rounded: bool
 ) -> Vector:
-    from clients.training.plain import plain_sum
-    from clients.training.sums import round_sum
-
-    method, entropy = recipe.method, SystemEntropy()
+    method = recipe.method
     state = method.start(seed)
-    circle = Circle(tuple(rows), entropy) if private and noised else None
     for number in range(recipe.rounds):
-        parts: dict[Any, Any] = {
-            party: louder.get(party, 1)
-            * (
-                round_sum(state.weights, part, recipe, number, entropy).values
-                if private
-                else plain_sum(state.weights, part, recipe, number)
-            )
-            for party, part in rows.items()
-        }
+        parts = ask(state.weights, number)
         if circle is None:
-            total, noise = np.sum([*parts.values()], axis=0) / (recipe.grid if private else 1), 0.0
+            total, noise = np.sum([*parts.values()], axis=0) / (recipe.grid if rounded else 1), 0.0
         else:
             total, noise = circle.sum(recipe, number, parts)
         state = method.advance(state, number, total, noise)

@@ -1,4 +1,4 @@
-"""Many nodes in one process: the nodes' own training code, no sockets, data that the caller owns.
+"""Many nodes in one process, or on Ray: the nodes' own training code, data that the caller owns.
 
 With `privacy=none` the same rounds run without clipping, sampling or noise. That is for studies
 alone and says so in every result: NOT PRIVATE. Either way an update depends on its party's rows and
@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from clients.training.sampling import UnitRows
+from experiments.engines import Engine, in_process
 from experiments.federating import federate
 from experiments.measuring import Optimiser, fit_as
 from experiments.membership import attack
@@ -30,18 +31,23 @@ Tell: TypeAlias = Callable[[str, int, int], None]
 
 
 def simulate(
-    settings: Settings, tell: Tell = lambda *_: None, *, attacked: bool = False
+    settings: Settings,
+    tell: Tell = lambda *_: None,
+    *,
+    attacked: bool = False,
+    engine: Engine = in_process,
 ) -> dict[str, Any]:
     """Return what each way of working is worth, as the JSON of `entrepot simulate`.
 
     attacked: whether a second model, of half of the units, is trained and attacked.
+    engine:   where the federation's nodes run; the other ways of working need none.
 
     Raises:
         UsageError: the data is not there, or the model does not fit it.
         PolicyRefusalError: the run is private, and a feature reads rows of other parties.
     """
     study = load_study(settings)
-    value = run_study(study, settings, tell)
+    value = run_study(study, settings, tell, engine)
     if settings.data.flipped:
         honest = load_study(replace(settings, data=replace(settings.data, flipped="")))
         value["poisoning"] = poisoned(study, honest.rows, settings, tell)
@@ -53,7 +59,12 @@ def simulate(
     return value
 
 
-def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) -> dict[str, Any]:
+def run_study(
+    study: Study,
+    settings: Settings,
+    tell: Tell = lambda *_: None,
+    engine: Engine = in_process,
+) -> dict[str, Any]:
     """Return what each way of working is worth on one study.
 
     Raises:
@@ -65,7 +76,11 @@ def run_study(study: Study, settings: Settings, tell: Tell = lambda *_: None) ->
     spec = settings.task.recipe.baseline
     start = settings.task.recipe.model.init(settings.task.seed)
     federated = federate(
-        settings.task, study.rows, private=settings.private, tell=partial(tell, "federated")
+        settings.task,
+        study.rows,
+        private=settings.private,
+        tell=partial(tell, "federated"),
+        engine=engine,
     )
     alone = _alone(study, start, settings, tell)
     tell("pooled", 0, 1)
