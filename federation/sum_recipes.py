@@ -241,8 +241,6 @@ class SumRecipe:
             raise MalformedOrderError(
                 "An evaluation needs units held out, some and not all, and is all they are for."
             )
-        if self.evaluation and isinstance(self.method, Boosted):
-            raise MalformedOrderError("An evaluation is of networks alone: leave it out here.")
         if self.evaluation:
             self._require_measure(self.evaluation)
 

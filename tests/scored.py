@@ -4,6 +4,7 @@ import numpy as np
 
 from clients.training.evaluating import unit_vectors
 from clients.training.gradients import Batch, blocks
+from clients.training.series import outputs_of
 from federation.evaluation import ALARMS, BINS, EDGES, Evaluation, ScoreSums, spans
 from federation.models import ModelSpec, chances
 from federation.readings import running
@@ -54,7 +55,8 @@ def vectors(spec: Evaluation, batch: Batch, model=IDENTITY, weights=ITSELF) -> n
     """Return the vectors of all units that have rows, [U, dimension], in the order of blocks."""
     parts = []
     for block in blocks(batch, model.dimension, max(model.layers)):
-        here = unit_vectors(spec, model, weights, block)
+        outputs = outputs_of(model, weights, block)
+        here = unit_vectors(spec, outputs, block, model.inputs)
         assert not here[:, ~block.present.any(0)].any()
         parts.append(here[:, block.present.any(0)].T)
     return np.concatenate(parts) if parts else np.zeros((0, spec.dimension))

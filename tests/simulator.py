@@ -141,7 +141,9 @@ def sum_recipe(**changes: Any) -> SumRecipe:
         "holdout": Decimal(0),
         "evaluation": None,
     }
-    method = SecondOrder(**{name: changes.get(name, value) for name, value in values.items()})
+    method = changes.get("method") or SecondOrder(
+        **{name: changes.get(name, value) for name, value in values.items()}
+    )
     return SumRecipe(method=method, **{n: changes.get(n, value) for n, value in around.items()})
 
 

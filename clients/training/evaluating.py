@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from clients.training.demand import volumes_of
 from clients.training.gradients import Array, Block
 from clients.training.sampling import UnitRows
-from clients.training.series import outputs_of
 from federation.evaluation import (
     BINS,
     EDGES,
@@ -30,22 +29,22 @@ from federation.evaluation import (
     spans,
 )
 from federation.models import chances
-from federation.sequences import Network
 
 EXTRA: Final = 2
 """How many features the rows of a forecast carry beyond the model's inputs."""
 
 
-def unit_vectors(spec: Evaluation, model: Network, weights: Array, block: Block) -> Array:
+def unit_vectors(spec: Evaluation, outputs: Array, block: Block, inputs: int) -> Array:
     """Return each lane's vector, [dimension, L]; empty lanes 0.
+
+    outputs: [K, L], what a model of `inputs` features says of every row.
 
     Its norm is at most 1 if the unit has at most K rows, and for scores at most k rare ones.
     """
     with np.errstate(all="ignore"):
-        outputs = outputs_of(model, weights, block)
         if isinstance(spec, ScoreSums):
             return _scores(spec, outputs, block)
-        return _forecasts(spec, outputs, block, model.inputs)
+        return _forecasts(spec, outputs, block, inputs)
 
 
 def forecast_units(rows: UnitRows, base: Array, naive: Array) -> UnitRows:

@@ -19,7 +19,8 @@ from clients.training.keys import unit_counts, with_rates
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample, require_rows
-from clients.training.series import gradients_of
+from clients.training.series import gradients_of, outputs_of
+from federation import ensembles
 from federation.boosted import Boosted
 from federation.evaluation import ForecastSums
 from federation.informed import Informed
@@ -83,10 +84,20 @@ def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -
     """Return what each lane has to say in round `number`, not yet clipped, [d, L]."""
     if recipe.evaluation is None or not recipe.evaluates(number):
         return _method_vectors(recipe.method, number, weights, block)
-    if isinstance(recipe.method, Informed):
-        block = with_rates(recipe.method, weights, block)
-        weights = weights[: recipe.model.dimension]
-    return evaluating.unit_vectors(recipe.evaluation, recipe.model, weights, block)
+    outputs = _outputs(recipe.method, weights, block)
+    return evaluating.unit_vectors(recipe.evaluation, outputs, block, recipe.method.inputs)
+
+
+def _outputs(method: Method, weights: Array, block: Block) -> Array:
+    """Return what the model says of every row, [K, L], lane by lane; also where no row is."""
+    if isinstance(method, Informed):
+        return outputs_of(
+            method.model, weights[: method.then.size], with_rates(method, weights, block)
+        )
+    if isinstance(method, Boosted):
+        flat, features = weights.astype(np.float32), block.features[: method.inputs]
+        return ensembles.scores(method.boosting, method.seed, flat, features)
+    return outputs_of(method.model, weights, block)
 
 
 def _method_vectors(method: Method, number: int, weights: Array, block: Block) -> Array:

@@ -109,7 +109,7 @@ def test_the_configuration_measures_forecasts_by_the_switch_of_classifiers():
     assert recipe.noise_multiplier > plain.noise_multiplier  # the same epsilon for one more
     scores = compose(["experiment=fraud", "model.holdout=0.2"]).task.recipe
     assert isinstance(scores.evaluation, ScoreSums)
-    for other in ("demand_boosted", "demand_fedavg"):
+    for other in ("demand_fedavg", "fraud_fedavg"):
         with pytest.raises(UsageError):
             compose([f"experiment={other}", "model.holdout=0.2"])
     boosted = compose(["experiment=demand_boosted"]).task.recipe

@@ -16,6 +16,7 @@ from experiments.circle import Circle
 from experiments.errors import UsageError
 from experiments.founding import DEMO_SEATS
 from experiments.ordering import Terms, continuation, training_order
+from experiments.settings import compose
 from federation.envelopes import parse, seal
 from federation.errors import MalformedOrderError
 from federation.evaluation import ScoreSums
@@ -211,7 +212,8 @@ def test_a_node_that_starts_again_is_out_for_the_order_and_nothing_of_it_can_be_
     assert simulation.read(node.answer(again)).kind is Kind.FAILED
 
 
-def test_a_model_is_measured_on_units_that_no_round_trained_on(simulation, monkeypatch):
+@pytest.mark.parametrize("trees", [False, True])
+def test_a_model_is_measured_on_units_that_no_round_trained_on(simulation, monkeypatch, trees):
     from clients.training import service
 
     seen = []
@@ -223,6 +225,9 @@ def test_a_model_is_measured_on_units_that_no_round_trained_on(simulation, monke
 
     monkeypatch.setattr(service, "round_sum", watched)
     measured = {"holdout": Decimal("0.5"), "evaluation": ScoreSums(8, 2)}
+    if trees:
+        task = compose(["experiment=fraud_boosted", "model.rounds=3"]).task
+        measured["method"] = task.recipe.method
     order = simulation.summing(noise_multiplier=Decimal(12), **measured)
     assert order.releases == 4
     job = simulation.run(order)
