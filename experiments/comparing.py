@@ -8,7 +8,7 @@ Rows from a moment on are the test; the party trains on those before it. A model
 rows that its run read: what its card says of that is held to.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,7 @@ from clients.training.own import (
     held_out_weeks,
 )
 from clients.training.sampling import UnitRows
+from clients.training.scales import rows_as_read
 from clients.training.tables import demand_bounds, load_rows
 from experiments.errors import UsageError
 from experiments.handed_over import receive, require_usable
@@ -39,9 +40,10 @@ from experiments.measuring import OPTIMISERS, UNITS_A_STEP
 from federation.boosted import Boosted
 from federation.losses import Pinball
 from federation.models import Vector
+from federation.scaled import Scaled
 from federation.sequences import SequenceSpec
 from federation.sum_recipes import SumRecipe
-from federation.tasks import TrainingTask
+from federation.tasks import AnyRecipe, TrainingTask
 from policies.contracts import DataContract
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
@@ -115,8 +117,9 @@ def compare(folder: Path, model: Path, digest: str, since: str | None) -> Compar
     return Compared(settings.party, card, received.chain, card.code == code_digest(), rows, found)
 
 
-def _found(task: TrainingTask, weights: Vector, rows: Rows) -> Comparison:
+def _found(task: TrainingTask, weights: Vector, given: Rows) -> Comparison:
     recipe, adam = task.recipe, OPTIMISERS[task.model]
+    weights, rows = _as_read(recipe, weights, given)
     trees = isinstance(recipe, SumRecipe) and isinstance(recipe.method, Boosted)
     return does_it_help(
         (recipe.model, recipe.loss),
@@ -132,6 +135,22 @@ def _found(task: TrainingTask, weights: Vector, rows: Rows) -> Comparison:
         ),
         SystemEntropy(),
         made_by=recipe if trees else None,
+    )
+
+
+def _as_read(recipe: AnyRecipe, weights: Vector, rows: Rows) -> tuple[Vector, Rows]:
+    """Return weights and rows of the network alone, where a model scales rows by what was released.
+
+    The party's own model reads them so, too: the scales are public, and training is compared.
+    """
+    method = recipe.method if isinstance(recipe, SumRecipe) else None
+    if not isinstance(method, Scaled):
+        return weights, rows
+    test = method.read(weights, rows.test.features.T.astype(np.float64)).T.astype(np.float32)
+    return weights[: method.model.dimension], replace(
+        rows,
+        train=rows_as_read(method, weights, rows.train),
+        test=replace(rows.test, features=test),
     )
 
 

@@ -180,7 +180,7 @@ def _measure_demand(home: Home) -> Measured:
     trained = _train(task, {str(s.party): private_units(s.train) for s in splits})
     return _assemble(
         _wapes(splits, {s.party: s.naive for s in splits}),
-        lambda weights: _demand_scores(splits, task.recipe.model, weights),
+        lambda weights: _demand_scores(splits, task.recipe.baseline, weights),
         trained,
     )
 
@@ -224,9 +224,9 @@ def fit_plainly(task: TrainingTask, weights: Vector, units: UnitRows, steps: int
 
 def fit_as(adam: Optimiser, recipe: AnyRecipe, weights: Vector, units: UnitRows) -> Vector:
     """Return weights after the steps of `adam` over `units` by the recipe's loss. NOT PRIVATE."""
-    from clients.training.plain import fit, with_own_rates
+    from clients.training.plain import fit, with_own_statistics
 
-    units, rates = with_own_rates(recipe, units)
+    units, rates = with_own_statistics(recipe, units)
     fitted = fit(
         weights,
         units,

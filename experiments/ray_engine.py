@@ -22,8 +22,8 @@ from federation.control.quiet import QUIET
 
 os.environ.update(QUIET)
 # Where Ray is told that this machine is no part of a cluster, it listens on loopback alone.
-_OFF = ("USAGE_STATS_ENABLED", "ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "ENABLE_WINDOWS_OR_OSX_CLUSTER")
-os.environ.update(dict.fromkeys((f"RAY_{name}" for name in _OFF), "0"))
+os.environ.update({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"})
+os.environ.update({"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"})
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp

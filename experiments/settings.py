@@ -13,11 +13,13 @@ from federation.boosted import Boosted
 from federation.boosting import Boosting
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ForecastSums, ScoreSums
+from federation.feature_scales import Bins
 from federation.informed import Informed
 from federation.key_rates import Key
 from federation.losses import Loss, Pinball
 from federation.models import ModelSpec
 from federation.recipes import Recipe
+from federation.scaled import MOST_RELEASES, Scaled
 from federation.second_order import SecondOrder
 from federation.sequences import Network, SequenceSpec
 from federation.sum_recipes import Method, SumRecipe
@@ -187,6 +189,11 @@ def _averaged(
 ) -> Recipe:
     if not isinstance(spec, ModelSpec):
         raise UsageError("configuration: networks over a series train by model.scheme=sums")
+    if _scales(model):
+        raise UsageError(
+            "configuration: scales are released by secure sums, and FedAvg has none; leave "
+            "model.scales out, or set model.scheme=sums"
+        )
     releases, horizons = _whole(model, "rounds") * _whole(model, "steps"), _horizons(model)
     return Recipe(
         model=spec,
@@ -281,9 +288,14 @@ def _method(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network, seed:
                 "configuration: boosting has no quantiles and one horizon; leave model.quantile "
                 "and model.horizons out, or choose experiment=demand_quantile"
             )
+        if _scales(model):
+            raise UsageError(
+                "configuration: boosting asks on which side of a threshold a value lies, whatever "
+                "its scale; leave model.scales out"
+            )
         return Boosted(boosting=_boosting(model), seed=seed)
     keys = _keys(model)
-    plain = _second_order(model, privacy, spec)
+    plain = _scaled(model, _second_order(model, privacy, spec))
     if not keys:
         return plain
     return Informed(
@@ -311,6 +323,32 @@ def _second_order(model: dict[Any, Any], privacy: dict[Any, Any], spec: Network)
         **{name: _number(model, name) for name in ("learning_rate", "momentum")},
         ridge=_number(model, "ridge", horizons),
     )
+
+
+def _scaled(model: dict[Any, Any], plain: SecondOrder) -> SecondOrder | Scaled:
+    """Return a method that releases as many sums of scales first as are configured, if any."""
+    releases = _scales(model)
+    if not releases:
+        return plain
+    if isinstance(plain.model, SequenceSpec):
+        raise UsageError(
+            "configuration: a network over a series reads weeks relative to their own mean, which "
+            "needs no scales; leave model.scales out"
+        )
+    return Scaled(
+        bins=Bins(count=_whole(model, "scale_bins"), reach=_number(model, "scale_reach")),
+        releases=releases,
+        bound=_number(model, "scale_bound"),
+        then=plain,
+    )
+
+
+def _scales(model: dict[Any, Any]) -> int:
+    """Return how many sums release scales; 0 where none are configured."""
+    scales = _whole(model, "scales") if "scales" in model else 0
+    if not 0 <= scales <= MOST_RELEASES:
+        raise UsageError(f"configuration: model.scales counts sums, from 0 to {MOST_RELEASES}")
+    return scales
 
 
 def _keys(model: dict[Any, Any]) -> tuple[Key, ...]:

@@ -6,7 +6,7 @@ opened; the numbers were chosen on the periods before the test.
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clients.training.errors import ForeignRowsError
 from clients.training.reads import Feature, Reads, Unit, reading, unit_of
 from clients.training.sampling import UnitRows, gather_units
+from clients.training.scales import scales_of
 from experiments.errors import PolicyRefusalError, UsageError
 from experiments.measuring import OPTIMISERS, Optimiser
 from experiments.settings import Settings
@@ -23,7 +24,7 @@ from federation.key_rates import Key
 from federation.losses import Pinball
 from federation.models import Predictor, Vector
 from federation.sequences import SequenceSpec
-from federation.tasks import keys_of, require_keys
+from federation.tasks import keys_of, require_keys, scales
 from policies.parties import PartyId
 from secure_compute.entropy import SystemEntropy
 
@@ -129,7 +130,11 @@ def load_study(settings: Settings) -> Study:
             "simulations score forecasts by WAPE, which no quantile but the median makes small: "
             "leave model.quantile out"
         )
-    return known[pair](settings)
+    study = known[pair](settings)
+    if not scales(settings.task.recipe):
+        return study
+    told = scales_of([feature.name for feature in study.features])
+    return replace(study, features=(*study.features, *told))
 
 
 # -- the project's own data ------------------------------------------------------------------------

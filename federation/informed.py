@@ -1,7 +1,8 @@
 """Training on released rates: the first sums count by key, the others train on what that says.
 
     counts    a unit's events and rows by key; of the mean of such sums each key's rate is made
-    then      another method, whose rows carry that rate in the place of their key
+    then      another method, whose rows carry that rate in the place of their key; if it releases
+              scales, they are of all its inputs, the rates among them
 
 A row carries the PLACE of its key, which its own unit's rows say, and looks the rate up in the
 model's public weights. So it reads its own unit and a released statistic, and nothing else; the
@@ -21,6 +22,7 @@ from federation.key_rates import MOST_PLACES, Key, log_rates
 from federation.losses import Loss
 from federation.recipe_fields import decimal, integer, require_range
 from federation.recipes import Number
+from federation.scaled import Scaled
 from federation.second_order import SecondOrder
 from federation.sequences import Network
 from federation.sum_states import Array, State
@@ -46,7 +48,7 @@ class Informed:
     releases: int
     event_clip: Number
     row_clip: Number
-    then: SecondOrder
+    then: SecondOrder | Scaled
 
     def __post_init__(self) -> None:
         """Refuse statistics that have no meaning or no end."""
@@ -66,6 +68,11 @@ class Informed:
     def places(self) -> int:
         """Places of all keys together."""
         return sum(key.size for key in self.keys)
+
+    @property
+    def statistics(self) -> int:
+        """How many sums, the first ones, release statistics: rates by key, then any scales."""
+        return self.releases + (self.then.statistics if isinstance(self.then, Scaled) else 0)
 
     @property
     def rounds(self) -> int:
@@ -132,13 +139,19 @@ class Informed:
             first += key.size
         return found
 
+    def read(self, weights: NDArray[np.floating[Any]], features: Array) -> Array:
+        """Return what the network reads of `features` [inputs, ...], of which keys come last."""
+        own, places = np.split(features, [-len(self.keys)])
+        whole = np.concatenate([own, self.looked_up(weights, places)])
+        then = self.then
+        return then.read(weights[: then.size], whole) if isinstance(then, Scaled) else whole
+
     def predict(
         self, weights: NDArray[np.floating[Any]], features: NDArray[np.floating[Any]]
     ) -> NDArray[np.float64]:
         """Return the raw output for each row of `features` [n, inputs], keys last, [n]."""
-        own, places = np.split(features.astype(np.float64), [-len(self.keys)], axis=1)
-        rates = self.looked_up(weights, places.T).T
-        return self.then.predict(weights[: self.then.size], np.concatenate([own, rates], axis=1))
+        read = self.read(weights, features.astype(np.float64).T).T
+        return self.model.predict(weights[: self.model.dimension], read)
 
     def to_json(self) -> dict[str, Any]:
         """Return the tagged, versioned form; numbers that are not integers are strings."""
@@ -165,7 +178,7 @@ class Informed:
         return cls(
             keys=tuple(Key.from_json(item) for item in value["keys"]),
             releases=integer("releases", value["releases"]),
-            then=SecondOrder.from_json(value["then"]),
+            then=_then(value["then"]),
             **clips,
         )
 
@@ -180,3 +193,8 @@ class Informed:
         parts = zip(*(np.split(one, ends) for one in sums), strict=True)
         clips = float(self.event_clip) * noise, float(self.row_clip) * noise
         return np.concatenate([log_rates(events, rows, *clips) for events, rows in parts])
+
+
+def _then(value: Mapping[str, Any]) -> SecondOrder | Scaled:
+    scaled = value.get("method") == "scaled"
+    return Scaled.from_json(value) if scaled else SecondOrder.from_json(value)

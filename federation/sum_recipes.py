@@ -26,6 +26,7 @@ from federation.losses import Loss, Pinball
 from federation.models import Predictor
 from federation.recipe_fields import decimal, integer, require_range, require_weeks
 from federation.recipes import Number
+from federation.scaled import Scaled
 from federation.second_order import SecondOrder
 from federation.sequences import Network
 from federation.shares import Released, Shares
@@ -37,7 +38,7 @@ from secure_compute.errors import LocalProtocolError
 from secure_compute.headroom import RARELY, Load, wrap_chance
 from secure_compute.secagg.params import Parameters, least_threshold
 
-Method: TypeAlias = SecondOrder | Boosted | Informed
+Method: TypeAlias = SecondOrder | Boosted | Scaled | Informed
 
 MOST_EPSILON: Final = Decimal(10)
 """The ε up to which the tables' own error is charged; no account that pays may come to more."""
@@ -123,7 +124,7 @@ class SumRecipe:
     @property
     def baseline(self) -> Predictor:
         """What predicts with weights that baselines come to on the same rows."""
-        return self.method if isinstance(self.method, Informed) else self.model
+        return self.method if isinstance(self.method, Informed | Scaled) else self.model
 
     @property
     def rounds(self) -> int:
@@ -335,4 +336,6 @@ def _method(value: object) -> Method:
             return Boosted.from_json(value)
         case "informed":
             return Informed.from_json(value)
+        case "scaled":
+            return Scaled.from_json(value)
     return SecondOrder.from_json(value)

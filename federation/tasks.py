@@ -18,6 +18,7 @@ from federation.key_rates import Key
 from federation.orders import WorkOrder
 from federation.recipe_fields import decimal, require_range
 from federation.recipes import Recipe
+from federation.scaled import Scaled
 from federation.sequences import SequenceSpec
 from federation.sum_recipes import MOST_EPSILON, SumRecipe
 from policies.budget.events import spell
@@ -202,6 +203,12 @@ def keys_of(recipe: AnyRecipe) -> tuple[Key, ...]:
     """Return the keys by which a recipe releases rates."""
     method = recipe.method if isinstance(recipe, SumRecipe) else None
     return method.keys if isinstance(method, Informed) else ()
+
+
+def scales(recipe: AnyRecipe) -> bool:
+    """Return whether a recipe releases centres and scales, by which all inputs are read."""
+    method = recipe.method if isinstance(recipe, SumRecipe) else None
+    return isinstance(method.then if isinstance(method, Informed) else method, Scaled)
 
 
 def keys_only(task: TrainingTask) -> frozenset[str]:

@@ -17,11 +17,13 @@ from clients.training.fedavg import batch_of
 from clients.training.gradients import blocks
 from clients.training.losses import row_losses
 from clients.training.sampling import UnitRows
+from clients.training.scales import rows_as_read
 from clients.training.sums import unit_vectors
 from federation.informed import Informed
 from federation.losses import Loss
 from federation.models import ModelSpec, Vector
 from federation.recipes import Recipe
+from federation.scaled import Scaled
 from federation.sequences import Network, SequenceSpec
 from federation.sum_recipes import SumRecipe
 from federation.tasks import AnyRecipe
@@ -66,22 +68,19 @@ def plain_sum(
     return total
 
 
-def with_own_rates(recipe: AnyRecipe, rows: UnitRows) -> tuple[UnitRows, Vector]:
-    """Return the rows with the exact rates of their keys among them, and the rates, [places].
+def with_own_statistics(recipe: AnyRecipe, rows: UnitRows) -> tuple[UnitRows, Vector]:
+    """Return the rows as a model reads them by their own exact statistics, and these, [numbers].
 
-    Where a recipe releases no rates, the rows as they are, and none.
+    They are rates by key and scales, as the recipe's weights end with them. Where it releases none,
+    the rows as they are, and none.
     """
     method = recipe.method if isinstance(recipe, SumRecipe) else None
-    if not isinstance(recipe, SumRecipe) or not isinstance(method, Informed):
+    if not isinstance(recipe, SumRecipe) or not isinstance(method, Informed | Scaled):
         return rows, np.zeros(0, np.float32)
     state = method.start(0)
-    for number in range(method.releases):
+    for number in range(method.statistics):
         state = method.advance(state, number, plain_sum(state.weights, rows, recipe, number), 0.0)
-    features = rows.features.copy()
-    last = slice(-len(method.keys), None)
-    places = np.moveaxis(features[..., last].astype(np.float64), -1, 0)
-    features[..., last] = np.moveaxis(method.looked_up(state.weights, places), 0, -1)
-    return replace(rows, features=features), state.weights[method.then.size :]
+    return rows_as_read(method, state.weights, rows), state.weights[method.model.dimension :]
 
 
 def fit(

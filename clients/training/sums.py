@@ -7,7 +7,7 @@ sensitivity, `recipe.sensitivity`. Nothing here draws noise: the shares of it ar
 sum is masked, and what this module returns never leaves the node as it is.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,14 @@ from clients.training.keys import unit_counts, with_rates
 from clients.training.moments import unit_moments
 from clients.training.private_sgd import clipped
 from clients.training.sampling import UnitRows, poisson_sample, require_rows
+from clients.training.scales import unit_votes
 from clients.training.series import gradients_of, outputs_of
 from federation import ensembles
 from federation.boosted import Boosted
 from federation.evaluation import ForecastSums
 from federation.informed import Informed
 from federation.models import Vector
+from federation.scaled import Scaled
 from federation.sum_recipes import Method, SumRecipe
 from policies.budget.events import Event
 from policies.evidence import Minted
@@ -90,22 +92,23 @@ def unit_vectors(recipe: SumRecipe, number: int, weights: Array, block: Block) -
 
 def _outputs(method: Method, weights: Array, block: Block) -> Array:
     """Return what the model says of every row, [K, L], lane by lane; also where no row is."""
-    if isinstance(method, Informed):
-        return outputs_of(
-            method.model, weights[: method.then.size], with_rates(method, weights, block)
-        )
     if isinstance(method, Boosted):
         flat, features = weights.astype(np.float32), block.features[: method.inputs]
         return ensembles.scores(method.boosting, method.seed, flat, features)
-    return outputs_of(method.model, weights, block)
+    read = _as_read(method, weights, block)
+    return outputs_of(method.model, weights[: method.model.dimension], read)
+
+
+def _as_read(method: Method, weights: Array, block: Block) -> Block:
+    """Return the block as the method's network reads it: released rates and scales applied."""
+    if not isinstance(method, Informed | Scaled):
+        return block
+    return replace(block, features=method.read(weights, block.features))
 
 
 def _method_vectors(method: Method, number: int, weights: Array, block: Block) -> Array:
-    if isinstance(method, Informed):
-        if method.counts(number):
-            return unit_counts(method, block)
-        informed, then = with_rates(method, weights, block), number - method.releases
-        return _method_vectors(method.then, then, weights[: method.then.size], informed)
+    if isinstance(method, Informed | Scaled):
+        return _informed_vectors(method, number, weights, block)
     if isinstance(method, Boosted):
         flat = weights.astype(np.float32)
         return histograms.unit_vectors(method.boosting, method.seed, number, flat, block)
@@ -115,3 +118,19 @@ def _method_vectors(method: Method, number: int, weights: Array, block: Block) -
         case "gradient":
             gradients = gradients_of(method.model, weights, block, method.loss)
             return gradients / float(method.clip)
+
+
+def _informed_vectors(
+    method: Informed | Scaled, number: int, weights: Array, block: Block
+) -> Array:
+    """Return what is counted for statistics, or what is trained on those that were released."""
+    then, inner = number - method.releases, weights[: method.then.size]
+    match method:
+        case Informed() if method.counts(number):
+            return unit_counts(method, block)
+        case Scaled() if method.counts(number):
+            return unit_votes(method, block)
+        case Informed():
+            return _method_vectors(method.then, then, inner, with_rates(method, weights, block))
+        case Scaled():
+            return _method_vectors(method.then, then, inner, _as_read(method, weights, block))

@@ -23,7 +23,9 @@ from experiments.measuring import OPTIMISERS
 from experiments.ordering import Terms, training_order
 from experiments.settings import compose
 from federation.boosted import Boosted
+from federation.feature_scales import Bins
 from federation.models import forward
+from federation.scaled import Scaled
 from federation.tasks import TrainingTask
 from secure_compute import canonical
 from tests.simulator import CN, KEYHOLDER, WAREHOUSES, Simulation, sum_recipe
@@ -343,3 +345,29 @@ def test_a_model_of_released_rates_is_not_compared(federation, node, capsys, tmp
     card = replace(load(Path(federation.fraud.result["model"])).card, recipe=recipe.to_json())
     handed = handed_over(tmp_path, card, recipe.method.start(1).weights)
     assert "released rates" in refused(capsys, 2, *words(node, handed))
+
+
+def test_a_model_of_released_scales_is_compared_on_rows_that_they_scale(
+    federation, node, capsys, tmp_path
+):
+    plain = load(Path(federation.fraud.result["model"]))
+    recipe = sum_recipe()
+    counted = Scaled(
+        bins=Bins(count=33, reach=Decimal(12)), releases=1, bound=Decimal(8), then=recipe.method
+    )
+    recipe = replace(recipe, method=counted)
+    card = replace(plain.card, recipe=recipe.to_json())
+    inputs = len(FEATURES)
+    centres, scales = np.linspace(-1, 1, inputs), np.linspace(0.5, 2, inputs)
+    handed = handed_over(tmp_path, card, np.concatenate([plain.weights, centres, scales]))
+    value = found(capsys, *words(node, handed))
+    settings = load_settings(node)
+    contract = settings.contracts()["orders"]
+    test = later_rows(pd.read_parquet(settings.table(contract)), contract, CUT_US)
+    read = np.clip((test.features - centres) * scales, -8, 8)
+    scores = forward(recipe.model, plain.weights, read)
+    assert value["federated"] == pytest.approx(average_precision(test.targets > 0, scores), 1e-5)
+    unscaled = found(capsys, *words(node, federation.fraud.result))
+    assert value["alone"] != unscaled["alone"] and value["federated"] != unscaled["federated"]
+    short = handed_over(tmp_path, card, plain.weights)
+    assert "install the version" in refused(capsys, 2, *words(node, short))

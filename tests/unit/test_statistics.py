@@ -14,7 +14,7 @@ from aggregator.training import absorb_sum, begin, resume
 from clients.attributes import uses_of
 from clients.training.fraud import FEATURES, fraud_features, fraud_rows
 from clients.training.keys import features_of, key_places
-from clients.training.plain import with_own_rates
+from clients.training.plain import with_own_statistics
 from clients.training.reads import Reads, Unit, changed_elsewhere, unit_of
 from clients.training.sampling import gather_units
 from clients.training.tables import EVER, load_rows
@@ -214,14 +214,14 @@ def test_noise_off_what_is_released_are_the_pooled_counts_rates():
 
 def test_baselines_read_the_exact_rates_of_the_same_rows():
     rows = units(TABLES[PartyId("a")])
-    replaced, rates = with_own_rates(RECIPE, rows)
+    replaced, rates = with_own_statistics(RECIPE, rows)
     alone = federate(TASK, {"a": rows}, private=False)[RECIPE.method.then.size :]
     np.testing.assert_allclose(rates, alone, atol=1e-6)
     assert np.array_equal(replaced.features[..., :-2], rows.features[..., :-2])
     some = rows.features[0, 0, -2:]
     assert replaced.features[0, 0, -2] == rates[int(some[0])]
     assert replaced.features[0, 0, -1] == rates[8 + int(some[1])]
-    same, none = with_own_rates(sum_recipe(), rows)
+    same, none = with_own_statistics(sum_recipe(), rows)
     assert same is rows and not len(none)
 
 
