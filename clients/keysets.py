@@ -5,6 +5,7 @@ DuckDB compares them, in memory and with no way out.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -37,13 +38,20 @@ def among(keys: bytes, chosen: Sequence[bytes]) -> NDArray[np.int64]:
 
 @contextmanager
 def _tables(**tables: Any) -> Iterator[Any]:
-    """Yield a database in memory that holds `tables` and can reach nothing else."""
-    with duckdb.connect(":memory:", config={"threads": "1"}) as db:
-        db.execute("SET temp_directory=''")
-        db.execute("SET enable_external_access=false")
+    """Yield a database in memory that holds `tables` alone and can reach nothing else."""
+    with _database().cursor() as db:
         for name, table in tables.items():
-            db.register(name, table)
+            db.register(name, table)  # seen by this cursor, and gone with it
         yield db
+
+
+@cache
+def _database() -> Any:
+    """One for the process, always empty: to make one takes ten times as long as to ask it."""
+    db = duckdb.connect(":memory:", config={"threads": "1"})
+    db.execute("SET temp_directory=''")
+    db.execute("SET enable_external_access=false")
+    return db
 
 
 def _column(keys: bytes) -> Any:

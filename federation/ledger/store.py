@@ -55,7 +55,46 @@ _HEIGHT: Final = 8  # 2^8 hashes fill a tile
 
 _INSERT_LEAVES: Final = sa.insert(leaves)
 _INSERT_TILES: Final = sa.insert(tiles)
+_INSERT_HEAD: Final = sa.insert(heads)
+_INSERT_COSIGNATURE: Final = sa.insert(cosignatures)
+_INSERT_WITNESSED: Final = sa.insert(witnessed)
 _LAST_LEAF: Final = sa.select(sa.func.max(leaves.c.number))
+_NOTE: Final = sa.select(heads.c.note).where(heads.c.size == sa.bindparam("size"))
+_LAST_SIZES: Final = (
+    sa.select(heads.c.size)
+    .order_by(heads.c.size.desc())
+    .limit(sa.bindparam("newest", type_=sa.Integer))
+)
+_LAST_COSIGNED: Final = sa.select(sa.func.max(cosignatures.c.size)).group_by(cosignatures.c.witness)
+_COSIGNED: Final = (
+    sa.select(cosignatures.c.witness, cosignatures.c.line)
+    .where(cosignatures.c.size == sa.bindparam("size"))
+    .order_by(cosignatures.c.witness)
+)
+_LAST_SEEN: Final = (
+    sa.select(witnessed.c.note)
+    .where(witnessed.c.origin == sa.bindparam("origin"))
+    .order_by(witnessed.c.size.desc())
+    .limit(1)
+)
+_START, _END = sa.bindparam("start", type_=sa.Integer), sa.bindparam("end", type_=sa.Integer)
+_LEAVES: Final = (
+    sa.select(leaves.c.entry)
+    .where(leaves.c.number >= _START, leaves.c.number < _END)
+    .order_by(leaves.c.number)
+)
+_TILE: Final = sa.select(tiles.c.hashes).where(
+    tiles.c.level == sa.bindparam("level"), tiles.c.number == sa.bindparam("number")
+)
+_ROOTS: Final = (
+    sa.select(tiles.c.root)
+    .where(
+        tiles.c.level == sa.bindparam("level"),
+        tiles.c.number >= _START,
+        tiles.c.number < _END,
+    )
+    .order_by(tiles.c.number)
+)
 
 
 class Log:
@@ -145,13 +184,13 @@ class Log:
             ReadOnlyLogError: the log was opened to be read, without its party's key.
         """
         size = self.size(connection)
-        known = connection.scalar(sa.select(heads.c.note).where(heads.c.size == size))
+        known = self.note_at(connection, size)
         if known is not None:
-            return str(known)
+            return known
         if self._key is None:
             raise ReadOnlyLogError(f"{self.origin} was opened to be read; sign it with its key")
         note = notes.sign(Checkpoint(self.origin, size, self.root(connection, size)), self._key)
-        connection.execute(sa.insert(heads).values(size=size, note=note))
+        connection.execute(_INSERT_HEAD, {"size": size, "note": note})
         return note
 
     def last_note(self, connection: Connection) -> str | None:
@@ -164,29 +203,24 @@ class Log:
         """`witness`'s cosignature of the head at `size` is kept; its first one counts."""
         if witness not in self.cosigned(connection, size):
             values = {"size": size, "witness": witness, "line": line}
-            connection.execute(sa.insert(cosignatures), values)
+            connection.execute(_INSERT_COSIGNATURE, values)
 
     def cosigned(self, connection: Connection, size: int) -> dict[str, str]:
         """Return the cosignature lines of the head at `size`, by the name of the witness."""
-        at = sa.select(cosignatures.c.witness, cosignatures.c.line)
-        rows = connection.execute(
-            at.where(cosignatures.c.size == size).order_by(sa.text("witness"))
-        )
-        return dict(map(tuple, rows))
+        return dict(map(tuple, connection.execute(_COSIGNED, {"size": size})))
 
     def shown(self, connection: Connection, newest: int = 4) -> tuple[int, ...]:
         """Return the sizes that a witness may have seen last, ascending.
 
         They are those of the `newest` heads, and the greatest that each witness has cosigned.
         """
-        last = sa.select(heads.c.size).order_by(heads.c.size.desc()).limit(newest)
-        by_witness = sa.select(sa.func.max(cosignatures.c.size)).group_by(cosignatures.c.witness)
-        sizes = {*connection.scalars(last), *connection.scalars(by_witness)}
+        last = connection.scalars(_LAST_SIZES, {"newest": newest})
+        sizes = {*last, *connection.scalars(_LAST_COSIGNED)}
         return tuple(sorted(sizes))
 
     def note_at(self, connection: Connection, size: int) -> str | None:
         """Return the checkpoint that was signed at `size` entries, if one was."""
-        note: str | None = connection.scalar(sa.select(heads.c.note).where(heads.c.size == size))
+        note: str | None = connection.scalar(_NOTE, {"size": size})
         return note
 
     def booked_note(self, connection: Connection, trust: Trust) -> str | None:
@@ -220,8 +254,7 @@ class Log:
 
         Its signature was verified before it was written down.
         """
-        seen = sa.select(witnessed.c.note).where(witnessed.c.origin == origin)
-        text = connection.scalar(seen.order_by(witnessed.c.size.desc()).limit(1))
+        text = connection.scalar(_LAST_SEEN, {"origin": origin})
         if text is None:
             return None
         note = notes.read(text)
@@ -260,7 +293,7 @@ class Log:
         if seen == self.last_seen(connection, seen.origin):
             return
         row = {"origin": seen.origin, "size": seen.size, "note": seen.note, "at": at}
-        connection.execute(sa.insert(witnessed), row)
+        connection.execute(_INSERT_WITNESSED, row)
         self.append(connection, [sightings.entry_of(seen, at)])
 
     def _genuine(
@@ -305,8 +338,7 @@ class _Tree:
 
     def _hashes(self, level: int, number: int) -> bytes:
         if (level, number) not in self._read:
-            whole = sa.select(tiles.c.hashes).where(tiles.c.level == level)
-            row = self._connection.scalar(whole.where(tiles.c.number == number))
+            row = self._connection.scalar(_TILE, {"level": level, "number": number})
             self._read[level, number] = self._unfinished(level, number) if row is None else row
         return self._read[level, number]
 
@@ -316,12 +348,10 @@ class _Tree:
 
 def _beneath(connection: Connection, level: int, start: int, end: int) -> list[bytes]:
     """Return the hashes that a tile of `level` is made of, those there are in [start, end)."""
+    within = {"start": start, "end": end}
     if level == 0:
-        some = sa.select(leaves.c.entry).where(leaves.c.number >= start, leaves.c.number < end)
-        return [merkle.leaf_hash(e) for e in connection.scalars(some.order_by(leaves.c.number))]
-    below = sa.select(tiles.c.root).where(tiles.c.level == level - 1)
-    some = below.where(tiles.c.number >= start, tiles.c.number < end)
-    return list(connection.scalars(some.order_by(tiles.c.number)))
+        return [merkle.leaf_hash(entry) for entry in connection.scalars(_LEAVES, within)]
+    return list(connection.scalars(_ROOTS, {"level": level - 1, **within}))
 
 
 def _fill_tiles(connection: Connection, first: int, encoded: Sequence[bytes]) -> None:

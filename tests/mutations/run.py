@@ -16,6 +16,7 @@ Exit 1 if a mutant survives or runs out of time, a patch does not apply, or a te
 without any patch.
 """
 
+import gc
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,8 +38,10 @@ KILLERS = HERE / "killers.txt"
 PACKAGES = ("policies", "secure_compute", "federation", "clients", "aggregator", "experiments")
 TIMEOUT = 600  # seconds for the tests of one mutant, or for a part of those without any
 AT_ONCE = 12  # tests in such a part
+SAID = "said.txt"
 
 PASSED, FAILED, LATE = 0, 1, 124  # what pytest exits with, and what `timeout` would
+_IMPORT = re.compile(r"^ *(?:from (\S+) import .+|import (\S+)(?: as \w+)?)$", re.MULTILINE)
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
 _QUIET = ("-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider")
 
@@ -90,19 +94,19 @@ def write_killers(tried: Iterable[Tried]) -> None:
 
 
 def libraries() -> list[str]:
-    """Return the modules that our tests load and that are not ours, in the order they load."""
-    loads = "import tests.conftest, sys; print('\\n'.join(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", loads], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    ours = {*PACKAGES, "tests", "__main__"}
-    return ["pytest", *(m for m in done.stdout.split() if m.partition(".")[0] not in ours)]
+    """Return what our code imports anywhere and is not ours, and what pytest runs with."""
+    files = [file for package in (*PACKAGES, "tests") for file in (ROOT / package).rglob("*.py")]
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    found = {plain or whole for text in texts for whole, plain in _IMPORT.findall(text)}
+    ours = {*PACKAGES, "tests", *sys.stdlib_module_names}
+    plugins = [plugin.module for plugin in entry_points(group="pytest11")]
+    return ["pytest", *plugins, *sorted(n for n in found if n.partition(".")[0] not in ours)]
 
 
 def run_tests(folder: Path, tests: Iterable[str], *, compiled: bool = False) -> tuple[int, str]:
     """Return pytest's exit status and the first test that failed, or ""."""
-    with tempfile.NamedTemporaryFile(prefix="said-") as said:
-        words = (folder, said.name, [*_QUIET, *tests], compiled)
+    with tempfile.TemporaryDirectory(prefix="said-", ignore_cleanup_errors=True) as own:
+        words = (folder, Path(own), [*_QUIET, *tests], compiled)
         child = forks.Process(target=_pytest, args=words)
         child.start()
         child.join(TIMEOUT)
@@ -110,22 +114,28 @@ def run_tests(folder: Path, tests: Iterable[str], *, compiled: bool = False) -> 
             child.kill()
             child.join()
             return LATE, ""
-        found = _FAILURE.search(said.read().decode(errors="replace"))
+        found = _FAILURE.search((Path(own) / SAID).read_text(encoding="utf-8", errors="replace"))
         return child.exitcode, found.group(1) if found else ""
 
 
-def _pytest(folder: Path, said: str, words: list[str], compiled: bool) -> None:
-    """Become `python -m pytest WORDS` in `folder`, with what it says in a file."""
+def _pytest(folder: Path, own: Path, words: list[str], compiled: bool) -> None:
+    """Become `python -m pytest WORDS` in `folder`; what it says and leaves behind lies in `own`."""
+    gc.freeze()  # looking through the libraries takes longer than most tests
     os.chdir(folder)
+    tempfile.tempdir = os.environ["TMPDIR"] = str(own)
     os.environ["PYTHONPATH"] = sys.path[0] = str(folder)
     if not compiled:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = not compiled
-    written = os.open(said, os.O_WRONLY)
+    written = os.open(own / SAID, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
         os.dup2(written, stream)
     import pytest
+    from hypothesis import Phase, settings
 
+    found = (Phase.explicit, Phase.reuse, Phase.generate)  # nobody reads a smaller example
+    settings.register_profile("found", settings.get_profile("ci"), phases=found)
+    settings.load_profile("found")
     status = int(pytest.main(words))
     sys.stdout.flush()
     os._exit(status)  # whatever the tests left running has no say in it
@@ -139,7 +149,7 @@ def base_tree() -> Iterator[Path]:
     """Give a compiled copy of the working tree, for mutants to be linked to."""
     with tempfile.TemporaryDirectory(prefix="baseline-") as name:
         folder = Path(name)
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "cheese")
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc", "*.patch", "cheese")
         for package in (*PACKAGES, "tests"):
             shutil.copytree(ROOT / package, folder / package, ignore=ignored)
         shutil.copy(ROOT / "pyproject.toml", folder)

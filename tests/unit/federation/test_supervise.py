@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,12 @@ from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from federation.control.supervise import exit_with_parent
 exit_with_parent()
 with Path(sys.argv[1]).open("a") as log:
-    log.write("started\\n")
+    log.write(f"{os.getpid()}\\n")
 time.sleep(600)
 """
 
@@ -43,12 +44,17 @@ def alive(pid: int) -> bool:
 
 
 @pytest.fixture
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """What processes are started with; none of them outlives the test, however it ends."""
+    yield {**os.environ, "PYTHONPATH": str(ROOT)}
+    for log in tmp_path.glob("*.txt"):
+        for child in map(int, log.read_text().split()):
+            if alive(child):
+                os.kill(child, signal.SIGKILL)
 
 
 @pytest.fixture
-def halt() -> Iterator[threading.Event]:
+def halt(environment: dict[str, str]) -> Iterator[threading.Event]:
     event = threading.Event()
     yield event
     event.set()
@@ -65,6 +71,16 @@ def start(
     )
     thread.start()
     return thread, codes
+
+
+@contextmanager
+def started(script: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A supervisor of its own, which is dead in the end."""
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as supervisor:
+        try:
+            yield supervisor
+        finally:
+            supervisor.kill()
 
 
 def pid(folder: Path, name: str) -> int:
@@ -118,12 +134,12 @@ folder = Path({str(tmp_path)!r})
 child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
 supervise({{"child": child}}, logs=folder, pids=folder)
 """
-    supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    until((tmp_path / "child.txt").exists, "the child runs")
-    child = pid(tmp_path, "child")
-    supervisor.kill()
-    supervisor.wait()
-    until(lambda: not alive(child), "the child dies")
+    with started(script, environment) as supervisor:
+        until((tmp_path / "child.txt").exists, "the child runs")
+        child = pid(tmp_path, "child")
+        supervisor.kill()
+        supervisor.wait()
+        until(lambda: not alive(child), "the child dies")
 
 
 def test_sigterm_reaches_the_children(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -135,11 +151,11 @@ folder = Path({str(tmp_path)!r})
 child = [sys.executable, "-c", {CHILD!r}, str(folder / "child.txt")]
 sys.exit(supervise({{"child": child}}, logs=folder, pids=folder))
 """
-    supervisor = subprocess.Popen([sys.executable, "-c", script], env=environment)
-    until((tmp_path / "child.txt").exists, "the child runs")
-    child = pid(tmp_path, "child")
-    supervisor.terminate()
-    until(lambda: supervisor.poll() is not None, "the supervisor ends")
+    with started(script, environment) as supervisor:
+        until((tmp_path / "child.txt").exists, "the child runs")
+        child = pid(tmp_path, "child")
+        supervisor.terminate()
+        until(lambda: supervisor.poll() is not None, "the supervisor ends")
     assert supervisor.returncode == 0
     assert not alive(child)
 
