@@ -37,17 +37,18 @@ from federation.readings import read
 from federation.recipes import Recipe
 from federation.secure_sums import (
     EPOCH_KEY,
+    all_terms,
     epoch_of,
-    left_in,
+    fewest_sums,
+    made_of,
     pack_keys,
-    terms_of,
+    total_of,
     unpack_keys,
 )
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, TrainingTask, is_same, sums_of
 from policies.errors import PolicyError
 from policies.parties import DATA_ROLES, PartyId, Role
-from secure_compute import fixedpoint
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
 from secure_compute.secagg.ring import Ring
@@ -224,7 +225,7 @@ class Coordinator:
             round=after.round,
             of=after.recipe.rounds,
             parties=after.parties,
-            lost=[party for party in state.parties if party not in after.parties],
+            lost=[party for party in state.present if party not in after.present],
         )
         return after
 
@@ -237,20 +238,35 @@ class Coordinator:
     def _summed(
         self, job: Job, order: WorkOrder, recipe: SumRecipe, state: Training, number: int
     ) -> Training:
-        """Return the state after a round of which only the noised sum is ever seen here."""
+        """Return the state after a round of which only noised sums are ever seen here."""
+        self._require_present(order, recipe, state)
         keys = self._jobs.keys(job.id) or b""
         epoch = epoch_of(self._desk.roster, order.id, unpack_keys(keys))
-        terms = terms_of(epoch, order, recipe, number, state.parties)
+        terms = all_terms(epoch, order, recipe, number, state.present)
         parts = {"weights": state.weights, "keys": keys}
-        found = self._summing.gather(job, recipe, terms, parts)
-        if Ring(recipe.ring_bits).is_near_the_edge(found.values):
+        fewest = fewest_sums(recipe, state.round)
+        found = self._summing.gather(job, recipe, terms, parts, fewest)
+        if any(Ring(recipe.ring_bits).is_near_the_edge(one.values) for _, one in found.sums):
             self._jobs.note(job.id, stage="headroom", round=state.round + 1)
-        total = fixedpoint.decode(found.values, recipe.grid)
-        noise = left_in(recipe, terms, found)
+        total = made_of(recipe, state.round, [total_of(recipe, *one) for one in found.sums])
         if recipe.evaluation is not None and recipe.evaluates(state.round):
-            measured = read(recipe.evaluation, total, noise)
+            measured = read(recipe.evaluation, total.values, total.noise)
             self._jobs.note(job.id, stage="evaluated", metrics=measured.to_json())
-        return absorb_sum(state, total, noise, found.survivors)
+        after = absorb_sum(state, total.values, total.noise, found.survivors)
+        return replace(after, waiting=found.waiting)
+
+    def _require_present(self, order: WorkOrder, recipe: SumRecipe, state: Training) -> None:
+        """Go on while there are enough for every sum of the round.
+
+        Raises:
+            AbandonedError: there are not.
+        """
+        least = recipe.sums(state.round) * recipe.least_of_a_sum(order.minimum)
+        if len(state.present) < least:
+            raise AbandonedError(
+                f"round {state.round + 1} was abandoned: {len(state.present)} parties are left and "
+                f"its {recipe.sums(state.round)} sums need {least}"
+            )
 
     def _metrics(self, job_id: str) -> dict[str, Any]:
         """Return what the federation measured of a run's model; nothing where it did not."""
@@ -401,7 +417,8 @@ class Coordinator:
         Then the data team learns how many declined and no more; who did and why stands in the
         ledgers. If they are too few, it needs the reasons to write an order that would pass.
         """
-        enough = len(willing) >= order.minimum
+        least = _fewest_of(order)
+        enough = len(willing) >= least
         told = [] if enough else [{"node": p, **refusal} for p, refusal in refusals.items()]
         self._jobs.note(
             job.id, stage="offered", willing=willing, refusals=told, declined=len(refusals)
@@ -410,9 +427,7 @@ class Coordinator:
             return willing
         if refusals:
             raise RefusedError(told)
-        raise AbandonedError(
-            f"{len(willing)} of at least {order.minimum} parties answered the offer"
-        )
+        raise AbandonedError(f"{len(willing)} of at least {least} parties answered the offer")
 
     def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
         """Tell the others of the cohort that nothing more will be asked."""
@@ -424,3 +439,9 @@ class Coordinator:
         if others:
             questions = dict.fromkeys(others, Question(Kind.CLOSE))
             self._asking.ask(job.id, 0, questions, CLOSE_SECONDS)
+
+
+def _fewest_of(order: WorkOrder) -> int:
+    """Return how many must accept an order: its minimum, or that in each of its sums' groups."""
+    recipe = sums_of(order)
+    return order.minimum if recipe is None else recipe.least(order.minimum)

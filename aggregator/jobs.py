@@ -53,12 +53,14 @@ class Checkpoint:
     """The state after `round` rounds, and who still takes part.
 
     weights: little-endian float32; velocity: the server's momentum, little-endian float64.
+    waiting: who takes part and is not in the last round, because its group was lost.
     """
 
     round: int
     weights: bytes
     velocity: bytes
     parties: tuple[PartyId, ...]
+    waiting: tuple[PartyId, ...] = ()
 
 
 class Jobs:
@@ -150,7 +152,7 @@ class Jobs:
                 checkpoint.round,
                 checkpoint.weights,
                 checkpoint.velocity,
-                json.dumps(checkpoint.parties),
+                _named(checkpoint),
             ),
         )
         self._write("DELETE FROM starts WHERE job = ?", (job,))
@@ -165,7 +167,7 @@ class Jobs:
         if not rows:
             return None
         number, weights, velocity, parties = rows[0]
-        return Checkpoint(number, weights, velocity, tuple(json.loads(parties)))
+        return Checkpoint(number, weights, velocity, *_names(parties))
 
     def keep_keys(self, job: str, keys: bytes) -> None:
         """Make the epoch keys of a job's secure sums durable, in place of an earlier offer's."""
@@ -199,6 +201,21 @@ class Jobs:
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with closing(self._open()) as db:
             return db.execute(sql, values).fetchall()
+
+
+def _named(checkpoint: Checkpoint) -> str:
+    """Return a checkpoint's parties; those that wait stand apart where there are any."""
+    if not checkpoint.waiting:
+        return json.dumps(checkpoint.parties)
+    return json.dumps([checkpoint.parties, checkpoint.waiting])
+
+
+def _names(text: str) -> tuple[tuple[PartyId, ...], tuple[PartyId, ...]]:
+    match json.loads(text):
+        case [list(parties), list(waiting)]:
+            return tuple(parties), tuple(waiting)
+        case parties:
+            return tuple(parties), ()
 
 
 def _job(row: tuple[Any, ...]) -> Job:

@@ -89,7 +89,7 @@ def last_state(folder: Path, run: str, begun: int, kept: Checkpoint | None) -> C
     memory = last.state[_MEMORY].astype("<f8").tobytes()
     weights = last.weights.astype("<f4").tobytes()
     found = Checkpoint(begun + last.card.round, weights, memory, ())
-    if kept is None or replace(kept, parties=()) != found:
+    if kept is None or replace(kept, parties=(), waiting=()) != found:
         raise BrokenLineageError(
             f"{last.path} is not what run {run[:12]} left after its last round: it was changed, or "
             "could not be written then; restore it from a backup, or train anew"

@@ -24,8 +24,10 @@ from policies.parties import PartyId
 class Training:
     """A run after `round` committed rounds.
 
-    parties: who still takes part; a party that misses a round is out for the rest of the run.
-    minimum: fewest parties a round may be made of.
+    parties: whose updates or units the last round is made of; before the first, who is willing. A
+             party that misses a round is out for the rest of the run.
+    minimum: fewest parties a round, or each of its groups, may be made of.
+    waiting: who answered in the last round, in a group that came to nothing.
     """
 
     recipe: AnyRecipe
@@ -33,6 +35,12 @@ class Training:
     round: int
     progress: Progress | State
     parties: tuple[PartyId, ...]
+    waiting: tuple[PartyId, ...] = ()
+
+    @property
+    def present(self) -> tuple[PartyId, ...]:
+        """Who still takes part."""
+        return (*self.parties, *self.waiting)
 
     @property
     def done(self) -> bool:
@@ -48,7 +56,8 @@ class Training:
         """Return what a crash must not lose."""
         kept = self.progress
         memory = kept.memory if isinstance(kept, State) else kept.velocity
-        return Checkpoint(self.round, self.weights, memory.astype("<f8").tobytes(), self.parties)
+        kept_memory = memory.astype("<f8").tobytes()
+        return Checkpoint(self.round, self.weights, kept_memory, self.parties, self.waiting)
 
 
 def begin(recipe: AnyRecipe, seed: int, minimum: int, parties: tuple[PartyId, ...]) -> Training:
@@ -87,7 +96,7 @@ def resume(recipe: AnyRecipe, minimum: int, last: Checkpoint) -> Training:
         np.frombuffer(last.weights, "<f4").astype(np.float32),
         np.frombuffer(last.velocity, "<f8").astype(np.float64),
     )
-    return Training(recipe, minimum, last.round, progress, last.parties)
+    return Training(recipe, minimum, last.round, progress, last.parties, last.waiting)
 
 
 def read_update(blob: bytes, dimension: int) -> Vector:
@@ -127,11 +136,11 @@ def absorb(state: Training, updates: Mapping[PartyId, Vector]) -> Training:
 def absorb_sum(
     state: Training, total: NDArray[np.float64], noise: float, survivors: Collection[str]
 ) -> Training:
-    """Return the state after one more secure sum, [d], over the survivors' units.
+    """Return the state after one more secure sum, [d], over the survivors' units; nobody waits.
 
     noise: standard deviation of what noise is in each of its numbers.
     """
-    present = tuple(party for party in state.parties if party in survivors)
+    present = tuple(party for party in state.present if party in survivors)
     match state.recipe, state.progress:
         case SumRecipe() as recipe, State() as before if recipe.evaluates(state.round):
             return _after(state, before, present)
@@ -141,4 +150,5 @@ def absorb_sum(
 
 
 def _after(state: Training, progress: Progress | State, parties: tuple[PartyId, ...]) -> Training:
-    return replace(state, round=state.round + 1, progress=progress, parties=parties)
+    number = state.round + 1
+    return replace(state, round=number, progress=progress, parties=parties, waiting=())

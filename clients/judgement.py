@@ -255,6 +255,11 @@ class Judge:
                 "its sums are for another number of nodes than its cohort has, or two of them are "
                 "of one organisation; propose it anew with one node of each"
             )
+        if recipe.least(order.minimum) > recipe.nodes:
+            raise MisstatedOrderError(
+                f"each of its {recipe.groups} groups needs its minimum of {order.minimum} parties "
+                f"and {recipe.nodes} are asked; propose it with fewer groups, or a lower minimum"
+            )
 
     def _require_dates(self, order: WorkOrder) -> None:
         if order.created > self.now() + CLOCK_SECONDS:

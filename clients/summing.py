@@ -17,7 +17,7 @@ from clients.turns import Turns
 from federation.errors import MalformedMessageError
 from federation.membership import Roster
 from federation.orders import WorkOrder
-from federation.secure_sums import epoch_number, epoch_of, expander, signers, terms_of, unpack_keys
+from federation.secure_sums import epoch_number, epoch_of, expander, own_terms, signers, unpack_keys
 from federation.sum_recipes import SumRecipe
 from policies.parties import PartyId
 from secure_compute.entropy import Entropy
@@ -83,6 +83,7 @@ class Summing:
     ) -> bytes:
         """Return the masked upload of round `number`.
 
+        cohort: all of the round; with whom of them this node sums, it derives.
         make: gives this node's clipped sum, [d] int64; asked once the terms are found good.
 
         Raises:
@@ -92,7 +93,8 @@ class Summing:
         with self._turns.of(order.id):
             part = self._part(order)
             state = part.node or self._join(part, order, keys)
-            terms = terms_of(state.epoch, order, recipe, number, cohort)
+            me = self._settings.party
+            terms = own_terms(state.epoch, order, recipe, number, cohort, me)
             node.require_new(state, terms)
             expand = expander(recipe, terms)
             noised = make() + expand(self._entropy.bytes(SEED_SIZE), BASE)

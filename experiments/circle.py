@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from federation.secure_sums import expander, left_in
+from federation.groups import Total
+from federation.secure_sums import divided, expander, made_of, total_of
 from federation.sum_recipes import SumRecipe
 from federation.sum_states import Array
-from secure_compute import fixedpoint
 from secure_compute.entropy import Entropy
 from secure_compute.primitives.agreement import KEY_SIZE, AgreementKey
 from secure_compute.primitives.seed_stream import SEED_SIZE
@@ -45,10 +45,18 @@ class Circle:
     def sum(
         self, recipe: SumRecipe, number: int, vectors: Mapping[str, Integers]
     ) -> tuple[Array, float]:
-        """Return the noised sum of round `number`, from 0, and its noise's standard deviation.
+        """Return what round `number`, from 0, comes to, and its noise's standard deviation.
+
+        That is the noised sum over all parties, or what is made of the sums of its groups.
 
         vectors: every party's clipped sum.
         """
+        division = divided(self._epoch, FEDERATION, recipe, number, [*vectors])
+        sums = [self._sum(recipe, number, {p: vectors[p] for p in group}) for group in division]
+        total = made_of(recipe, number, sums)
+        return total.values, total.noise
+
+    def _sum(self, recipe: SumRecipe, number: int, vectors: Mapping[str, Integers]) -> Total:
         terms = Terms.of(
             self._epoch,
             session=FEDERATION,
@@ -73,7 +81,7 @@ class Circle:
                 )
                 state, requests = aggregator.receive(state, message)
         found = aggregator.combine(state, expand)
-        return fixedpoint.decode(found.values, recipe.grid), left_in(recipe, terms, found)
+        return total_of(recipe, terms, found)
 
     def _signer(self, party: str) -> node.Sign:
         return self._keys[party].sign

@@ -14,11 +14,15 @@ from clients.training.sampling import UnitRows
 from experiments.circle import Circle
 from experiments.engines import Ask, Engine, Vectors, in_process
 from experiments.ordering import for_nodes
+from federation.groups import Total, divide
 from federation.models import Vector
 from federation.recipes import Progress, Recipe
+from federation.secure_sums import made_of
 from federation.sum_recipes import SumRecipe
+from federation.sum_states import Array
 from federation.tasks import AnyRecipe, TrainingTask
 from secure_compute.entropy import SystemEntropy
+from secure_compute.primitives.seed_stream import SEED_SIZE
 
 Tell: TypeAlias = Callable[[int, int], None]
 """Called with how many rounds are done, and of how many."""
@@ -44,7 +48,8 @@ def federate(
     noised: False for sums that are clipped and rounded, and neither masked nor noised: a study's.
     engine: where the parties' parts are made.
     """
-    recipe = for_nodes(task, len(rows)).recipe if private else task.recipe
+    grouped = isinstance(task.recipe, SumRecipe) and task.recipe.groups > 1
+    recipe = for_nodes(task, len(rows)).recipe if private or grouped else task.recipe
     if isinstance(recipe, SumRecipe):
         # Whoever owns all rows measures the model on what it likes.
         recipe = replace(recipe, holdout=Decimal(0), evaluation=None)
@@ -98,9 +103,18 @@ def _summed(
     for number in range(recipe.rounds):
         parts = ask(state.weights, number)
         if circle is None:
-            total, noise = np.sum([*parts.values()], axis=0) / (recipe.grid if rounded else 1), 0.0
+            total, noise = _bare(recipe, number, parts, recipe.grid if rounded else 1), 0.0
         else:
             total, noise = circle.sum(recipe, number, parts)
         state = method.advance(state, number, total, noise)
         tell(number + 1, recipe.rounds)
     return state.weights
+
+
+def _bare(recipe: SumRecipe, number: int, parts: Mapping[Any, Any], grid: int) -> Array:
+    """Return what a round comes to without masks and noise; its groups are drawn by nobody else."""
+    drawn = SystemEntropy().bytes(SEED_SIZE).hex()
+    division = divide([*parts], recipe.sums(number), drawn)
+    sums = [np.sum([parts[party] for party in group], axis=0) / grid for group in division]
+    totals = [Total(one, 0.0, len(group)) for one, group in zip(sums, division, strict=True)]
+    return made_of(recipe, number, totals).values

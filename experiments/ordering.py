@@ -84,6 +84,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
     cohort = _cohort(home, terms, HOLDERS[task.model])
     task = for_nodes(task, len(cohort))
     _require_apart(task, cohort)
+    _require_filled(task, terms)
     event, rounds = task.recipe.event(), task.rounds
     epsilon = accountant.epsilon([Repeated(event, rounds)], float(contract.limit.delta))
     return WorkOrder(
@@ -96,6 +97,16 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         # A round of sums is begun once: nothing of it can be made again.
         abandoned=0 if isinstance(task.recipe, SumRecipe) else terms.abandoned,
         **_shared(home, contract, cohort, terms),
+    )
+
+
+def _require_filled(task: TrainingTask, terms: Terms) -> None:
+    recipe = task.recipe
+    if not isinstance(recipe, SumRecipe) or recipe.least(terms.minimum) <= recipe.nodes:
+        return
+    raise UsageError(
+        f"each of {recipe.groups} groups needs the order's minimum of {terms.minimum} parties, "
+        f"and {recipe.nodes} are asked: set cohort.minimum or model.groups lower"
     )
 
 

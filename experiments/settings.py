@@ -14,6 +14,7 @@ from federation.boosting import Boosting
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ForecastSums, ScoreSums
 from federation.feature_scales import Bins
+from federation.groups import fewest_nodes
 from federation.informed import Informed
 from federation.key_rates import Key
 from federation.losses import Loss, Pinball
@@ -22,7 +23,7 @@ from federation.recipes import Recipe
 from federation.scaled import MOST_RELEASES, Scaled
 from federation.second_order import SecondOrder
 from federation.sequences import Network, SequenceSpec
-from federation.sum_recipes import Method, SumRecipe
+from federation.sum_recipes import LARGEST_COHORT, Method, SumRecipe
 from federation.tasks import MODELS, AnyRecipe, TrainingTask
 from policies.budget import accountant
 from policies.errors import PolicyError
@@ -30,7 +31,9 @@ from policies.parties import PartyId
 from secure_compute import skellam
 
 MOST_NODES: Final = 16
-"""Nodes of a secure sum, until an order names its cohort."""
+"""Nodes of a secure sum, until an order names its cohort; more where its groups need them."""
+
+LOUDNESS: Final = 10
 
 NOISELESS: Final = Decimal("1e-9")
 """Stands for "no noise" in a recipe that never leaves this process."""
@@ -44,8 +47,9 @@ class DataSettings:
     features: which of a set's features are used, by what they read: `all`, or `own` for those that
               read their own unit's rows alone.
     folder:   where the files of a real set lie; empty for the usual place.
-    flipped:  a party of the generated commerce that calls its frauds honest and some honest orders
-              fraud; empty for none.
+    flipped:  a party of the generated commerce, or an issuer of the handbook, that calls its frauds
+              honest and some honest orders fraud; empty for none.
+    loudness: by what it multiplies what it clipped, where it is studied.
     struck:   part of the generated frauds that strike at a few counterparties.
     """
 
@@ -57,6 +61,7 @@ class DataSettings:
     features: str = "all"
     folder: str = ""
     flipped: str = ""
+    loudness: int = LOUDNESS
     struck: float = 0.0
 
 
@@ -194,6 +199,11 @@ def _averaged(
             "configuration: scales are released by secure sums, and FedAvg has none; leave "
             "model.scales out, or set model.scheme=sums"
         )
+    if _option(model, "groups", 1) != 1 or _option(model, "trimmed", 0):
+        raise UsageError(
+            "configuration: groups are of secure sums, and by FedAvg every update is seen: leave "
+            "model.groups and model.trimmed out, or choose model.scheme=sums"
+        )
     releases, horizons = _whole(model, "rounds") * _whole(model, "steps"), _horizons(model)
     return Recipe(
         model=spec,
@@ -223,7 +233,7 @@ def _horizons(model: dict[Any, Any]) -> int:
     A unit's part of a sum is that of all its horizons' rows. Clips, divisors and ridges are
     configured for one row, and grow with them: so the same numbers serve any horizons.
     """
-    horizons = _whole(model, "horizons") if "horizons" in model else 1
+    horizons = _option(model, "horizons", 1)
     if horizons < 1:
         raise UsageError("configuration: model.horizons counts weeks ahead, from 1 on")
     if horizons != 1 and model["name"] != "demand":
@@ -250,6 +260,7 @@ def _summed(
     measured = _measured(model, rows) if holdout else None
     rounds += measured is not None
     noise = _noise(privacy, rounds) if private else NOISELESS
+    groups, colluding = _option(model, "groups", 1), _whole(privacy, "colluding")
     return SumRecipe(
         method=method,
         holdout=holdout,
@@ -261,10 +272,18 @@ def _summed(
         rows_per_unit=rows,
         window=_whole(model, "window"),
         horizons=_horizons(model),
-        nodes=MOST_NODES,
-        colluding=_whole(privacy, "colluding"),
+        groups=groups,
+        trimmed=_option(model, "trimmed", 0),
+        nodes=_nodes_for(groups, colluding),
+        colluding=colluding,
         ring_bits=_whole(privacy, "ring_bits"),
     )
+
+
+def _nodes_for(groups: int, colluding: int) -> int:
+    """Return a number of nodes of which such groups can be made, where any can."""
+    needed = fewest_nodes(groups, colluding) if groups > 1 else 0
+    return min(max(MOST_NODES, needed), LARGEST_COHORT)
 
 
 def _measured(model: dict[Any, Any], rows: int) -> Evaluation:
@@ -445,6 +464,10 @@ def _whole(section: Mapping[Any, Any], name: str) -> int:
     if not number.is_finite() or number != number.to_integral_value():
         raise UsageError(f"configuration: {name} is a whole number, not {section[name]!r}")
     return int(number)
+
+
+def _option(section: Mapping[Any, Any], name: str, default: int) -> int:
+    return _whole(section, name) if name in section else default
 
 
 def _first_line(why: Exception) -> str:

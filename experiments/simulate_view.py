@@ -6,6 +6,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from experiments.poisoning import IN_ONE_SUM
 from experiments.words import score
 
 _WAYS: Final = {
@@ -25,6 +26,14 @@ _CLIPPED: Final = {
     "clipped": "clipped alone",
     "unclipped": "neither",
 }
+_CLIPPED_ALL: Final = {
+    name + after: text + said
+    for after, said in (("", ""), (IN_ONE_SUM, ", in one sum"))
+    for name, text in _CLIPPED.items()
+}
+_TRIMMED: Final = (
+    " Trimmed, a coordinate stays between those of the groups without it, under more noise."
+)
 _WARNING: Final = "NOT PRIVATE: for studies on data that you own; every node refuses this."
 WIDTH: Final = 100
 
@@ -60,9 +69,9 @@ def _helped(value: Mapping[str, Any]) -> str:
 
 
 def _poisoned(found: Mapping[str, Any]) -> Table:
-    ways = [way for way in _CLIPPED if way in found]
+    ways = [way for way in _CLIPPED_ALL if way in found]
     title = f"average precision of the others, with {found['party']} and without"
-    table = Table("", *(_CLIPPED[way] for way in ways), title=title)
+    table = Table("", *(_CLIPPED_ALL[way] for way in ways), title=title)
     for case, text in _CASES.items():
         said = text.format(**found)
         table.add_row(said, *(score(found[way][case]) for way in ways))
@@ -71,11 +80,13 @@ def _poisoned(found: Mapping[str, Any]) -> Table:
 
 def _bounded(found: Mapping[str, Any]) -> str:
     once = "One run each: the noise alone moves its column by hundredths. "
-    return (once if "ordered" in found else "") + (
+    trimmed = any(way.endswith(IN_ONE_SUM) for way in found)
+    bound = (
         f"{found['party']} has {100 * found['unit_share']:.1f} of 100 customers: clipped, its part "
         "of what may move a sum is no more. That it clips is agreed, not proven: nobody sees what "
         "is under a mask."
     )
+    return (once if "ordered" in found else "") + bound + (_TRIMMED if trimmed else "")
 
 
 def _attacked(found: Mapping[str, Any]) -> str:

@@ -294,8 +294,19 @@ def _handbook(settings: Settings) -> Study:
     if settings.private:
         require_unit(features, handbook.UNIT)  # before any row is read
     splits = handbook.handbook_splits(files.read(handbook.RAW, settings.data.folder))
+    if settings.data.flipped:
+        splits = _with_flipped(splits, settings.data.flipped, settings.data.seed)
     recipe = settings.task.recipe
     return handbook_study(splits, features, recipe.rows_per_unit, keys_of(recipe))
+
+
+def _with_flipped(splits: Sequence[Any], party: str, seed: int) -> tuple[Any, ...]:
+    from experiments.datasets.handbook import flipped
+
+    names = [split.party for split in splits]
+    if party not in names:
+        raise UsageError(f"data.flipped is one of {names[0]} to {names[-1]}, not {party!r}")
+    return tuple(flipped(one, seed) if one.party == party else one for one in splits)
 
 
 def handbook_study(

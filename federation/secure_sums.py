@@ -4,19 +4,24 @@ An epoch is one order. Every node that accepts it signs a fresh agreement key fo
 back with each round, and a round's terms are derived from them here, at every node and at the
 aggregator. Nothing of that is taken from whoever relays it: another key, cohort, number or length
 gives another digest of the terms, and masks and signatures that fit nowhere.
+
+A round names all who take part. Where the order has groups, every node derives its own group from
+them, the number of the round and the epoch's keys, so there is no group to be told of and believed.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from federation import groups
 from federation.errors import MalformedMessageError, MalformedOrderError
 from federation.membership import Roster
 from federation.orders import WorkOrder
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
 from policies.parties import PartyId
-from secure_compute import canonical, skellam
+from secure_compute import canonical, fixedpoint, skellam
+from secure_compute.canonical import JSON
 from secure_compute.errors import NotCanonicalError
 from secure_compute.secagg import epoch as epochs
 from secure_compute.secagg.epoch import Epoch, EpochKey
@@ -76,10 +81,68 @@ def epoch_of(roster: Roster, order_id: str, keys: Iterable[bytes]) -> Epoch:
     return epochs.gather(signers(roster), epoch_number(order_id), read)
 
 
+def divided(
+    epoch: Epoch,
+    session: str,
+    recipe: SumRecipe,
+    number: int,
+    cohort: Sequence[groups.Name],
+    begun: int = 0,
+) -> tuple[tuple[groups.Name, ...], ...]:
+    """Return who sums with whom in round `number`, from 0, of an order, or of a run called so.
+
+    begun: rounds of the recipe that were made before the order.
+
+    Raises:
+        MalformedOrderError: a party stands twice in the cohort, and so might in two groups.
+    """
+    if len(set(cohort)) != len(cohort):
+        raise MalformedOrderError("A round names a party twice.")
+    keys: JSON = [[member.party, member.key] for member in epoch.members]
+    context = (session, epoch.federation, epoch.roster, epoch.number, keys, number)
+    return groups.divide(cohort, recipe.sums(begun + number), *context)
+
+
+def all_terms(
+    epoch: Epoch, order: WorkOrder, recipe: SumRecipe, number: int, cohort: Sequence[PartyId]
+) -> tuple[Terms, ...]:
+    """Return the terms of every sum of a round in which `cohort` takes part.
+
+    Raises:
+        MalformedOrderError, SecureComputeError: as `terms_of` has it of any of them.
+    """
+    begun = TrainingTask.from_json(order.parameters).begun
+    division = divided(epoch, order.id, recipe, number, cohort, begun)
+    return tuple(terms_of(epoch, order, recipe, number, group) for group in division)
+
+
+def own_terms(
+    epoch: Epoch,
+    order: WorkOrder,
+    recipe: SumRecipe,
+    number: int,
+    cohort: Sequence[PartyId],
+    me: PartyId,
+) -> Terms:
+    """Return the terms of the sum that `me` takes part in, of a round of `cohort`.
+
+    Raises:
+        MalformedOrderError, SecureComputeError: it is not of the round, or `terms_of` refuses.
+    """
+    begun = TrainingTask.from_json(order.parameters).begun
+    division = divided(epoch, order.id, recipe, number, cohort, begun)
+    mine = [group for group in division if me in group]
+    if not mine:
+        raise MalformedOrderError("A round asks this node and does not name it.")
+    return terms_of(epoch, order, recipe, number, mine[0])
+
+
 def terms_of(
     epoch: Epoch, order: WorkOrder, recipe: SumRecipe, number: int, cohort: Sequence[PartyId]
 ) -> Terms:
-    """Return the terms of round `number`, from 0, of an order; its recipe may have begun before.
+    """Return the terms of one sum of round `number`, from 0; its recipe may have begun before.
+
+    cohort: who sums: all of the round, or one group of it.
 
     Raises:
         MalformedOrderError: the cohort is smaller than the order's minimum or than a sum can hide,
@@ -90,7 +153,7 @@ def terms_of(
         raise MalformedOrderError("A round names a party that its order does not name.")
     if len(set(cohort)) < order.minimum:
         raise MalformedOrderError(
-            f"A round of {len(set(cohort))} parties is asked and the order's minimum is "
+            f"A sum of {len(set(cohort))} parties is asked and the order's minimum is "
             f"{order.minimum}."
         )
     begun = TrainingTask.from_json(order.parameters).begun
@@ -114,6 +177,22 @@ def expander(recipe: SumRecipe, terms: Terms) -> Expand:
         return skellam.draw(parts[layer], terms.dimension, seed)
 
     return expand
+
+
+def fewest_sums(recipe: SumRecipe, number: int) -> int:
+    """Return how many sums of round `number`, from 0, must be opened for one to be left over."""
+    return 1 if recipe.evaluates(number) else 2 * recipe.trimmed + 1
+
+
+def made_of(recipe: SumRecipe, number: int, totals: Sequence[groups.Total]) -> groups.Total:
+    """Return what the sums of round `number`, from 0, are together: trimmed, unless it measures."""
+    return groups.together(totals, 0 if recipe.evaluates(number) else recipe.trimmed)
+
+
+def total_of(recipe: SumRecipe, terms: Terms, found: Sum) -> groups.Total:
+    """Return an opened sum as parts of 1.0, with its noise and how many nodes' units are in it."""
+    values = fixedpoint.decode(found.values, recipe.grid)
+    return groups.Total(values, left_in(recipe, terms, found), len(found.survivors))
 
 
 def left_in(recipe: SumRecipe, terms: Terms, found: Sum) -> float:

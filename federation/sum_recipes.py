@@ -1,10 +1,11 @@
 """Training by secure sums: every number of a run in which nobody holds one node's contribution.
 
-Each round is ONE sum over all nodes' units. A unit's part of it is a vector of its own rows and of
-public values, clipped to norm 1, so that every round costs the same, whatever the method adds up.
-The noise is shared out over the nodes (`federation.shares`): the sum carries σ² even if c of them
-know one another's, and no node adds all of it. How many nodes take part in a round is known when it
-begins; the price is that of any number up to `nodes`.
+Each round is ONE sum over all nodes' units, or one for each of several groups of nodes
+(`federation.groups`). A unit's part of it is a vector of its own rows and of public values, clipped
+to norm 1, so that every round costs the same, whatever the method adds up. The noise is shared out
+over the nodes of a sum (`federation.shares`): it carries σ² even if c of them know one another's,
+and no node adds all of it. How many nodes take part in a sum is known when it begins; the price is
+that of any number up to `nodes`, so that of all nodes together and of every group.
 """
 
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from federation import evaluation
 from federation.boosted import Boosted
 from federation.errors import MalformedOrderError
 from federation.evaluation import Evaluation, ScoreSums
+from federation.groups import fewest_in_a_group, require_groups
 from federation.informed import Informed
 from federation.losses import Loss, Pinball
 from federation.models import Predictor
@@ -44,16 +46,17 @@ MOST_EPSILON: Final = Decimal(10)
 """The ε up to which the tables' own error is charged; no account that pays may come to more."""
 
 FEWEST_NODES: Final = 3
+LARGEST_COHORT: Final = 128
 
 _KIND: Final = "secure_sums"
 _DECIMALS: Final = ("sampling_rate", "noise_multiplier", "holdout")
 _INTEGERS: Final = (
     *("grid", "expected_units", "rows_per_unit", "window", "nodes", "colluding", "ring_bits"),
 )
-_HORIZONS: Final = "horizons"
-"""An integer that stands in the canonical form only where it differs from its default, 1."""
+_OPTIONS: Final[Mapping[str, int]] = {"horizons": 1, "groups": 1, "trimmed": 0}
+"""Integers that stand in the canonical form only where they differ from their defaults."""
 
-_ZERO_ALLOWED: Final = {"window", "holdout"}
+_ZERO_ALLOWED: Final = {"window", "holdout", "trimmed"}
 _AT_MOST: Final[Mapping[str, int]] = {
     "sampling_rate": 1,
     "noise_multiplier": 10**6,
@@ -63,8 +66,10 @@ _AT_MOST: Final[Mapping[str, int]] = {
     "rows_per_unit": 1000,
     "window": 1000,
     "horizons": 100,
-    "nodes": 128,
-    "colluding": 128,
+    "groups": 42,
+    "trimmed": 20,
+    "nodes": LARGEST_COHORT,
+    "colluding": LARGEST_COHORT,
     "ring_bits": 32,
 }
 
@@ -85,6 +90,10 @@ class SumRecipe:
     evaluation:       what one more round at the end adds up of units that were held out, each by a
                       coin of probability `holdout` before the first round; None and 0 for none.
                       Scores of a classifier, or forecasts.
+    groups, trimmed:  sums of a round of training, one of each group of nodes, and how many of them
+                      are dropped at either end of each coordinate. A unit pays for one of them. An
+                      evaluation is one sum over all, and never trimmed. Groups that are not trimmed
+                      bound nothing and cost noise: they are there to be measured against.
     """
 
     method: Method
@@ -100,14 +109,17 @@ class SumRecipe:
     holdout: Number = Decimal(0)
     evaluation: Evaluation | None = None
     horizons: int = 1
+    groups: int = 1
+    trimmed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse a recipe that has no price."""
-        for name in (*_DECIMALS, *_INTEGERS, _HORIZONS):
+        for name in (*_DECIMALS, *_INTEGERS, *_OPTIONS):
             require_range(name, getattr(self, name), _AT_MOST, _ZERO_ALLOWED)
         require_weeks(self.window, self.horizons, self.rows_per_unit)
         self._require_evaluation()
         self._require_shares()
+        require_groups(self.nodes, self.colluding, self.groups, self.trimmed)
         self._require_noise()
         self._require_room()
 
@@ -155,6 +167,18 @@ class SumRecipe:
     def evaluates(self, number: int) -> bool:
         """Return whether round `number`, from 0, measures the model and moves nothing."""
         return self.evaluation is not None and number == self.method.rounds
+
+    def sums(self, number: int) -> int:
+        """Return how many sums round `number`, from 0, is made of: an evaluation is always one."""
+        return 1 if self.evaluates(number) else self.groups
+
+    def least_of_a_sum(self, minimum: int) -> int:
+        """Return the fewest nodes of one sum of an order with such a `minimum`."""
+        return max(minimum, self.fewest())
+
+    def least(self, minimum: int) -> int:
+        """Return the fewest nodes of a round of training, by an order with such a `minimum`."""
+        return self.groups * self.least_of_a_sum(minimum)
 
     def parameters(self, nodes: int, minimum: int = 0) -> Parameters:
         """Return the numbers of secure aggregation among `nodes`, of which `minimum` must survive.
@@ -211,7 +235,8 @@ class SumRecipe:
         value: dict[str, Any] = {"recipe": _KIND, "v": 1, "method": self.method.to_json()}
         value |= {name: spell(getattr(self, name)) for name in _DECIMALS}
         value |= {name: getattr(self, name) for name in _INTEGERS}
-        value |= {_HORIZONS: self.horizons} if self.horizons != 1 else {}
+        options = {name: getattr(self, name) for name in _OPTIONS}
+        value |= {name: one for name, one in options.items() if one != _OPTIONS[name]}
         return value | {"evaluation": self.evaluation and self.evaluation.to_json()}
 
     @classmethod
@@ -221,21 +246,20 @@ class SumRecipe:
         Raises:
             MalformedOrderError: another kind, another version, or not of this form.
         """
-        option = {_HORIZONS} & set(value)
-        expected = {"recipe", "v"} | ({field.name for field in fields(cls)} - {_HORIZONS})
-        if set(value) != expected | option or value["recipe"] != _KIND or value["v"] != 1:
+        options = _OPTIONS.keys() & set(value)
+        expected = {"recipe", "v"} | ({field.name for field in fields(cls)} - _OPTIONS.keys())
+        if set(value) != expected | options or value["recipe"] != _KIND or value["v"] != 1:
             raise MalformedOrderError("The recipe is of a kind or version this node does not know.")
         numbers: dict[str, Any] = {name: decimal(name, value[name]) for name in _DECIMALS}
-        numbers |= {name: integer(name, value[name]) for name in (*_INTEGERS, *option)}
-        if numbers.get(_HORIZONS) == 1:
+        numbers |= {name: integer(name, value[name]) for name in (*_INTEGERS, *options)}
+        if any(numbers[name] == _OPTIONS[name] for name in options):
             raise MalformedOrderError("The recipe spells out an option that it leaves alone.")
         measured = _evaluation(value["evaluation"])
         return cls(method=_method(value["method"]), evaluation=measured, **numbers)
 
     def fewest(self) -> int:
         """Return the fewest nodes that c may be among: fewer would leave one input alone."""
-        able = range(max(FEWEST_NODES, self.colluding + 1), self.nodes + 1)
-        return next(n for n in able if least_threshold(n, self.colluding) - self.colluding >= 2)
+        return fewest_in_a_group(self.colluding)
 
     def _require_evaluation(self) -> None:
         if self.holdout == 1 or (self.evaluation is None) != (self.holdout == 0):

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 from federation import plans
 from federation.errors import MalformedOrderError
 from federation.evaluation import ForecastSums, ScoreSums
+from federation.groups import fewest_nodes
 from federation.informed import Informed
 from federation.key_rates import Key
 from federation.orders import WorkOrder
@@ -228,7 +229,9 @@ def is_same(one: TrainingTask, other: TrainingTask) -> bool:
 
 def _for_anybody(task: TrainingTask) -> AnyRecipe:
     recipe = task.recipe
-    return replace(recipe, nodes=recipe.colluding + 3) if isinstance(recipe, SumRecipe) else recipe
+    if not isinstance(recipe, SumRecipe):
+        return recipe
+    return replace(recipe, nodes=fewest_nodes(recipe.groups, recipe.colluding))
 
 
 def require_unit(task: TrainingTask, contract: DataContract) -> None:

@@ -140,6 +140,8 @@ def sum_recipe(**changes: Any) -> SumRecipe:
         "window": 0,
         "holdout": Decimal(0),
         "evaluation": None,
+        "groups": 1,
+        "trimmed": 0,
     }
     method = changes.get("method") or SecondOrder(
         **{name: changes.get(name, value) for name, value in values.items()}

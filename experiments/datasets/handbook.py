@@ -10,7 +10,7 @@ nobody's personal data, whatever noise it adds, and says so. TX_FRAUD_SCENARIO i
 label and never a feature. A run by secure sums may release rates by TERMINAL_ID in their place.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -212,6 +212,20 @@ def handbook_splits(
         )
         for place in range(issuers)
     )
+
+
+def flipped(split: IssuerSplit, seed: int) -> IssuerSplit:
+    """Return an issuer that calls its frauds honest and as many honest payments fraud.
+
+    Its test rows stay true: nobody is judged by it.
+    """
+    train = split.train.copy()
+    fraud = train["fraud"].to_numpy(np.int64)
+    honest = np.flatnonzero(fraud == 0)
+    said = np.zeros(len(fraud), np.int64)
+    said[np.random.default_rng(seed).choice(honest, int(fraud.sum()), replace=False)] = 1
+    train["fraud"] = said
+    return replace(split, train=train)
 
 
 def _unknown(rows: pd.DataFrame, first_day: int) -> NDArray[np.bool_]:

@@ -50,6 +50,16 @@ def test_issuers_share_no_customer_and_weeks_do_not_overlap():
     assert sum(len(split.train) for split in splits) == day.between(115, 121).sum()
 
 
+def test_an_issuer_that_is_flipped_says_as_many_frauds_of_others_and_is_tested_as_it_was():
+    splits = handbook.handbook_splits(RAW, issuers=4)
+    split = max(splits, key=lambda one: one.train["fraud"].sum())
+    found = handbook.flipped(split, 7)
+    true, said = split.train["fraud"].to_numpy(), found.train["fraud"].to_numpy()
+    assert true.sum() == said.sum() > 0 and not (true & said).any()
+    assert found.train.drop(columns="fraud").equals(split.train.drop(columns="fraud"))
+    assert found.test is split.test and found.party == split.party
+
+
 def test_a_stolen_card_leaves_the_test_when_its_fraud_is_known_and_no_sooner():
     tested = pd.concat([split.test for split in handbook.handbook_splits(RAW, issuers=4)])
     frauds = RAW[RAW["TX_FRAUD"] == 1]

@@ -14,8 +14,8 @@ from experiments.commerce import write
 from experiments.datasets.cdnow import FEATURES, UNIT
 from experiments.federating import federate
 from experiments.measuring import Optimiser
-from experiments.poisoning import LOUDNESS, poisoned
-from experiments.settings import compose
+from experiments.poisoning import poisoned
+from experiments.settings import LOUDNESS, compose
 from experiments.simulate_view import simulation_table
 from experiments.studies import Study, Worth, load_study, precisions
 from policies.parties import PartyId
@@ -48,14 +48,20 @@ def world():
     settings = replace(settings, data=replace(settings.data, flipped=str(BAD)))
     inputs = settings.task.recipe.model.layers[0]
     rows = {p: drawn(SIZES[p], inputs, seed) for seed, p in enumerate(PARTIES)}
-    test = {p: drawn(1000, inputs, 50 + seed) for seed, p in enumerate(PARTIES)}
+    honest, study = study_of(rows, BAD, inputs)
+    return study, honest, settings
+
+
+def study_of(rows, bad, inputs) -> tuple[dict[PartyId, UnitRows], Study]:
+    """Rows with true labels, and a study of them in which those of `bad` are flipped."""
+    test = {p: drawn(1000, inputs, 50 + seed) for seed, p in enumerate(rows)}
     honest = {party: by_unit(*part) for party, part in rows.items()}
-    features, truth = rows[BAD]
+    features, truth = rows[bad]
     study = Study(
         measure="ap",
         split="made up",
-        rows={**honest, BAD: by_unit(features, ~truth)},
-        naive=Worth(0.2, dict.fromkeys(PARTIES, 0.2)),
+        rows={**honest, bad: by_unit(features, ~truth)},
+        naive=Worth(0.2, dict.fromkeys(rows, 0.2)),
         score=lambda spec, weights: precisions(
             {p: part[1] for p, part in test.items()},
             {p: spec.predict(weights[p], test[p][0]) for p in test},
@@ -65,7 +71,7 @@ def world():
         local=Optimiser(1, 0.1, 0.0),
         pooled=Optimiser(1, 0.1, 0.0),
     )
-    return study, honest, settings
+    return honest, study
 
 
 @pytest.fixture(scope="module")

@@ -216,6 +216,24 @@ def test_a_model_on_data_it_does_not_fit_is_one_sentence():
         simulating.simulate(compose(["experiment=fraud", "data=stallion"]))
 
 
+def test_one_issuer_of_the_handbook_may_be_flipped_and_nobody_who_is_none(monkeypatch):
+    from experiments import studies
+    from experiments.datasets.handbook import handbook_splits
+
+    table = payments()
+    monkeypatch.setattr(files, "read", lambda *_: table)
+    made, asked = handbook_splits(table, issuers=4), []
+    monkeypatch.setattr(handbook, "handbook_splits", lambda _: made)
+    monkeypatch.setattr(studies, "handbook_study", lambda splits, *_: asked.append(splits))
+    words = ["experiment=handbook", "data.flipped="]
+    for flipped in ("", "issuer-02"):
+        studies.load_study(compose([*words[:1], words[1] + flipped]))
+    others = [one is other for one, other in zip(made, asked[1], strict=True)]
+    assert asked[0] is made and others == [True, True, False, True]
+    with pytest.raises(UsageError, match="issuer-00 to issuer-03, not 'issuer-50'"):
+        studies.load_study(compose([*words[:1], words[1] + "issuer-50"]))
+
+
 def test_nodes_do_not_train_on_the_sets_of_studies(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("experiments.home.open_home", lambda _: None)
     for words in (
