@@ -11,6 +11,7 @@ BENCHES: Final = {
     "exchange": "experiments.bench_exchange",
     "books": "experiments.bench_books",
     "secagg": "experiments.bench_secagg",
+    "threshold": "experiments.bench_threshold",
     "steps": "experiments.bench_steps",
     "learning": "experiments.bench_learning",
 }

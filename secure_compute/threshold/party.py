@@ -1,0 +1,143 @@
+"""An input party's side: `(state, what it is told) → (state', what it sends)`.
+
+    submit ─ encrypt the noised cells, commit to the ciphertexts
+    endorse ─ sign the one list of all commitments
+    reveal ─ against a quorum's signatures on that list, the ciphertexts may leave
+
+**Write state' to disk before anything is sent.** A query gets one commitment and one signature, and
+a key serves one query, across restarts. The ciphertexts are kept beside the state until the query
+is over: they cannot be made again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from secure_compute.errors import LocalProtocolError, PeerProtocolError, RefusedRequestError
+from secure_compute.secagg.epoch import Epoch
+from secure_compute.threshold import ciphertext, scheme
+from secure_compute.threshold.joint import JointKey
+from secure_compute.threshold.listing import Commitment, Endorsement, certify, listing
+from secure_compute.threshold.question import Question
+from secure_compute.threshold.statements import Sign
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a party promised for one query. endorsed: the list it signed, or ""."""
+
+    query: str
+    key: str
+    commitment: Commitment
+    endorsed: str = ""
+    revealed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Party:
+    """What an input party keeps; `answers` only grows, one for each query."""
+
+    me: str
+    epoch: Epoch
+    answers: tuple[Answered, ...] = ()
+
+    def answer(self, query: str) -> Answered:
+        """Return what was promised for a query.
+
+        Raises:
+            PeerProtocolError: nothing was.
+        """
+        for answer in self.answers:
+            if answer.query == query:
+                return answer
+        raise PeerProtocolError("nothing was submitted for this query")
+
+
+def submit(
+    party: Party, question: Question, joint: JointKey, values: Sequence[int], sign: Sign
+) -> tuple[Party, Commitment, tuple[bytes, ...]]:
+    """Encrypt `values`, the cells with their noise in them, and commit to the ciphertexts.
+
+    joint: added up here, by `joint.assemble`; whatever the question says its key is, is compared.
+
+    Raises:
+        RosterError, PeerProtocolError: the question is of another cohort, epoch or key.
+        RefusedRequestError: the query was answered, or the key served another one.
+        LocalProtocolError: a value is beyond the bound, or sums could wrap or not be hidden.
+    """
+    question.require_joint(party.epoch, joint)
+    question.find(party.me)
+    if question.query in {answer.query for answer in party.answers}:
+        raise RefusedRequestError("this query was answered: another list of it would be another")
+    if question.key in {answer.key for answer in party.answers}:
+        raise RefusedRequestError("this key served a query: a key is used once, take a fresh one")
+    made = tuple(
+        ciphertext.to_bytes(scheme.encrypt(rows, joint.public, joint.uniform))
+        for rows in question.layout.spread(values)
+    )
+    hashes = _digests(made, question, party.me)
+    said = Commitment(question=question.digest, party=party.me, chunks=hashes).signed(sign)
+    promise = Answered(query=question.query, key=question.key, commitment=said)
+    return replace(party, answers=(*party.answers, promise)), said, made
+
+
+def endorse(
+    party: Party, question: Question, commitments: Sequence[Commitment], sign: Sign
+) -> tuple[Party, Endorsement]:
+    """Sign the list of all commitments; the same list again gets the same signature.
+
+    Raises:
+        as `listing` does, and
+        RefusedRequestError: our commitment is not in it as we made it, or another list was signed.
+    """
+    answer = _ours(party, question)
+    made = listing(question, commitments)
+    if answer.commitment not in made.commitments:
+        raise RefusedRequestError("the list holds another ciphertext of ours, or none")
+    if answer.endorsed not in {"", made.digest}:
+        raise RefusedRequestError("another list of this query was signed: there is only one")
+    said = Endorsement(question=question.digest, party=party.me, listing=made.digest).signed(sign)
+    return _with(party, replace(answer, endorsed=made.digest)), said
+
+
+def reveal(
+    party: Party,
+    question: Question,
+    commitments: Sequence[Commitment],
+    endorsements: Sequence[Endorsement],
+    made: Sequence[bytes],
+) -> tuple[Party, tuple[bytes, ...]]:
+    """Return the ciphertexts, which may leave now: the list they are on can be the only one.
+
+    made: what `submit` returned.
+
+    Raises:
+        as `certify` does, and
+        RefusedRequestError: the list is not the one that was signed here.
+        LocalProtocolError: these are not the ciphertexts that we committed to.
+    """
+    answer = _ours(party, question)
+    listed = listing(question, commitments)
+    if listed.digest != answer.endorsed:
+        raise RefusedRequestError("this is not the list that was signed here")
+    certify(listed, endorsements)
+    if _digests(made, question, party.me) != answer.commitment.chunks:
+        raise LocalProtocolError("these are not the ciphertexts that were committed to")
+    return _with(party, replace(answer, revealed=True)), tuple(made)
+
+
+def _ours(party: Party, question: Question) -> Answered:
+    answer = party.answer(question.query)
+    if answer.commitment.question != question.digest:
+        raise RefusedRequestError("something was submitted for this query, asked differently")
+    return answer
+
+
+def _digests(made: Sequence[bytes], question: Question, me: str) -> tuple[str, ...]:
+    return tuple(
+        ciphertext.digest(wire, question.digest, me, chunk) for chunk, wire in enumerate(made)
+    )
+
+
+def _with(party: Party, answer: Answered) -> Party:
+    answers = tuple(answer if old.query == answer.query else old for old in party.answers)
+    return replace(party, answers=answers)
