@@ -9,6 +9,10 @@ class LocalProtocolError(SecureComputeError):
     """This side asked for something the protocol does not allow."""
 
 
+class IdentifierError(LocalProtocolError):
+    """A row's identifier has no canonical form. It says which rule it misses, never the value."""
+
+
 class PeerProtocolError(SecureComputeError):
     """Another party sent something the protocol does not allow."""
 
@@ -27,6 +31,14 @@ class RosterError(PeerProtocolError):
 
 class RoundUsedError(PeerProtocolError):
     """The id of a round was used before: the aggregator has to take a new one."""
+
+
+class SecondSetError(PeerProtocolError):
+    """Another input set than the one committed to for this window: it needs another approval."""
+
+
+class SessionUsedError(PeerProtocolError):
+    """This step of this session was taken before: begin a session with another id."""
 
 
 class RefusedRequestError(PeerProtocolError):

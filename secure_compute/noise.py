@@ -44,16 +44,30 @@ def discrete_gaussian(scale: int, size: int, entropy: Entropy) -> Integers:
     Raises:
         LocalProtocolError: `scale` is not an integer in [1, 2^60].
     """
-    if not 1 <= scale <= LARGEST_SCALE:
-        raise LocalProtocolError(
-            "The noise scale must be an integer from 1 to 2^60: choose a coarser grid."
-        )
+    _require_scale(scale)
     drawn = [np.empty(0, np.int64)]
     missing = size
     while missing:
         fresh = _attempts(scale, missing + missing // 2 + 16, entropy)[:missing]
         drawn.append(fresh)
         missing -= len(fresh)
+    return np.concatenate(drawn)
+
+
+def discrete_laplace(scale: int, size: int, entropy: Entropy) -> Integers:
+    """Return `size` independent draws, [size] int64, with P(x) ∝ exp(-|x| / scale) (Algorithm 2).
+
+    Raises:
+        LocalProtocolError: `scale` is not an integer in [1, 2^60].
+    """
+    _require_scale(scale)
+    drawn = [np.empty(0, np.int64)]
+    missing = size
+    while missing:
+        remainder, quotient, negative = _laplace(scale, missing + missing // 2 + 16, entropy)
+        magnitude = remainder.astype(np.int64) + scale * quotient
+        drawn.append(np.where(negative, -magnitude, magnitude)[:missing])
+        missing -= len(drawn[-1])
     return np.concatenate(drawn)
 
 
@@ -80,6 +94,13 @@ def uniform(bound: int, size: int, entropy: Entropy) -> Words:
     _require_bound(bound)
     width = _WORD_BOUND // bound
     return _below(bound * width, size, entropy) // np.uint64(width)
+
+
+def _require_scale(scale: int) -> None:
+    if not 1 <= scale <= LARGEST_SCALE:
+        raise LocalProtocolError(
+            "The noise scale must be an integer from 1 to 2^60: choose a coarser grid."
+        )
 
 
 def _require_bound(bound: int) -> None:
