@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from aggregator.errors import AggregatorError
+from aggregator.transport import FAILED, LATE, UNREACHABLE, UNREGISTERED
 from policies.parties import PartyId
 
 AWAY = frozenset({3, 4, 5})
 """Flower's codes for a lost message, a lost reply and an unavailable node."""
-_REASONS = {2: "the node failed; its operator finds why in its log", 403: "not an envelope"}
+_REASONS = {2: FAILED, 403: "not an envelope"}
 _ATTEMPT = 120.0
 """Seconds after which an unanswered message is taken for lost and sent again."""
 _MARGIN = 2.0
@@ -140,7 +141,7 @@ class Exchange:
 
     def _lose(self, node: int) -> None:
         away = node in self.resend
-        self.replies[node] = Lost("unreachable" if away else "no reply in time")
+        self.replies[node] = Lost(UNREACHABLE if away else LATE)
         del self.payloads[node]
         self.resend.pop(node, None)
         self.letters = {letter: to for letter, to in self.letters.items() if to != node}
@@ -180,6 +181,5 @@ def by_party(
 ) -> dict[PartyId, bytes | Lost]:
     """The replies under their parties' names; a party without a node is lost."""
     return {
-        party: replies[nodes[party]] if party in nodes else Lost("not registered")
-        for party in parties
+        party: replies[nodes[party]] if party in nodes else Lost(UNREGISTERED) for party in parties
     }

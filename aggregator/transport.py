@@ -1,9 +1,15 @@
 """What the coordinator knows of whatever carries its letters."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from policies.parties import PartyId
+
+UNREGISTERED: Final = "not registered"
+UNREACHABLE: Final = "unreachable"
+LATE: Final = "no reply in time"
+FAILED: Final = "the node failed; its operator finds why in its log"
+"""Why there is no reply, in the same words whatever carries the letters."""
 
 
 class Transport(Protocol):

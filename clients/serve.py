@@ -27,13 +27,10 @@ from types import FrameType
 from clients.app import Application, NotAnEnvelopeError, answer, make_app, unpack
 from clients.errors import ClientError
 from clients.fleet import Claim, FleetClient
-from clients.inbox import Inbox, Parcel, request_key
+from clients.inbox import Inbox, Parcel
+from clients.once import Once, is_of_the_moment
 from clients.patience import RunEndedError, ServerRefusedError, StoppedError
-from clients.turns import Turns
 from federation.control.captures import Capture
-from federation.envelopes import parse
-from federation.errors import FederationError
-from federation.messages import Kind
 
 _LOG = logging.getLogger(__name__)
 _DELETE_AFTER = 10.0
@@ -43,10 +40,6 @@ _KEEP_ANSWERS = 7 * 86400.0
 _CLEAR_EVERY = 600.0
 _FINISH = 2.0
 _TIDY = 5.0
-
-
-class ForgottenAnswerError(ClientError):
-    """The request was answered long ago; a second answer would be a second release."""
 
 
 class LoopFailedError(ClientError):
@@ -72,52 +65,6 @@ class ServeSettings:
     heartbeat_seconds: float = 10.0
     poll_seconds: float = 0.25
     capture: Path | None = None
-
-
-class Once:
-    """A handler that computes each distinct request once, and remembers the answer durably.
-
-    An answer that `passing` knows for one of the moment is given and not remembered: asked again,
-    the handler may say something else.
-    """
-
-    def __init__(
-        self,
-        handler: Callable[[bytes], bytes],
-        inbox: Inbox,
-        passing: Callable[[bytes], bool] = lambda _: False,
-    ) -> None:
-        self._handler = handler
-        self._passing = passing
-        self._inbox = inbox
-        self._turns = Turns()
-
-    def __call__(self, payload: bytes) -> bytes:
-        """The answer to the request, the same for ever.
-
-        Raises:
-            ForgottenAnswerError: it was given too long ago to be still here.
-        """
-        request = request_key(payload)
-        with self._turns.of(request):
-            given = self._inbox.answer(request)
-            if given is None:
-                made = self._handler(payload)
-                if self._passing(made):
-                    return made
-                return self._inbox.keep(request, made, time.time())
-        if given.payload is None:
-            message = "This request was answered before, and the answer was cleared away."
-            raise ForgottenAnswerError(message)
-        return given.payload
-
-
-def is_of_the_moment(answer: bytes) -> bool:
-    """Return whether an answer says only that this process lacks a word of its witnesses."""
-    try:
-        return parse(answer).kind is Kind.LEDGER_UNSURE
-    except FederationError:
-        return False
 
 
 class _Loop:

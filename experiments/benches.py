@@ -9,6 +9,7 @@ from experiments.errors import UsageError
 
 BENCHES: Final = {
     "exchange": "experiments.bench_exchange",
+    "wire": "experiments.bench_wire",
     "books": "experiments.bench_books",
     "secagg": "experiments.bench_secagg",
     "threshold": "experiments.bench_threshold",

@@ -94,13 +94,17 @@ class LocalFleet:
         return control
 
     def _start(self, name: str, arguments: list[str]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        root = str(Path(__file__).resolve().parent.parent)
-        environment = {**os.environ, "PYTHONPATH": root}
-        with (self._folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, *arguments], stdout=log, stderr=log, env=environment
-            )
+        self.processes[name] = start_python(arguments, self._folder / f"{name}.log")
+
+
+def start_python(arguments: Sequence[str], log_file: Path) -> "subprocess.Popen[bytes]":
+    """Return a Python process of this checkout; what it says is added to its log."""
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    with log_file.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, *arguments], stdout=log, stderr=log, env=environment
+        )
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -9,6 +9,10 @@ class MalformedMessageError(FederationError):
     """The bytes are not a message of this federation."""
 
 
+class MalformedFrameError(FederationError):
+    """A stream carries what is no frame, or no frame that may come now; the stream ends."""
+
+
 class UnknownPartyError(FederationError):
     """The signer or recipient is not on the roster."""
 

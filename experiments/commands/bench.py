@@ -11,7 +11,7 @@ import click
 @click.option("--full", is_flag=True, help="Longer runs: the numbers of the README's tables.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, full: bool, as_json: bool) -> int:
-    """Run the benchmark NAME; known: exchange, books, secagg, steps, learning."""
+    """Run the benchmark NAME; known: exchange, wire, books, secagg, steps, learning."""
     from experiments.benches import machine, run
 
     results = run(name, full)

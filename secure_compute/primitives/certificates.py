@@ -1,12 +1,21 @@
-"""The federation's own certificate authority, and the certificate of its one TLS server."""
+"""The federation's own certificate authority, its one TLS server, and the clients it admits.
+
+A client's certificate names its party in the one place that a TLS server hands on without parsing
+anything itself, a URI among the alternative names. It is good for a client only, and a server's for
+a server only.
+"""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import quote, unquote
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
@@ -14,32 +23,64 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_public_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from secure_compute.errors import LocalProtocolError
 
 _LIFETIME = timedelta(days=825)  # the longest that common TLS clients accept
 
 
+_PARTY = "urn:entrepot:party:"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerCertificates:
-    """PEM files of a TLS server: what it shows, what it keeps, and who vouches for it."""
+    """PEM files of a TLS server: what it shows, what it keeps, and who vouches for it.
+
+    clients: the certificate of each party that the same authority vouches for.
+    """
 
     ca: bytes
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
+    clients: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def make_certificates(now: datetime, hosts: tuple[str, ...] = ()) -> ServerCertificates:
-    """A fresh authority and one server certificate for localhost, 127.0.0.1 and `hosts`.
+def make_certificates(
+    now: datetime,
+    hosts: tuple[str, ...] = (),
+    clients: Mapping[str, bytes] = MappingProxyType({}),
+) -> ServerCertificates:
+    """A fresh authority, one server certificate and one for each client.
 
-    The authority's key is dropped: it signs this one certificate and never another.
+    The authority's key is dropped: it signs these certificates and never another.
+
+    Args:
+        now: from a day before it to 825 days after it, the certificates are good.
+        hosts: the server's names and addresses beside localhost and 127.0.0.1.
+        clients: each party's public key, PEM, as `node_keys.create_stream_key` returns it.
+
+    Raises:
+        LocalProtocolError: a client's key is no ECDSA public key.
     """
     authority_key, server_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
-    ca_name, name = _name("Entrepot federation CA"), _name("localhost")
+    ca_name = _name("Entrepot federation CA")
     ca = _authority(ca_name, authority_key, now)
-    server = _server(name, ca_name, server_key.public_key(), authority_key, now, hosts)
+    server = _server(ca_name, server_key.public_key(), authority_key, now, hosts)
     return ServerCertificates(
-        ca.public_bytes(Encoding.PEM), server.public_bytes(Encoding.PEM), _private_pem(server_key)
+        _pem(ca),
+        _pem(server),
+        _private_pem(server_key),
+        {
+            party: _pem(_client(party, ca_name, _public_key(party, key), authority_key, now))
+            for party, key in clients.items()
+        },
     )
 
 
@@ -53,6 +94,23 @@ def write_certificates(folder: Path, certificates: ServerCertificates) -> None:
         stream.write(certificates.key)
 
 
+def write_client_certificate(folder: Path, certificates: ServerCertificates, party: str) -> None:
+    """`ca.crt` and `stream.crt` stand in a node's folder, beside the `stream.key` it made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ca.crt").write_bytes(certificates.ca)
+    (folder / "stream.crt").write_bytes(certificates.clients[party])
+
+
+def party_of_name(name: bytes) -> str | None:
+    """Return the party that an alternative name of a certificate names; None: it names none."""
+    try:
+        text = name.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    party = unquote(text.removeprefix(_PARTY))
+    return party if party and text == _PARTY + quote(party, safe="") else None
+
+
 def _authority(name: x509.Name, key: EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     builder = _builder(name, name, key.public_key(), now)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -61,7 +119,6 @@ def _authority(name: x509.Name, key: EllipticCurvePrivateKey, now: datetime) -> 
 
 
 def _server(
-    name: x509.Name,
     ca_name: x509.Name,
     public_key: EllipticCurvePublicKey,
     ca_key: EllipticCurvePrivateKey,
@@ -69,15 +126,35 @@ def _server(
     hosts: tuple[str, ...],
 ) -> x509.Certificate:
     names = [_alternative(host) for host in dict.fromkeys(("localhost", "127.0.0.1", *hosts))]
+    builder = _builder(_name("localhost"), ca_name, public_key, now)
+    return _leaf(builder, names, ExtendedKeyUsageOID.SERVER_AUTH, ca_key)
+
+
+def _client(
+    party: str,
+    ca_name: x509.Name,
+    public_key: EllipticCurvePublicKey,
+    ca_key: EllipticCurvePrivateKey,
+    now: datetime,
+) -> x509.Certificate:
+    names = [x509.UniformResourceIdentifier(_PARTY + quote(party, safe=""))]
+    builder = _builder(_name("Entrepot node"), ca_name, public_key, now)
+    return _leaf(builder, names, ExtendedKeyUsageOID.CLIENT_AUTH, ca_key)
+
+
+def _leaf(
+    builder: x509.CertificateBuilder,
+    names: Sequence[x509.GeneralName],
+    purpose: x509.ObjectIdentifier,
+    ca_key: EllipticCurvePrivateKey,
+) -> x509.Certificate:
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
-    builder = _builder(name, ca_name, public_key, now)
     builder = builder.add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     )
     builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-    builder = builder.add_extension(purpose, critical=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
     return builder.add_extension(identifier, critical=False).sign(ca_key, SHA256())
 
 
@@ -113,6 +190,22 @@ def _alternative(host: str) -> x509.GeneralName:
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _public_key(party: str, pem: bytes) -> EllipticCurvePublicKey:
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        message = f"The stream key of {party} is not a public key in PEM; ask it for another."
+        raise LocalProtocolError(message) from error
+    if not isinstance(key, EllipticCurvePublicKey):
+        message = f"The stream key of {party} is not an ECDSA key; ask it for another."
+        raise LocalProtocolError(message)
+    return key
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.PEM)
 
 
 def _private_pem(key: EllipticCurvePrivateKey) -> bytes:

@@ -1,4 +1,8 @@
-"""The key with which a node proves to the Flower server which node it is: ECDSA on P-256."""
+"""The keys with which a node proves at the aggregator's ports which node it is: ECDSA on P-256.
+
+One is for the Flower server, one for the stream; they are two, so that nothing that is signed with
+one means something to whoever checks the other.
+"""
 
 import os
 from pathlib import Path
@@ -14,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
     load_ssh_private_key,
     load_ssh_public_key,
 )
@@ -29,7 +34,7 @@ def create_node_key(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(path, generate_private_key(SECP256R1()))
+        _write_private(path, generate_private_key(SECP256R1()), PrivateFormat.OpenSSH)
     line = public_line(load_node_key(path))
     path.with_name(path.name + ".pub").write_bytes(line + b"\n")
     return line
@@ -50,6 +55,26 @@ def load_node_key(path: Path) -> EllipticCurvePrivateKey:
         message = f"{path} is not an ECDSA key; Flower accepts only NIST curves."
         raise LocalProtocolError(message)
     return key
+
+
+def create_stream_key(path: Path) -> bytes:
+    """A fresh private key stands at `path` (PKCS 8 in PEM, mode 0600); its public half is returned.
+
+    The public half is PEM; `certificates.make_certificates` vouches for it. A key that is already
+    there is kept.
+
+    Raises:
+        LocalProtocolError: the file that is there holds something else.
+    """
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(path, generate_private_key(SECP256R1()), PrivateFormat.PKCS8)
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except (TypeError, ValueError) as error:
+        message = f"{path} is no stream key; restore the one that was certified."
+        raise LocalProtocolError(message) from error
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def public_line(key: EllipticCurvePrivateKey) -> bytes:
@@ -74,8 +99,8 @@ def public_pem(line: bytes) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _write_private(path: Path, key: EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+def _write_private(path: Path, key: EllipticCurvePrivateKey, form: PrivateFormat) -> None:
+    pem = key.private_bytes(Encoding.PEM, form, NoEncryption())
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "wb") as stream:
         stream.write(pem)

@@ -13,7 +13,7 @@ import pytest
 
 from clients.errors import BusyError
 from clients.inbox import Answer, Confirmation, Inbox, Parcel, request_key
-from clients.serve import ForgottenAnswerError, Once, is_of_the_moment
+from clients.once import ForgottenAnswerError, Once, is_of_the_moment
 from clients.turns import Turns
 from federation.envelopes import Envelope, seal
 from federation.messages import Kind

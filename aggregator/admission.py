@@ -1,0 +1,48 @@
+"""Whom the stream's server lets in, and how it is set up."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aggregator.errors import AggregatorError
+from federation.control.frames import LARGEST
+from federation.control.wire import TLS
+from policies.parties import PartyId
+from secure_compute.primitives.certificates import party_of_name
+
+
+class NotAdmittedError(AggregatorError):
+    """A connection does not show which party it is of, or not to this server's satisfaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """How nodes reach this server.
+
+    address:     `host:port`; port 0 takes a free one, and keeps it.
+    ca:          the only authority whose certificates are believed.
+    certificate, key: this server's own.
+    capture:     the file to which every outbound envelope is written before it is sent.
+    largest:     bytes of one message at most, both ways.
+    """
+
+    address: str
+    ca: Path
+    certificate: Path
+    key: Path
+    capture: Path | None = None
+    largest: int = LARGEST
+
+
+def party_in(shown: Mapping[str, Iterable[bytes]]) -> PartyId:
+    """Return the party that a connection is of, by what gRPC verified of it.
+
+    Raises:
+        NotAdmittedError: it is not over TLS 1.3, or its certificate does not name one party.
+    """
+    if list(shown.get("ssl_tls_version", ())) != [TLS.encode()]:
+        raise NotAdmittedError("this server speaks TLS 1.3 only")
+    names = [party_of_name(name) for name in shown.get("x509_subject_alternative_name", ())]
+    if len(names) != 1 or names[0] is None:
+        raise NotAdmittedError("the certificate does not name one party of a federation")
+    return PartyId(names[0])

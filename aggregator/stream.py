@@ -1,0 +1,176 @@
+"""The aggregator's end of the streams: a gRPC server that nodes connect to and stay with.
+
+    settings = StreamSettings("0.0.0.0:9445", ca, certificate, key)
+    with StreamExchange(settings, lambda: roster_parties) as exchange:
+        replies = exchange(requests, timeout, sooner)        # a `transport.Transport`
+        exchange.online()
+
+Mutual TLS 1.3: a node shows a certificate that this federation's authority signed for a client, and
+the party it names has to be enrolled at that moment. Who is admitted may answer what was asked of
+this party on this stream, and do nothing else; what goes beyond that ends the stream, and no other.
+Requests are sent again over a party's next stream, and nodes repeat the answer they gave, so a
+stream that breaks loses nothing. The stream is no trust boundary: envelopes are signed and sealed.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from types import TracebackType
+from typing import Any, Self
+
+import grpc  # type: ignore[import-untyped]
+
+from aggregator.admission import NotAdmittedError, StreamSettings, party_in
+from aggregator.errors import PortTakenError
+from aggregator.switchboard import ForeignReplyError, Line, Switchboard
+from aggregator.transport import FAILED, UNREGISTERED
+from federation.control.captures import Capture
+from federation.control.frames import Assembly, Kind, Message, cut
+from federation.control.wire import ADMITTED, METHOD, SERVER_OPTIONS, SERVICE
+from federation.errors import MalformedFrameError
+from policies.parties import PartyId
+
+_LOG = logging.getLogger(__name__)
+_STREAMS = 1024
+"""Streams at once, those that are being refused included; each has two threads while it lives."""
+_LINGER = 5.0
+"""Seconds until a stream that was told why it ends is cut off."""
+
+
+class StreamExchange:
+    """Requests to parties and their replies, over the streams they keep; threads may share it.
+
+    Args:
+        settings: see there.
+        enrolled: the parties that may connect and be asked, whenever it is called.
+    """
+
+    def __init__(
+        self, settings: StreamSettings, enrolled: Callable[[], Collection[PartyId]]
+    ) -> None:
+        self._settings = settings
+        self._enrolled = enrolled
+        self._board = Switchboard()
+        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._server: Any = None
+        self.address = settings.address
+
+    def __enter__(self) -> Self:
+        """Nodes can connect."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """No thread of the server is left."""
+        self.stop()
+
+    def __call__(
+        self, requests: Mapping[PartyId, bytes], timeout: float, sooner: Mapping[PartyId, float]
+    ) -> Mapping[PartyId, bytes | str]:
+        """Return what each party replied in time, or why nothing came; see `Transport`."""
+        enrolled = self._enrolled()
+        self._board.retain(enrolled)
+        lost = {party: UNREGISTERED for party in requests if party not in enrolled} | {
+            party: f"the request is larger than {self._settings.largest} bytes"
+            for party, request in requests.items()
+            if len(request) > self._settings.largest
+        }
+        asked = {party: request for party, request in requests.items() if party not in lost}
+        if self._capture is not None:
+            for request in asked.values():
+                self._capture.append(request)
+        return lost | self._board.ask(asked, timeout, sooner)
+
+    def online(self) -> frozenset[PartyId]:
+        """Return the enrolled parties that are connected."""
+        return self._board.connected() & frozenset(self._enrolled())
+
+    def start(self) -> None:
+        """The server listens, on the port of before if it was stopped.
+
+        Raises:
+            PortTakenError: another program listens there.
+        """
+        server = grpc.server(ThreadPoolExecutor(_STREAMS), options=SERVER_OPTIONS)
+        handler = grpc.stream_stream_rpc_method_handler(self._keep)
+        service = grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler})
+        server.add_generic_rpc_handlers((service,))
+        try:
+            port = server.add_secure_port(self.address, self._credentials())
+        except RuntimeError as error:
+            message = f"Nothing can listen on {self.address}; is another program there?"
+            raise PortTakenError(message) from error
+        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """Nobody is connected; what is being asked waits for `start`, until its time is over."""
+        server, self._server = self._server, None
+        if server is not None:
+            self._board.retain((), "the server stops")
+            server.stop(None).wait()
+
+    def _credentials(self) -> Any:
+        own = (self._settings.key.read_bytes(), self._settings.certificate.read_bytes())
+        ca = self._settings.ca.read_bytes()
+        return grpc.ssl_server_credentials([own], ca, require_client_auth=True)
+
+    def _keep(self, incoming: Iterator[bytes], context: Any) -> Iterator[bytes]:
+        """One stream, from its beginning to its end."""
+        line = self._board.connect(self._admit(context), lambda: _cancel_later(context))
+        gone = partial(self._board.disconnect, line, "the connection was lost")
+        if not context.add_callback(gone):
+            gone()
+            return
+        context.send_initial_metadata(ADMITTED)
+        threading.Thread(target=self._read, args=(line, incoming), daemon=True).start()
+        _LOG.info("%s is connected.", line.party)
+        while (asked := self._board.next(line)) is not None:
+            for frame in cut(Message(asked.id, Kind.REQUEST, asked.payload)):
+                if line.ended:
+                    break
+                yield frame
+        _LOG.info("The stream of %s is over: %s.", line.party, line.ended)
+        context.abort(grpc.StatusCode.ABORTED, line.ended)
+
+    def _admit(self, context: Any) -> PartyId:
+        try:
+            party = party_in(context.auth_context())
+        except NotAdmittedError as error:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, str(error))
+            raise
+        if party not in self._enrolled():
+            _LOG.warning("%s is not admitted: %s.", party, UNREGISTERED)
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
+        return party
+
+    def _read(self, line: Line, incoming: Iterator[bytes]) -> None:
+        """Takes what a node says, until it stops or says what it may not."""
+        awaited = partial(self._board.awaits, line)
+        assembly = Assembly({Kind.REPLY, Kind.FAILED}, self._settings.largest, awaited)
+        why = "this server failed"
+        try:
+            for frame in incoming:
+                if (reply := assembly.add(frame)) is not None:
+                    answer = FAILED if reply.kind is Kind.FAILED else reply.payload
+                    self._board.answer(line, reply.id, answer)
+            why = "the node ended it"
+        except (MalformedFrameError, ForeignReplyError) as error:
+            why = str(error)
+            _LOG.warning("%s sent what it may not: %s.", line.party, why)
+        except grpc.RpcError:
+            why = "the connection was lost"
+        finally:
+            self._board.disconnect(line, why)
+
+
+def _cancel_later(context: Any) -> None:
+    """A call that is over ends, even if its node does not take what is being sent to it."""
+    timer = threading.Timer(_LINGER, context.cancel)
+    timer.daemon = True
+    timer.start()
