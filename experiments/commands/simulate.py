@@ -23,7 +23,8 @@ def command(
 
     Known: fraud, demand; and, NOT PRIVATE: demand_apart (88 retailers), stallion (58 agencies),
     handbook (50 issuers) and cdnow (50 shops). The last three read tables from the folder that the
-    variable ENTREPOT_DATA or data.folder=DIR names.
+    variable ENTREPOT_DATA or data.folder=DIR names; so does handbook_sums, by secure sums with
+    privacy, for groups (model.groups=5 model.trimmed=1) and parties that lie (data.flipped).
     """
     from experiments.engines import in_process
     from experiments.settings import compose
