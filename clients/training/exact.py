@@ -10,10 +10,11 @@ A row has norm at most `reach`, and a row or column of a matrix at most `counter
 Arrays are [n, K, L], a row's entries in the first axis and units in the last. What scales and
 rounds rows to such integers works lane by lane and from the first entry to the last, as in
 `gradients.py`. `summed_products` adds up over rows of many units, which no norm of one row
-bounds: it looks before it multiplies, and takes half of the rows at a time until a bound holds.
+bounds: it looks before it multiplies, and takes as many at a time as a bound holds for.
 Which of these ways it goes changes no bit, because each of them is exact.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 from typing import Any, Final, TypeAlias
@@ -23,10 +24,13 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Lanes: TypeAlias = NDArray[np.float64]
+Sums: TypeAlias = NDArray[np.int64] | Floats
+"""Integers: as such, or in floats that hold each of them."""
 
 AT_ONCE: Final = 256
-"""About as many rows of a block are added up in one product of single precision."""
+"""Grids leave room for the sum of about as many rows in one product of single precision."""
 
+_PIECE: Final = 512  # columns
 _NEARLY: Final = 1.0 - 2.0**-7  # more than two norms of up to 2^15 numbers err by
 _FINEST: Final = 2.0**40  # so that squares too small for a float stay below any rounding
 
@@ -38,6 +42,14 @@ class Precision:
     dtype: type[np.float32] | type[np.float64]
     bits: int
     row_bits: int
+    error: float
+    """The most relative error of one operation."""
+
+    def zeros(self, *shape: int) -> Sums:
+        """Return sums of nothing, in a type that holds every sum of integers in this one."""
+        if self.dtype is np.float64:
+            return np.zeros(shape, np.int64)
+        return np.zeros(shape, np.float64)
 
     @property
     def reach(self) -> float:
@@ -49,14 +61,9 @@ class Precision:
         """The most L2 norm of what such a row is multiplied by."""
         return 2.0 ** (self.bits - self.row_bits)
 
-    @property
-    def error(self) -> float:
-        """The most relative error of one operation."""
-        return float(np.finfo(self.dtype).eps) / 2
 
-
-SINGLE: Final = Precision(np.float32, 24, 11)
-DOUBLE: Final = Precision(np.float64, 52, 26)
+SINGLE: Final = Precision(np.float32, 24, 11, 2.0**-24)
+DOUBLE: Final = Precision(np.float64, 52, 26, 2.0**-53)
 
 
 def room(length: int, reach: float, precision: Precision) -> float:
@@ -76,11 +83,10 @@ def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
     Where the norm is 0, or no number, the integers and ρ are 0.
     """
     wanted = room(len(rows), precision.reach, precision)
-    factor = wanted / np.hypot(np.sqrt(squares(rows[:-1])), one)
+    factor = wanted / np.sqrt(squares(rows[:-1]) + np.square(one))
     factor = np.where(np.isfinite(factor), factor, 0.0)
     rows[:-1] *= np.minimum(factor, wanted).astype(rows.dtype)
-    last = factor * one
-    rows[-1] = np.where(np.isfinite(last), last, 0.0)
+    rows[-1] = np.fmax(factor * one, 0.0)  # 0 also where that is no number
     np.rint(rows, out=rows)
     return factor
 
@@ -130,45 +136,51 @@ def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
     return whole
 
 
-def summed_products(one: Floats, other: Floats, precision: Precision) -> NDArray[np.int64]:
+def summed_products(one: Floats, other: Floats, precision: Precision) -> Sums:
     """Return Σ_kl one[m, k, l] · other[n, k, l], [m, n]: the exact sum of integers.
 
     For every k and l the norms of both multiply to at most 2^(bits - 1).
     """
-    left, right = one.reshape(len(one), -1), other.reshape(len(other), -1)
-    if precision is DOUBLE:
-        return _by_halves(left, right, precision)
-    return _by_pieces(left, right).astype(np.int64)
-
-
-def _by_pieces(one: Floats, other: Floats) -> Lanes:
-    """Return the sum of products of about `AT_ONCE` columns, or of fewer: exact in float64."""
-    pieces = max(one.shape[1] // AT_ONCE, 1)
-    pieces = 1 if one.shape[1] % pieces else pieces
-    bounds, size = _bounds(one, other, pieces), one.shape[1] // pieces
-    total = np.zeros((len(one), len(other)))
-    for piece, bound in enumerate(bounds):
-        left, right = (rows[:, piece * size : (piece + 1) * size] for rows in (one, other))
-        if bound <= 2.0**SINGLE.bits * _NEARLY:
-            total += left @ right.T
-        else:
-            total += _by_halves(left, right, SINGLE)
+    total = precision.zeros(len(one), len(other))
+    _add(total, one.reshape(len(one), -1), other.reshape(len(other), -1), precision)
     return total
 
 
-def _bounds(one: Floats, other: Floats, pieces: int) -> Lanes:
-    """Return above what no partial sum of an entry lies: two norms, along the sum, [pieces]."""
+def _add(total: Sums, one: Floats, other: Floats, precision: Precision) -> None:
+    for start, stop, fits in _pieces(one, other, 2.0**precision.bits * _NEARLY):
+        left, right = one[:, start:stop], other[:, start:stop].astype(one.dtype, copy=False)
+        if fits:
+            product: Floats = left @ right.T
+            total += product.astype(np.int64) if precision is DOUBLE else product
+        else:
+            half = (stop - start) // 2
+            _add(total, left[:, :half], right[:, :half], precision)
+            _add(total, left[:, half:], right[:, half:], precision)
+
+
+def _pieces(one: Floats, other: Floats, most: float) -> Iterator[tuple[int, int, bool]]:
+    """Yield columns side by side, and whether no partial sum of their product is above `most`.
+
+    As many at a time as that holds for, of pieces of at least `_PIECE` columns.
+    """
+    bounds = _bounds(one, other)
+    size = one.shape[1] // len(bounds)
+    start, together = 0, 0.0
+    for place, bound in enumerate(bounds):
+        if together + bound > most and place * size > start:
+            yield start, place * size, together <= most
+            start, together = place * size, 0.0
+        together += bound
+    yield start, one.shape[1], together <= most
+
+
+def _bounds(one: Floats, other: Floats) -> list[float]:
+    """Return for equal pieces above what no partial sum of an entry lies: two norms, along it."""
+    many = one.shape[1]
+    pieces = next(count for count in range(max(many // _PIECE, 1), many + 1) if many % count == 0)
     longest = [
         np.sqrt(np.vecdot(parts, parts).max(0).astype(np.float64))
         for parts in (rows.reshape(len(rows), pieces, -1) for rows in (one, other))
     ]
-    bounds: Lanes = longest[0] * longest[1]
+    bounds: list[float] = (longest[0] * longest[1]).tolist()
     return bounds
-
-
-def _by_halves(one: Floats, other: Floats, precision: Precision) -> NDArray[np.int64]:
-    if _bounds(one, other, 1)[0] <= 2.0**precision.bits * _NEARLY:
-        return (one @ other.T).astype(np.int64)
-    half = one.shape[1] // 2
-    first = _by_halves(one[:, :half], other[:, :half], precision)
-    return first + _by_halves(one[:, half:], other[:, half:], precision)

@@ -33,8 +33,8 @@ No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs n
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import floor, log2, sqrt
-from typing import Final
+from math import ceil, floor, log2, sqrt
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,7 @@ from clients.training.exact import (
     Floats,
     Lanes,
     Precision,
+    Sums,
     products,
     squares,
     summed_products,
@@ -59,10 +60,14 @@ Integers = NDArray[np.int64]
 SMALL: Final = 1 << 13
 """Parameters up to which products are in double precision: there they are not what costs."""
 
-_ENTRIES: Final = 1 << 17  # of a block's widest layer
+_ENTRIES: Final = 1 << 21  # of a block's widest layer
+_STEP: Final = 32  # lanes
+_MOST_LANES: Final = 4224
 _MOST_COLUMNS: Final = 1 << 14
 _FINEST: Final = 42
-_AT_ONCE: Final = 1 << 17  # units whose shares add up to less than 2^63 fine steps
+_AT_ONCE: Final = 1 << 17
+"""Units whose shares add up to less than 2^63 fine steps, and to less than 2^53 in single."""
+
 _HEADROOM: Final = 8
 
 
@@ -82,15 +87,20 @@ def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> Integers:
     One unit moves it by at most `recipe.sensitivity` in L2.
     """
     grids = layer_grids(recipe)
-    whole = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
+    whole: NDArray[Any] = np.zeros(recipe.model.dimension, np.int64)
+    layers = recipe.model.split(whole)
     carried: list[Integers | int] = [(1 << max(grid.shift, 0)) >> 1 for grid in grids]
     for some in _portions(batch):
         for place, exact in enumerate(exact_sums(recipe, weights, some)):
             finer, coarser = max(grids[place].shift, 0), max(-grids[place].shift, 0)
-            sums = exact + carried[place]
-            whole[place] += (sums >> finer) << coarser
+            sums, (matrix, bias) = exact, layers[place]
+            sums += carried[place]
             carried[place] = sums & ((1 << finer) - 1)
-    return np.concatenate([p for total in whole for p in (total[:, :-1].ravel(), total[:, -1])])
+            sums >>= finer
+            sums <<= coarser
+            matrix += sums[:, :-1]
+            bias += sums[:, -1]
+    return whole
 
 
 def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
@@ -99,19 +109,28 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
     For at most 2^17 units the sum of what it is for each unit alone, bit for bit.
     """
     grids, precision = layer_grids(recipe), model_precision(recipe)
-    totals = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
+    totals: list[Sums] = [
+        grid.precision.zeros(m, n + 1)
+        for (m, n), grid in zip(recipe.model.shapes(), grids, strict=True)
+    ]
     _keep_memory()
     with np.errstate(all="ignore"):
-        if not np.isfinite(weights.astype(precision.dtype)).all():
-            return totals
-        network = Network.of(recipe.model, weights, precision)
-        for block in grouped(batch, lambda rows: _lanes(max(recipe.model.layers), rows)):
-            found = parts(network, block, recipe.loss)
-            shares = clipped_shares(found, grids, precision)
-            for place, (share, part) in enumerate(zip(shares, found, strict=True)):
-                inputs: Floats = part.inputs.astype(share.dtype, copy=False)
-                totals[place] += summed_products(share, inputs, grids[place].precision)
-    return totals
+        held: Floats = weights.astype(precision.dtype)
+        if np.isfinite(held).all():
+            network = Network.of(recipe.model, held, precision)
+            for block in grouped(batch, lambda rows: _lanes(recipe, rows)):
+                _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
+    return [total.astype(np.int64, copy=False) for total in totals]
+
+
+def _add_shares(
+    totals: Sequence[Sums], found: Sequence[Part], grids: Sequence[Grid], precision: Precision
+) -> None:
+    """Add the shares of a block's units to each layer's total."""
+    shares = clipped_shares(found, grids, precision)
+    for place, total in enumerate(totals):
+        more = summed_products(shares[place], found[place].inputs, grids[place].precision)
+        np.add(total, more, out=total)
 
 
 @cache
@@ -129,11 +148,17 @@ def _portions(batch: Batch) -> Iterator[Batch]:
         yield Batch(batch.features[some], batch.targets[some], batch.present[some])
 
 
-def _lanes(widest: int, rows: int) -> int:
-    """Return the lanes of a block: a power of two and the idle ones, from public numbers alone."""
-    columns = min(max(_ENTRIES // widest, 256), 1024)
-    lanes = max(columns // rows, min(128, _MOST_COLUMNS // rows))
-    return (1 << lanes.bit_length() - 1) + IDLE
+def _lanes(recipe: Recipe, rows: int) -> int:
+    """Return the lanes of a block, and the idle ones: from the recipe alone.
+
+    If as many units have up to 1, 2, 4, … rows, a draw of two standard deviations above the
+    expected one still fits into blocks that are nearly full.
+    """
+    columns = min(max(_ENTRIES // max(recipe.model.layers), 256), _MOST_LANES)
+    most = max(columns // rows, min(128, _MOST_COLUMNS // rows))
+    alike = max(recipe.divisor / ((recipe.rows_per_unit - 1).bit_length() + 1), 1.0)
+    units = alike + 2.0 * sqrt(alike)
+    return _STEP * ceil(units / ceil(units / most) / _STEP) + IDLE
 
 
 def model_precision(recipe: Recipe) -> Precision:
@@ -146,10 +171,10 @@ def layer_grids(recipe: Recipe) -> list[Grid]:
 
     One output has few entries, and large ones: its sums are always in double.
     """
-    steps = float(recipe.clip) * recipe.grid
+    steps, hidden = float(recipe.clip) * recipe.grid, model_precision(recipe)
     grids = []
     for m, n in recipe.model.shapes():
-        precision = DOUBLE if m == 1 else model_precision(recipe)
+        precision = DOUBLE if m == 1 else hidden
         wanted = 2.0**precision.bits * sqrt(m * (n + 1)) / (AT_ONCE * _HEADROOM)
         wanted = min(wanted, 2.0 ** min(_FINEST, precision.bits - 2))
         shift = floor(log2(wanted / steps))
@@ -188,11 +213,12 @@ class _Grams:
         rows = len(found[0].weight)
         widest = max(len(part.inputs) + len(part.slopes) for part in found)
         self._error = 2.0 * (widest + 16) * precision.error + 2.0**-30
-        self._reach = precision.reach
-        self._clip = np.array([grid.clip for grid in grids])[:, None]
-        self._most = np.array([2.0 ** (grid.precision.bits - 1) for grid in grids])[:, None, None]
+        clip = np.array([grid.clip for grid in grids])[:, None, None]
+        most = np.array([2.0 ** (grid.precision.bits - 1) for grid in grids])[:, None, None]
+        self._clips, self._longest = precision.reach / clip, np.square(clip / most)
         self._inputs = [
             np.stack([products(p.inputs[:, :-apart], p.inputs[:, apart:]) for p in found])
+            / precision.reach**2
             for apart in range(1, rows)
         ]
 
@@ -204,15 +230,17 @@ class _Grams:
         by at most n operations' errors of the norms' product, and so does a product of two: the
         rows' norms together, squared, times `_error`, is more than all of it.
         """
-        rows = np.abs(weights) * self._reach
-        rows *= np.sqrt(np.stack([squares(slope) for slope in slopes]))
-        layers = np.square(rows).sum(1) + self._error * np.square(rows.sum(1))
+        clips = weights * self._clips
+        rows = np.square(clips)
+        rows *= np.stack([squares(slope) for slope in slopes])
+        layers = rows.sum(1)
+        together = np.square(np.sqrt(rows).sum(1)) if self._inputs else layers
+        layers = layers + self._error * together
         for apart, grams in enumerate(self._inputs, 1):
             pairs = np.stack([products(slope[:, :-apart], slope[:, apart:]) for slope in slopes])
-            layers += 2.0 * (weights[:, :-apart] * weights[:, apart:] * pairs * grams).sum(1)
-        square = (np.maximum(layers, 0.0) / self._clip**2).sum(0)
-        longest: Lanes = (rows / self._most).max((0, 1))
-        loads: Lanes = np.maximum(np.sqrt(square), longest)
+            layers += 2.0 * (clips[:, :-apart] * clips[:, apart:] * pairs * grams).sum(1)
+        rows *= self._longest
+        loads: Lanes = np.sqrt(np.maximum(np.maximum(layers, 0.0).sum(0), rows.max((0, 1))))
         return loads
 
 

@@ -24,9 +24,8 @@ from clients.training.exact import (
     onto_grid,
     rounded,
     scaled,
-    squares,
 )
-from clients.training.gradients import Array, Block, loss_slopes
+from clients.training.gradients import Block, loss_slopes
 from federation.losses import Loss
 from federation.models import Activation, ModelSpec
 
@@ -44,9 +43,12 @@ class Network:
     precision: Precision
 
     @classmethod
-    def of(cls, model: ModelSpec, weights: Array, precision: Precision) -> "Network":
+    def of(cls, model: ModelSpec, weights: Floats, precision: Precision) -> "Network":
         """Return the network whose integers are near multiples of finite `weights`."""
-        layers = [np.column_stack(layer) for layer in model.split(weights.astype(precision.dtype))]
+        layers = [
+            np.column_stack(layer)
+            for layer in model.split(weights.astype(precision.dtype, copy=False))
+        ]
         hidden = [rounded(layer, precision.counterpart, precision) for layer in layers[:-1]]
         # The last one's row is also what slopes begin with.
         last = rounded(layers[-1], min(precision.reach, precision.counterpart), precision)
@@ -57,7 +59,8 @@ class Network:
 class Part:
     """A block's gradients by one layer: row (k, l) has weight[k, l] · slopes ⊗ inputs.
 
-    inputs:  [n + 1, K, L], integers of norm <= reach; the last is what 1 has become.
+    inputs:  [n + 1, K, L], integers of norm <= reach; the last is what 1 has become, or 0 for
+             rows not present.
     slopes:  [m, K, L].
     weight:  [K, L]; 0 for rows not present, no number where something overflowed.
     """
@@ -81,6 +84,8 @@ def parts(network: Network, block: Block, loss: Loss) -> list[Part]:
     outputs = multiplied(matrix, inputs[-1])[0] / (scales[-1] * by)
     slopes = np.where(block.present, loss_slopes(outputs, block.targets, loss), 0.0)
     steps = _backward(network, gates, slopes.shape)
+    for into in inputs:
+        into[-1] *= block.present  # where 1 is all there is, it is as long as a row may be
     return [
         Part(into, back, slopes / (by * at))
         for into, at, (back, by) in zip(inputs, scales, steps, strict=True)
@@ -92,10 +97,10 @@ def _entering(block: Block, precision: Precision) -> tuple[Floats, Lanes]:
     rows = np.empty((len(block.features) + 1, *block.present.shape), precision.dtype)
     rows[:-1] = block.features
     rows[:, ~block.present] = 0.0
-    sound = np.isfinite(squares(rows[:-1]))
+    scale = onto_grid(rows, 1.0, precision)
+    sound = scale > 0.0
     if not sound.all():
         rows[:, ~sound] = 0.0
-    scale = onto_grid(rows, 1.0, precision)
     return rows, np.where(sound, scale, np.nan)
 
 

@@ -374,6 +374,17 @@ def test_absent_rows_are_not_read(precision):
     assert same(ghost.exact_sums(agreed, weights, made_batch(features, targets, present)), sums)
 
 
+def test_lanes_that_hold_nobody_make_no_sum_look_large(precision):
+    """Where 1 is all that enters a layer, it is as long as a row may be."""
+    agreed = recipe(ModelSpec((4, 30, 20, 1)))
+    weights = np.random.default_rng(8).normal(size=agreed.model.dimension)
+    network = Network.of(agreed.model, weights, ghost.model_precision(agreed))
+    batch = made_batch(np.ones((9, 2, 4)), np.ones((9, 2)), np.tile([True, False], (9, 1)))
+    (block,) = grouped(batch, lambda _: 32)
+    for part in parts(network, block, "mse"):
+        assert np.array_equal(part.inputs[-1] > 0, block.present)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
 def test_weights_that_no_float_holds_add_up_to_nothing(value, precision):
     agreed = recipe(ModelSpec((4, 3, 1)))

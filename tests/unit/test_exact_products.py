@@ -65,6 +65,17 @@ def test_a_sum_over_units_is_exact_however_large_it_grows(precision):
         assert not np.array_equal(true(left @ right.T), expected)
 
 
+@pytest.mark.parametrize("most", [100, 45, 20])
+def test_pieces_are_put_together_as_far_as_no_float_rounds_their_sum(most):
+    """In one piece there is room for entries of up to 180 that all push the same way."""
+    rng = np.random.default_rng(most)
+    left, right = (rng.integers(most - 9, most, (5, 1, 4096)).astype(np.float32) for _ in range(2))
+    expected = true(left[:, 0]) @ true(right[:, 0]).T
+    assert np.array_equal(true(summed_products(left, right, SINGLE)), expected)
+    if most == 100:  # in one product they are rounded
+        assert not np.array_equal(true(left[:, 0] @ right[:, 0].T), expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
