@@ -1,0 +1,1 @@
+"""Plans of joint questions over a node's own rows."""

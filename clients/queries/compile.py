@@ -1,0 +1,227 @@
+"""A plan as one DuckDB statement: the exact, bounded, integer sums of a node's rows.
+
+    rows      each column once, read as the contract promises it, NULL where it does not
+    source    rows that WHERE lets through, with keys, values and units
+    numbered  rows that have a unit and whose keys lie in the public domain
+    lots      a place for every row of a unit, drawn by SHA-256 under a secret of this one query,
+              from that unit's own rows alone
+    the sums  over rows whose place is at most K
+
+Names are quoted, values are parameters. The statement's result is cells that hold rows; `vector`
+lays it out as the whole public vector, zeros included.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from clients.queries.scalars import CASTS, Scalars, finite_years
+from federation.queries.expressions import Expression
+from federation.queries.scope import kind_of, scope_of
+from federation.queries.sensitivity import Measure, measures, sum_reach
+from federation.queries.tree import Plan, Value, columns, condition
+from policies.contracts import Column, DataContract
+
+PARQUET = "read_parquet($data, file_row_number = true)"
+"""The relation of a Parquet file, whose path is the parameter `data`."""
+
+PARQUET_PLACE = "file_row_number"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Text and parameters; `data` and `secret` are for the caller to add."""
+
+    text: str
+    parameters: dict[str, str | int]
+
+
+def compile_plan(
+    plan: Plan,
+    contract: DataContract,
+    present: frozenset[str],
+    relation: str = PARQUET,
+    place: str = PARQUET_PLACE,
+) -> Statement:
+    """Return the statement for `plan` over `relation`.
+
+    present:  the columns that the relation has; one that it lacks is NULL in every row.
+    relation: DuckDB text that the caller wrote; never a word of the plan.
+    place:    the expression that numbers the relation's rows.
+    """
+    return _Compiler(plan, contract).statement(present, relation, place)
+
+
+def vector(plan: Plan, found: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
+    """Return the released layout, [measures x cells x bins], of the statement's result.
+
+    A cell that nobody falls into is 0. Sums beyond 2^32 rows' worth are clipped, never wrapped.
+    """
+    depth = len(plan.child.keys)
+    by_cell = {row[:depth]: row[depth:] for row in found}
+    every = list(itertools.product(*(key.domain for key in plan.child.keys)))
+    numbers: list[int] = []
+    start = 0
+    for measure in measures(plan):
+        most = sum_reach(measure)
+        for cell in every:
+            row = by_cell.get(cell, ())[start : start + measure.bins] or (0,) * measure.bins
+            numbers += [max(-most, min(most, int(x or 0))) for x in row]
+        start += measure.bins
+    return tuple(numbers)
+
+
+def quoted(name: str) -> str:
+    """Return a name as DuckDB reads it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class _Compiler:
+    def __init__(self, plan: Plan, contract: DataContract) -> None:
+        self._plan = plan
+        self._declared = {column.name: column for column in contract.columns}
+        units = plan.child.child.unit
+        self._read = [name for name in columns(plan) if name not in units]
+        places = {name: f"c{place}" for place, name in enumerate(self._read)}
+        self._scope = scope_of(contract)
+        self._scalars = Scalars(self._scope, places)
+        self._values: dict[Value, str] = {}
+        self._flags: dict[Expression, str] = {}
+        for measure in measures(plan):
+            for value in measure.values:
+                self._values.setdefault(value, f"v{len(self._values)}")
+            for expression in measure.expressions:
+                self._flags.setdefault(expression, f"f{len(self._flags)}")
+
+    def statement(self, present: frozenset[str], relation: str, place: str) -> Statement:
+        plan = self._plan
+        names = [f"u{at}" for at in range(len(plan.child.child.unit))]
+        keys = [f"k{at}" for at in range(len(plan.child.keys))]
+        unit = ", ".join(names)
+        where = condition(plan)
+        only = "true" if where is None else self._scalars.text(where)
+        sums = ", ".join(itertools.chain.from_iterable(map(self._sums, measures(plan))))
+        rows, source = self._rows(present), self._source(names, keys)
+        known = " AND ".join(self._known(names, keys))
+        group = f" GROUP BY {', '.join(keys)}" if keys else ""
+        text = f"""
+            WITH rows AS (
+                SELECT {rows}, {place} AS position FROM {relation}
+            ), source AS (
+                SELECT {source}, position FROM rows WHERE {only}
+            ), numbered AS (
+                SELECT *, row_number() OVER (PARTITION BY {unit} ORDER BY position) AS turn
+                FROM source WHERE {known}
+            ), lots AS (
+                SELECT *, row_number() OVER (
+                    PARTITION BY {unit}
+                    ORDER BY sha256($secret || to_json([{unit}]) || turn::VARCHAR), turn
+                ) AS place
+                FROM numbered
+            )
+            SELECT {", ".join([*keys, sums])} FROM lots WHERE place <= $most{group}
+        """  # noqa: S608  names are quoted, values are parameters
+        return Statement(text, {"most": plan.child.child.rows, **self._scalars.parameters})
+
+    def _rows(self, present: frozenset[str]) -> str:
+        units = [
+            f"TRY_CAST({quoted(name) if name in present else 'NULL'} AS VARCHAR) AS u{at}"
+            for at, name in enumerate(self._plan.child.child.unit)
+        ]
+        reads = [
+            f"{self._column(self._declared[name], present)} AS c{at}"
+            for at, name in enumerate(self._read)
+        ]
+        return ", ".join([*units, *reads])
+
+    def _column(self, column: Column, present: frozenset[str]) -> str:
+        raw = quoted(column.name) if column.name in present else "NULL"
+        match column.type:
+            case "float" | "integer":
+                return self._number(column, raw)
+            case "date" | "timestamp":
+                return finite_years(f"TRY_CAST({raw} AS {CASTS[column.type]})")
+            case "boolean":
+                return f"TRY_CAST({raw} AS BOOLEAN)"
+            case "string":
+                return self._within(column, f"TRY_CAST({raw} AS VARCHAR)", "VARCHAR")
+
+    def _number(self, column: Column, raw: str) -> str:
+        value = f"TRY_CAST({raw} AS DOUBLE)"
+        if column.type == "integer":
+            value = f"TRY_CAST(TRY_CAST({raw} AS BIGINT) AS DOUBLE)"
+        held = value
+        if column.low is not None and column.high is not None:
+            low, high = (
+                self._scalars.constant(str(end), "DOUBLE") for end in (column.low, column.high)
+            )
+            held = f"greatest(least({value}, {high}), {low})"
+        held = f"CASE WHEN isfinite({value}) THEN {held} END"
+        return self._within(column, held, "DOUBLE") if column.type == "integer" else held
+
+    def _within(self, column: Column, text: str, kind: str) -> str:
+        if column.domain is None:
+            return text
+        values = ", ".join(self._scalars.constant(value, kind) for value in column.domain)
+        return f"CASE WHEN {text} IN ({values}) THEN {text} END"
+
+    def _source(self, names: list[str], keys: list[str]) -> str:
+        group = self._plan.child
+        grouped = [
+            f"{self._key(key.expression)} AS {as_}"
+            for key, as_ in zip(group.keys, keys, strict=True)
+        ]
+        values = [f"{self._held(value)} AS {as_}" for value, as_ in self._values.items()]
+        flags = [
+            f"({self._scalars.text(expression)}) IS NOT NULL AS {as_}"
+            for expression, as_ in self._flags.items()
+        ]
+        return ", ".join([*names, *grouped, *values, *flags])
+
+    def _key(self, expression: Expression) -> str:
+        # Texts, booleans and dates spell themselves; a whole number must not say ".0".
+        text = self._scalars.text(expression)
+        if kind_of(expression, self._scope).type == "number":
+            text = f"TRY_CAST({text} AS BIGINT)"
+        return f"CAST({text} AS VARCHAR)"
+
+    def _held(self, value: Value) -> str:
+        text, step = self._scalars.text(value.expression), Decimal(value.step)
+        scaled = f"({text}) * {int(1 / step)}" if step < 1 else f"({text}) / {int(step)}"
+        held = f"greatest(least(round({scaled}), {value.high}), {value.low})"
+        return f"CASE WHEN ({text}) IS NOT NULL THEN CAST({held} AS BIGINT) END"
+
+    def _known(self, names: list[str], keys: list[str]) -> list[str]:
+        domains = (key.domain for key in self._plan.child.keys)
+        return [
+            *(f"{name} IS NOT NULL" for name in names),
+            *(
+                f"{key} IN ({', '.join(self._scalars.constant(v, 'VARCHAR') for v in domain)})"
+                for key, domain in zip(keys, domains, strict=True)
+            ),
+        ]
+
+    def _sums(self, measure: Measure) -> list[str]:
+        flags = " AND ".join(self._flags[item] for item in measure.expressions)
+        values = [self._values[value] for value in measure.values]
+        match measure.kind:
+            case "rows":
+                return ["count(*)"]
+            case "units":
+                unit = ", ".join(f"u{at}" for at in range(len(self._plan.child.child.unit)))
+                return [f"count(DISTINCT to_json([{unit}]))"]
+            case "present":
+                return [f"count(*) FILTER (WHERE {flags})"]
+            case "total":
+                return [f"CAST(sum({values[0]}) AS HUGEINT)"]
+            case "first" | "second":
+                pairs = zip(values, measure.values, strict=True)
+                product = " * ".join(f"({name} - ({value.centre}))" for name, value in pairs)
+                return [f"CAST(sum({product}) FILTER (WHERE {flags}) AS HUGEINT)"]
+            case "bins":
+                value, name = measure.values[0], values[0]
+                span = value.high - value.low + 1
+                cut = f"({name} - ({value.low})) * {measure.bins} // {span}"
+                return [f"count(*) FILTER (WHERE {cut} = {at})" for at in range(measure.bins)]
