@@ -3,6 +3,7 @@
 DuckDB compares them, in memory and with no way out.
 """
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -48,6 +49,7 @@ def _tables(**tables: Any) -> Iterator[Any]:
 @cache
 def _database() -> Any:
     """One for the process, always empty: to make one takes ten times as long as to ask it."""
+    atexit.register(_database.cache_clear)  # what is left at the very end is told as a leak
     db = duckdb.connect(":memory:", config={"threads": "1"})
     db.execute("SET temp_directory=''")
     db.execute("SET enable_external_access=false")
