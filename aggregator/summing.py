@@ -162,15 +162,21 @@ def _questions(
 
 def _result(recipe: SumRecipe, state: Gathering) -> Sum | _Lost:
     """Return the sum, or why there is none; who was there, and is not named for it, may go on."""
-    uploaded = tuple(message.party for message in state.uploads)
-    there = tuple(PartyId(party) for party in state.survivors or uploaded)
     if state.phase is Phase.ABANDONED:
-        return _Lost(state.reason, there)
+        return _Lost(state.reason, _there(state))
     try:
         return aggregator.combine(state, expander(recipe, state.terms))
     except FaultyPartyError as why:
         reason = f"it cannot be opened: {why}"
-        return _Lost(reason, tuple(party for party in there if party not in why.parties))
+        named = why.parties
+        return _Lost(reason, tuple(PartyId(p) for p in state.survivors if p not in named))
+
+
+def _there(state: Gathering) -> tuple[PartyId, ...]:
+    """Return who answered last: whoever was silent then is out, as after any round."""
+    came = (state.openings, state.certificates, state.reveals, state.uploads)
+    last = next((messages for messages in came if messages), ())
+    return tuple(sorted(PartyId(message.party) for message in last))
 
 
 def _too_few(count: int, fewest: int, lost: Sequence[tuple[Terms, _Lost]]) -> str:

@@ -5,13 +5,15 @@
 
 A worker reads its party's rows from a file, once; messages carry public weights and parts alone.
 What parts are, and what is made of them, is what it is in one process: masks are put on and sums
-opened here. Ray and its workers listen on loopback, and end with the run.
+opened here. So parts pass through Ray bare, and rows lie in a folder of the caller's, deleted at the
+end of the run unless this process is killed: it is for studies on data that the caller owns.
+Ray and its workers listen on loopback, and end with the run.
 """
 
 import os
 import tempfile
-import time
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import lru_cache
 from importlib.util import find_spec
@@ -39,7 +41,7 @@ from federation.models import Vector
 _VECTOR: Final = "vector"
 _ROUND: Final = "round"
 _NODES: Final = "partition-id"
-_SECONDS: Final = 3600.0
+_PAUSE: Final = 0.05
 
 
 class SimulationError(ExperimentError):
@@ -59,15 +61,21 @@ def on_ray(part: Part, rows: Mapping[Any, UnitRows], work: Work) -> Vector:
             "the option out, and all nodes run in this process"
         )
     found: list[Vector] = []
+    over = threading.Event()
     with tempfile.TemporaryDirectory(prefix="entrepot-ray-") as folder:
         _write(Path(folder), list(rows.values()))
         server = ServerApp()
 
         @server.main()
         def _main(grid: Grid, context: Context) -> None:  # noqa: ARG001
-            found.append(work(lambda weights, number: _asked(grid, [*rows], weights, number)))
+            found.append(work(lambda weights, number: _asked(grid, [*rows], weights, number, over)))
 
-        run_simulation(server, _node(part, Path(folder)), len(rows), backend_config=_backend())
+        try:
+            run_simulation(server, _node(part, Path(folder)), len(rows), backend_config=_backend())
+        except RuntimeError as why:  # all that Flower says of an engine that failed
+            raise SimulationError(f"Flower's engine failed: {why.__cause__ or why}") from why
+        finally:
+            over.set()  # the server's thread asks nobody any more
     return found[0]
 
 
@@ -96,27 +104,42 @@ def _node(part: Part, folder: Path) -> ClientApp:
     return app
 
 
-def _asked(grid: Grid, parties: list[Any], weights: Vector, number: int) -> Vectors:
+def _asked(
+    grid: Grid, parties: list[Any], weights: Vector, number: int, over: threading.Event
+) -> Vectors:
     """Return every party's part of a round, in the parties' order."""
-    nodes = _nodes(grid, len(parties))
+    nodes = _nodes(grid, len(parties), over)
     content = _content(weights, number)
     asked = [Message(content, dst_node_id=node, message_type="train") for node in nodes]
     found: dict[int, NDArray[Any]] = {}
-    for reply in grid.send_and_receive(asked, timeout=_SECONDS):
+    for reply in _replies(grid, asked, over):
         if reply.has_error():
             raise SimulationError(f"a node of the simulation failed: {reply.error.reason}")
         index = _number(reply.content)
         (found[index],) = reply.content.array_records[_VECTOR].to_numpy_ndarrays()
-    if len(found) < len(parties):
-        raise SimulationError("a node of the simulation answered nothing within an hour")
     return {party: found[index] for index, party in enumerate(parties)}
 
 
-def _nodes(grid: Grid, many: int) -> list[int]:
+def _replies(grid: Grid, asked: list[Message], over: threading.Event) -> Iterator[Message]:
+    """Yield the replies as they come, until all are there or the engine is over."""
+    open_ = set(grid.push_messages(asked))
+    while open_:
+        for reply in grid.pull_messages(open_):
+            open_.discard(reply.metadata.reply_to_message_id)
+            yield reply
+        _pause(over)
+
+
+def _nodes(grid: Grid, many: int, over: threading.Event) -> list[int]:
     """Return the nodes once all are there; Flower registers them while the server starts."""
     while len(nodes := list(grid.get_node_ids())) < many:
-        time.sleep(0.05)
+        _pause(over)
     return nodes
+
+
+def _pause(over: threading.Event) -> None:
+    if over.wait(_PAUSE):
+        raise SimulationError("Flower's engine ended before the simulation did")
 
 
 def _content(vector: NDArray[Any], number: int) -> RecordDict:

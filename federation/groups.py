@@ -10,10 +10,11 @@ and each coordinate stays between those of groups without them. More may spoil m
 dropped, where chance puts them apart; then nothing is promised.
 
 It costs noise. Each group's sum carries ALL of σ² by itself, so that what is made of g of them,
-k = g - 2 · trimmed of which are kept, carries up to σ² g²/k in place of σ²: eight times as much at
-the least, with four groups for each that is trimmed at an end. It costs no privacy: a unit's rows
-are at one node, that node is in one group of a round, and the sums of the other groups would be the
-same without them. So a round is one release of that unit, at the price of one sum.
+k = g - 2 · trimmed of which are kept, carries up to σ² g²/k in place of σ² where they are of equal
+size: up to eight times as much at the best choice of g, four for each that is trimmed at an end,
+and about five where groups are alike. It costs no privacy: a unit's rows are at one node, that node
+is in one group of a round, and the sums of the other groups would be the same without them. So a
+round is one release of that unit, at the price of one sum.
 
 Privacy never rests on the division. Whoever chose it would choose of whom a sum is, as whoever
 chooses a cohort does: a node takes part in no sum of fewer than the order's minimum, nor of so few

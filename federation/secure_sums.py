@@ -111,8 +111,7 @@ def all_terms(
     Raises:
         MalformedOrderError, SecureComputeError: as `terms_of` has it of any of them.
     """
-    begun = TrainingTask.from_json(order.parameters).begun
-    division = divided(epoch, order.id, recipe, number, cohort, begun)
+    division = _division(epoch, order, recipe, number, cohort)
     return tuple(terms_of(epoch, order, recipe, number, group) for group in division)
 
 
@@ -129,12 +128,25 @@ def own_terms(
     Raises:
         MalformedOrderError, SecureComputeError: it is not of the round, or `terms_of` refuses.
     """
-    begun = TrainingTask.from_json(order.parameters).begun
-    division = divided(epoch, order.id, recipe, number, cohort, begun)
+    division = _division(epoch, order, recipe, number, cohort)
     mine = [group for group in division if me in group]
     if not mine:
         raise MalformedOrderError("A round asks this node and does not name it.")
     return terms_of(epoch, order, recipe, number, mine[0])
+
+
+def _division(
+    epoch: Epoch, order: WorkOrder, recipe: SumRecipe, number: int, cohort: Sequence[PartyId]
+) -> tuple[tuple[PartyId, ...], ...]:
+    """Return who sums with whom; names that the order does not know move no group's ends."""
+    _require_named(order, cohort)
+    begun = TrainingTask.from_json(order.parameters).begun
+    return divided(epoch, order.id, recipe, number, cohort, begun)
+
+
+def _require_named(order: WorkOrder, cohort: Sequence[PartyId]) -> None:
+    if not set(cohort) <= set(order.cohort):
+        raise MalformedOrderError("A round names a party that its order does not name.")
 
 
 def terms_of(
@@ -149,8 +161,7 @@ def terms_of(
             or names a party that the order does not; or there is no such round.
         SecureComputeError: a party of it gave no key, or an organisation stands twice in it.
     """
-    if not set(cohort) <= set(order.cohort):
-        raise MalformedOrderError("A round names a party that its order does not name.")
+    _require_named(order, cohort)
     if len(set(cohort)) < order.minimum:
         raise MalformedOrderError(
             f"A sum of {len(set(cohort))} parties is asked and the order's minimum is "

@@ -1,6 +1,7 @@
 """Where a simulation's nodes run changes nothing: in this process, or as Flower's applications."""
 
 import json
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,19 +42,24 @@ class Grid:
     """The server's grid, with every node's application called here, in another order."""
 
     def __init__(self, app, late: int = 0) -> None:
-        self.app, self.late, self.lost = app, late, set()
+        self.app, self.late, self.asked = app, late, {}
 
     def get_node_ids(self):
         self.late -= 1
         return [] if self.late >= 0 else [11, 12, 13, 14]
 
-    def send_and_receive(self, messages, timeout):
-        assert timeout > 0
-        for message in reversed(list(messages)):
-            node = message.metadata.dst_node_id
-            if node not in self.lost:
-                place = {"partition-id": node - 11, "num-partitions": 4}
-                yield self.app(message, Context(1, node, place, RecordDict(), {}))
+    def push_messages(self, messages):
+        self.asked = {f"{n}": message for n, message in enumerate(messages)}
+        for name, message in self.asked.items():
+            message.metadata.__dict__["_message_id"] = name
+        return [*self.asked]
+
+    def pull_messages(self, names):
+        """One reply at a time, the last one first."""
+        name = max(names)
+        node = self.asked[name].metadata.dst_node_id
+        place = {"partition-id": node - 11, "num-partitions": 4}
+        yield self.app(self.asked[name], Context(1, node, place, RecordDict(), {}))
 
 
 @pytest.fixture
@@ -69,7 +75,6 @@ def played(monkeypatch):
     for name in ("run", "node", "task"):  # Flower sets them in the thread of its server
         monkeypatch.setattr(TaskIdentity, f"_{name}_id", 1)
     monkeypatch.setattr(ray_engine, "run_simulation", run_simulation)
-    monkeypatch.setattr(ray_engine.time, "sleep", lambda _: None)
     return grids
 
 
@@ -106,18 +111,39 @@ def test_bad_a_node_that_fails_ends_the_run(played):
 
 
 def test_bad_a_node_whose_failure_comes_as_a_message_ends_the_run(played, monkeypatch):
-    def failed(self, messages, timeout):
-        return [Message(Error(3, "out of memory"), reply_to=one) for one in messages]
+    def failed(self, names):
+        return [Message(Error(3, "out of memory"), reply_to=self.asked[name]) for name in names]
 
-    monkeypatch.setattr(Grid, "send_and_receive", failed)
+    monkeypatch.setattr(Grid, "pull_messages", failed)
     with pytest.raises(SimulationError, match="a node of the simulation failed: out of memory"):
         on_ray(first, ROWS, work)
 
 
-def test_bad_a_node_that_stays_silent_ends_the_run(played, monkeypatch):
-    monkeypatch.setattr(Grid, "send_and_receive", lambda *_, timeout: [])
-    with pytest.raises(SimulationError, match="answered nothing"):
+@pytest.mark.parametrize("silent", ["pull_messages", "get_node_ids"])
+def test_bad_an_engine_that_ends_ends_whoever_asks_it(monkeypatch, silent):
+    """Flower asks in a thread that outlives its engine: that must not keep the process."""
+    said = []
+
+    def run_simulation(server, client, nodes, backend_config):
+        def serve():
+            try:
+                server(Grid(client), Context(1, 0, {}, RecordDict(), {}))
+            except SimulationError as why:
+                said.append(str(why))
+
+        threads.append(threading.Thread(target=serve, daemon=True))
+        threads[0].start()
+        raise RuntimeError("An error was encountered.") from OSError("no room for objects")
+
+    threads = []
+    for name in ("run", "node", "task"):
+        monkeypatch.setattr(TaskIdentity, f"_{name}_id", 1)
+    monkeypatch.setattr(Grid, silent, lambda *_: [])
+    monkeypatch.setattr(ray_engine, "run_simulation", run_simulation)
+    with pytest.raises(SimulationError, match="engine failed: no room for objects"):
         on_ray(first, ROWS, work)
+    threads[0].join(60)
+    assert said == ["Flower's engine ended before the simulation did"]
 
 
 def test_bad_without_ray_it_is_said_what_to_install(monkeypatch):

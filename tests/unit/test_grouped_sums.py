@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -160,6 +161,33 @@ def test_whoever_is_named_for_a_lost_group_does_not_wait_for_the_next_round(monk
     monkeypatch.setattr(summing.aggregator, "combine", faulty)
     lost = summing._result(recipe, state)
     assert lost.waiting == (SHOPS[0], SHOPS[3]) and "cannot be opened" in lost.reason
+
+
+def test_who_was_silent_when_a_group_was_lost_does_not_wait_for_the_next_round():
+    recipe = sum_recipe(nodes=20, groups=4, trimmed=1)
+    terms = Terms.of(
+        Circle(SHOPS, SystemEntropy())._epoch,
+        session="order",
+        round=0,
+        cohort=SHOPS[:5],
+        parameters=recipe.parameters(5),
+        dimension=3,
+    )
+    said = [SimpleNamespace(party=party) for party in SHOPS[:5]]
+    state = Gathering(
+        terms=terms,
+        phase=Phase.ABANDONED,
+        survivors=SHOPS[:5],
+        uploads=tuple(said),
+        certificates=tuple(said),
+        openings=tuple(said[:4]),
+        reason="4 answered",
+    )
+    assert summing._result(recipe, state).waiting == SHOPS[:4]
+    earlier = replace(state, certificates=tuple(said[1:]), openings=())
+    assert summing._result(recipe, earlier).waiting == SHOPS[1:5]
+    uploads = replace(state, survivors=(), uploads=tuple(said[2:]), certificates=(), openings=())
+    assert summing._result(recipe, uploads).waiting == SHOPS[2:5]
 
 
 def test_who_waits_is_on_disk_and_apart_from_those_in_the_sum(tmp_path):

@@ -92,8 +92,8 @@ def test_a_newer_line_ends_the_older_and_not_the_other_way_round() -> None:
     board, ended = Switchboard(), []
     old = board.connect(A, lambda: ended.append("old"))
     new = board.connect(A, lambda: ended.append("new"))
+    assert ended == ["old"] and old.ended
     assert board.next(old) is None
-    assert ended == ["old"]
     board.disconnect(old, "late")
     assert old.ended.startswith("replaced")
     assert board.connected() == {A}
