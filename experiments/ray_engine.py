@@ -5,8 +5,8 @@
 
 A worker reads its party's rows from a file, once; messages carry public weights and parts alone.
 What parts are, and what is made of them, is what it is in one process: masks are put on and sums
-opened here. So parts pass through Ray bare, and rows lie in a folder of the caller's, deleted at the
-end of the run unless this process is killed: it is for studies on data that the caller owns.
+opened here. So parts pass through Ray bare, and rows lie in a folder of the caller's, deleted at
+the end of the run unless this process is killed: it is for studies on data that the caller owns.
 Ray and its workers listen on loopback, and end with the run.
 """
 
