@@ -35,6 +35,7 @@ from policies.budget.events import to_json
 from policies.parties import Jurisdiction, PartyId
 from secure_compute import skellam
 from secure_compute.entropy import SystemEntropy
+from secure_compute.errors import RoundUsedError
 from secure_compute.primitives.agreement import AgreementKey
 from secure_compute.secagg import epoch as epochs
 from secure_compute.secagg.epoch import EpochKey
@@ -409,6 +410,18 @@ def test_a_cohort_that_is_none_gets_nothing(simulation):
             reply = upload(simulation, CN, order, keys, cohort)
             assert reply.kind is Kind.FAILED, why
     assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
+
+
+def test_no_rows_are_read_for_a_round_that_was_begun(simulation):
+    order, keys = begun(simulation)
+    assert upload(simulation, CN, order, keys).kind is Kind.SUM_UPLOAD
+    recipe, read = TrainingTask.from_json(order.parameters).recipe, []
+    for cohort in (order.cohort, order.cohort[:3]):
+        with pytest.raises(RoundUsedError):
+            simulation.node(CN)._summing.submit(
+                order, recipe, 0, cohort, keys, lambda: read.append("rows")
+            )
+    assert not read
 
 
 def test_keys_of_another_order_or_signed_by_somebody_else_get_nothing(simulation):
