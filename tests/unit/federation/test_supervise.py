@@ -16,13 +16,13 @@ from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 CHILD = """
-import os, sys, time
+import os, signal, sys
 from pathlib import Path
 from federation.control.supervise import exit_with_parent
 exit_with_parent()
 with Path(sys.argv[1]).open("a") as log:
     log.write(f"{os.getpid()}\\n")
-time.sleep(600)
+signal.pause()
 """
 
 
