@@ -143,7 +143,8 @@ def test_so_few_who_accept_that_no_division_fills_its_groups_are_no_run(tmp_path
     assert "11 of at least 12 parties answered the offer" in job.result["error"]
 
 
-def test_whoever_is_named_for_a_lost_group_does_not_wait_for_the_next_round(monkeypatch):
+def five():
+    """A recipe of groups, and the terms of one group of five."""
     recipe = sum_recipe(nodes=20, groups=4, trimmed=1)
     terms = Terms.of(
         Circle(SHOPS, SystemEntropy())._epoch,
@@ -153,6 +154,11 @@ def test_whoever_is_named_for_a_lost_group_does_not_wait_for_the_next_round(monk
         parameters=recipe.parameters(5),
         dimension=3,
     )
+    return recipe, terms
+
+
+def test_whoever_is_named_for_a_lost_group_does_not_wait_for_the_next_round(monkeypatch):
+    recipe, terms = five()
     state = Gathering(terms=terms, phase=Phase.OPENED, survivors=SHOPS[:4])
 
     def faulty(state, expand):
@@ -164,15 +170,7 @@ def test_whoever_is_named_for_a_lost_group_does_not_wait_for_the_next_round(monk
 
 
 def test_who_was_silent_when_a_group_was_lost_does_not_wait_for_the_next_round():
-    recipe = sum_recipe(nodes=20, groups=4, trimmed=1)
-    terms = Terms.of(
-        Circle(SHOPS, SystemEntropy())._epoch,
-        session="order",
-        round=0,
-        cohort=SHOPS[:5],
-        parameters=recipe.parameters(5),
-        dimension=3,
-    )
+    recipe, terms = five()
     said = [SimpleNamespace(party=party) for party in SHOPS[:5]]
     state = Gathering(
         terms=terms,
