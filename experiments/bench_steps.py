@@ -160,9 +160,10 @@ def by_lanes(setting: Setting) -> Step:
 
 
 def _stepped(setting: Setting, total: NDArray[np.int64]) -> Array:
-    moved = fixedpoint.decode(total, setting.recipe.grid) / setting.recipe.divisor
-    stepped: Array = setting.weights - _RATE * moved
-    return stepped
+    moved = fixedpoint.decode(total, setting.recipe.grid)
+    moved *= -_RATE / setting.recipe.divisor
+    moved += setting.weights
+    return moved
 
 
 def _trained(setting: Setting, module: Any, optimizer: Any) -> Step:

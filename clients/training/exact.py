@@ -9,7 +9,7 @@ A row has norm at most `reach`, and a row or column of a matrix at most `counter
 
 Arrays are [n, K, L], a row's entries in the first axis and units in the last. What scales and
 rounds rows to such integers works lane by lane and from the first entry to the last, as in
-`gradients.py`. `summed_products` adds up over rows of many units, which no norm of one row
+`gradients.py`. `add_products` adds up over rows of many units, which no norm of one row
 bounds: it looks before it multiplies, and takes as many at a time as a bound holds for.
 Which of these ways it goes changes no bit, because each of them is exact.
 """
@@ -136,14 +136,13 @@ def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
     return whole
 
 
-def summed_products(one: Floats, other: Floats, precision: Precision) -> Sums:
-    """Return Σ_kl one[m, k, l] · other[n, k, l], [m, n]: the exact sum of integers.
+def add_products(total: Sums, one: Floats, other: Floats, precision: Precision) -> None:
+    """Add to `total` Σ_kl one[m, k, l] · other[n, k, l], [m, n]: the exact sum of integers.
 
     For every k and l the norms of both multiply to at most 2^(bits - 1).
+    total: of `precision.zeros`, which holds the sum of as many of them as there will be.
     """
-    total = precision.zeros(len(one), len(other))
     _add(total, one.reshape(len(one), -1), other.reshape(len(other), -1), precision)
-    return total
 
 
 def _add(total: Sums, one: Floats, other: Floats, precision: Precision) -> None:

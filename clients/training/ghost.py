@@ -20,7 +20,7 @@ What one unit can do, step by step:
    above the clip is cut towards 0 and looked at again; one that is still above counts as 0
    (`_held`). So ‖share‖ <= C · (1 + 2^-40) in L2, all layers together, each in its own steps per
    1.0: what is left is that of a few operations in float64.
-4. Shares add up exactly, as integers (`exact.summed_products`): one unit more or less moves the
+4. Shares add up exactly, as integers (`exact.add_products`): one unit more or less moves the
    sums by its share and by nothing else, bit for bit.
 5. The sum is rounded to the recipe's grid once: neighbours' sums differ by the share, and each
    coordinate by less than 1 more. So one unit moves the result by less than
@@ -47,9 +47,9 @@ from clients.training.exact import (
     Lanes,
     Precision,
     Sums,
+    add_products,
     products,
     squares,
-    summed_products,
 )
 from clients.training.gradients import IDLE, Array, Batch, grouped
 from clients.training.network import Network, Part, parts
@@ -128,9 +128,8 @@ def _add_shares(
 ) -> None:
     """Add the shares of a block's units to each layer's total."""
     shares = clipped_shares(found, grids, precision)
-    for place, total in enumerate(totals):
-        more = summed_products(shares[place], found[place].inputs, grids[place].precision)
-        np.add(total, more, out=total)
+    for share, part, grid, total in zip(shares, found, grids, totals, strict=True):
+        add_products(total, share, part.inputs, grid.precision)
 
 
 @cache
@@ -144,8 +143,7 @@ def _keep_memory() -> None:
 
 def _portions(batch: Batch) -> Iterator[Batch]:
     for start in range(0, len(batch.features), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        yield Batch(batch.features[some], batch.targets[some], batch.present[some])
+        yield batch.of(slice(start, start + _AT_ONCE))
 
 
 def _lanes(recipe: Recipe, rows: int) -> int:
@@ -171,8 +169,12 @@ def layer_grids(recipe: Recipe) -> list[Grid]:
 
     One output has few entries, and large ones: its sums are always in double.
     """
-    steps, hidden = float(recipe.clip) * recipe.grid, model_precision(recipe)
-    grids = []
+    return list(_layer_grids(recipe, model_precision(recipe)))
+
+
+@cache
+def _layer_grids(recipe: Recipe, hidden: Precision) -> Sequence[Grid]:
+    steps, grids = float(recipe.clip) * recipe.grid, []
     for m, n in recipe.model.shapes():
         precision = DOUBLE if m == 1 else hidden
         wanted = 2.0**precision.bits * sqrt(m * (n + 1)) / (AT_ONCE * _HEADROOM)

@@ -35,6 +35,10 @@ class Batch:
     targets: Array
     present: NDArray[np.bool_]
 
+    def of(self, units: slice | NDArray[np.intp]) -> "Batch":
+        """Return some of the units."""
+        return Batch(self.features[units], self.targets[units], self.present[units])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
@@ -67,10 +71,12 @@ def grouped(batch: Batch, lanes_of: Callable[[int], int]) -> Iterator[Block]:
         lanes = lanes_of(reach)
         for start in range(0, len(here), lanes - IDLE):
             units = here[start : start + lanes - IDLE]
+            # Everybody needs no picking out, which would be a copy.
+            some = batch if len(units) == len(rows) else batch.of(units)
             yield Block(
-                _laid(batch.features[units, :reach], lanes),
-                _laid(batch.targets[units, :reach], lanes),
-                _laid(batch.present[units, :reach], lanes),
+                _laid(some.features[:, :reach], lanes),
+                _laid(some.targets[:, :reach], lanes),
+                _laid(some.present[:, :reach], lanes),
             )
 
 

@@ -130,7 +130,7 @@ def _backward(
         if place == last:
             slopes = np.multiply(matrix[0, :-1, None, None], gates[place - 1])
         else:
-            slopes = multiplied(matrix[:, :-1].T, before)
+            slopes = multiplied(np.ascontiguousarray(matrix[:, :-1].T), before)
             slopes *= gates[place - 1]
         factor = factor * by
         if place > 1 and (place < last or network.activation == "tanh"):

@@ -150,6 +150,7 @@ def test_the_conversion_is_that_of_the_library(
     assert Fraction(str(accountant.epsilon_of(total, delta))) >= Fraction(ours)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([0.0001, 0.01, 0.2, 0.9, 1.0]),
     st.sampled_from([0.4, 1.0, 2.163, 30.0, 1000.0]),

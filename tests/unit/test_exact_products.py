@@ -9,11 +9,11 @@ from clients.training.exact import (
     AT_ONCE,
     DOUBLE,
     SINGLE,
+    add_products,
     multiplied,
     onto_grid,
     rounded,
     scaled,
-    summed_products,
 )
 
 BOTH = pytest.mark.parametrize("precision", [SINGLE, DOUBLE], ids=["single", "double"])
@@ -22,6 +22,12 @@ BOTH = pytest.mark.parametrize("precision", [SINGLE, DOUBLE], ids=["single", "do
 def true(values: np.ndarray) -> np.ndarray:
     """The same integers, of any size."""
     return np.vectorize(int, otypes=[object])(values)
+
+
+def summed(one: np.ndarray, other: np.ndarray, precision) -> np.ndarray:
+    total = precision.zeros(len(one), len(other))
+    add_products(total, one, other, precision)
+    return total
 
 
 def norms_squared(rows: np.ndarray) -> np.ndarray:
@@ -59,7 +65,7 @@ def test_a_sum_over_units_is_exact_however_large_it_grows(precision):
     left[:, ::2], right[:, ::2] = left[:, :1], right[:, :1]  # odd ones differ
     left = np.trunc(left / 2)
     expected = true(left) @ true(right).T
-    found = summed_products(left[:, None, :], right[:, None, :], precision)
+    found = summed(left[:, None, :], right[:, None, :], precision)
     assert np.array_equal(true(found), expected)
     if precision is SINGLE:  # in double 2^52 is beyond what int64 of the naive product tells
         assert not np.array_equal(true(left @ right.T), expected)
@@ -71,7 +77,7 @@ def test_pieces_are_put_together_as_far_as_no_float_rounds_their_sum(most):
     rng = np.random.default_rng(most)
     left, right = (rng.integers(most - 9, most, (5, 1, 4096)).astype(np.float32) for _ in range(2))
     expected = true(left[:, 0]) @ true(right[:, 0]).T
-    assert np.array_equal(true(summed_products(left, right, SINGLE)), expected)
+    assert np.array_equal(true(summed(left, right, SINGLE)), expected)
     if most == 100:  # in one product they are rounded
         assert not np.array_equal(true(left[:, 0] @ right[:, 0].T), expected)
 
@@ -88,7 +94,7 @@ def test_sums_of_any_size_and_number_are_exact(seed, columns, size, single):
     left = np.trunc(rng.normal(size=(3, columns)) * 2.0**size).astype(precision.dtype)
     right = within(4, columns, precision.reach, precision, rng)
     left = np.clip(left, -precision.counterpart / 4, precision.counterpart / 4)
-    found = summed_products(left[:, None, :], right[:, None, :], precision)
+    found = summed(left[:, None, :], right[:, None, :], precision)
     assert np.array_equal(true(found), true(left) @ true(right).T)
 
 
