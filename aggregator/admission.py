@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.errors import AggregatorError
+from federation.control.captures import Capture
 from federation.control.frames import LARGEST
 from federation.control.wire import TLS
 from policies.parties import PartyId
@@ -22,7 +23,7 @@ class StreamSettings:
     address:     `host:port`; port 0 takes a free one, and keeps it.
     ca:          the only authority whose certificates are believed.
     certificate, key: this server's own.
-    capture:     the file to which every outbound envelope is written before it is sent.
+    capture:     every outbound envelope is written there before it is sent.
     largest:     bytes of one message at most, both ways.
     """
 
@@ -30,7 +31,7 @@ class StreamSettings:
     ca: Path
     certificate: Path
     key: Path
-    capture: Path | None = None
+    capture: Capture | None = None
     largest: int = LARGEST
 
 

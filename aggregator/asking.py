@@ -9,6 +9,9 @@ witness is put into exchanges that take place anyway, and nobody waits long for 
 in the same job not again, as long as the others are enough.
 """
 
+import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -24,6 +27,8 @@ from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.canonical import JSON
 from secure_compute.entropy import SystemEntropy
 
+log = logging.getLogger(__name__)
+
 ATTEMPTS: Final = 3
 """How often one question is put: a node may lack statements first and a cosignature then."""
 
@@ -32,7 +37,7 @@ WITNESS_SECONDS: Final = 10.0
 _CARRIERS: Final = (SPENDING | {Kind.LEDGER_WITNESS}) - {Kind.OFFER}
 """Letters in which cosignatures ride; an offer comes before any of them."""
 
-_SHOWING: Final = _CARRIERS - {Kind.QUERY_OPEN}
+_SHOWING: Final = _CARRIERS - {Kind.QUERY_OPEN, Kind.KEYS_BEGIN}
 """Letters in which heads ride, because whoever answers them says something of the heads."""
 
 _LEDGER: Final = frozenset({Kind.LEDGER_SEEN, Kind.LEDGER_WITNESS})
@@ -40,12 +45,17 @@ _LEDGER: Final = frozenset({Kind.LEDGER_SEEN, Kind.LEDGER_WITNESS})
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What one party is asked; shows: heads ride in it, where its kind carries them."""
+    """What one party is asked.
+
+    shows: heads ride in it, where its kind carries them.
+    once:  who is unsure is not asked again: what it lacks is fetched before the next letter.
+    """
 
     kind: Kind
     blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     body: Mapping[str, JSON] = field(default_factory=dict)
     shows: bool = True
+    once: bool = False
 
     @property
     def is_ledgers(self) -> bool:
@@ -58,7 +68,10 @@ class Question:
 
 
 class Asking:
-    """Puts questions over one transport; `present` says which nodes are worth waiting for."""
+    """Puts questions; `present` says which nodes are worth waiting for.
+
+    What is asked of an order that trains travels over `training`, all else over `transport`.
+    """
 
     def __init__(
         self,
@@ -67,18 +80,25 @@ class Asking:
         transport: Transport,
         relay: Relay,
         present: Callable[[], Collection[PartyId]] | None = None,
+        training: Transport | None = None,
     ) -> None:
         self._desk = desk
         self._jobs = jobs
         self._transport = transport
+        self._training = training or transport
+        self._trains = False
         self._relay = relay
         self._present = present
         self._sure: set[PartyId] = set()
         self._silent: set[PartyId] = set()
+        self.exchanges = 0
+        """How often letters went out in this job, as far as this process knows."""
 
-    def begin(self) -> None:
-        """Another job: whoever was silent in the last one is waited for again."""
+    def begin(self, kind: str = "") -> None:
+        """Another job, of an order of this kind: whoever was silent is waited for again."""
         self._silent.clear()
+        self.exchanges = 0
+        self._trains = kind == "train"
 
     def ask(
         self, order: str, sequence: int, questions: Mapping[PartyId, Question], timeout: float
@@ -88,7 +108,11 @@ class Asking:
         pending = dict(questions)
         for attempt in range(1, ATTEMPTS + 1):
             found = self._put(order, sequence, pending, timeout)
-            unsure = {p: a for p, a in found.items() if a.envelope.kind is Kind.LEDGER_UNSURE}
+            unsure = {
+                party: answer
+                for party, answer in found.items()
+                if answer.envelope.kind is Kind.LEDGER_UNSURE and not pending[party].once
+            }
             answers |= {party: a for party, a in found.items() if party not in unsure}
             if not unsure:
                 break
@@ -146,6 +170,19 @@ class Asking:
         heard = [party for party in nodes if party not in self._silent]
         return heard if all(self._suffice(heard, party) for party in heard) else nodes
 
+    def are_there(self, parties: Collection[PartyId]) -> bool:
+        """Return whether all of them are there, as far as that is known."""
+        return set(parties) <= set(self._nodes())
+
+    def is_heard(self, party: PartyId) -> bool:
+        """Return whether a party is there, as far as is known, and was not silent in this job."""
+        return party in self._nodes() and party not in self._silent
+
+    def likely(self, parties: Collection[PartyId]) -> list[PartyId]:
+        """Return the parties, those first that are there and were not silent in this job."""
+        there = self._nodes()
+        return sorted(parties, key=lambda party: (party in self._silent, party not in there, party))
+
     def _suffice(self, heard: Collection[PartyId], party: PartyId) -> bool:
         roster = self._desk.roster
         there = {roster.find(other).organisation for other in heard}
@@ -174,7 +211,10 @@ class Asking:
         }
         sooner = {p: min(timeout, WITNESS_SECONDS) for p, q in questions.items() if q.is_ledgers}
         answers: dict[PartyId, Answer] = {}
-        for party, reply in self._transport(letters, timeout, sooner).items():
+        begun = time.monotonic()
+        replies = self._carrier(questions)(letters, timeout, sooner)
+        self._tell(order, questions, time.monotonic() - begun)
+        for party, reply in replies.items():
             question = questions[party]
             read = self._read(order, sequence, party, question, reply)
             if isinstance(read, Answer):
@@ -185,6 +225,17 @@ class Asking:
             elif not question.is_ledgers:
                 self._jobs.note(order, stage="silence", party=party, reason=read.reason)
         return answers
+
+    def _carrier(self, questions: Mapping[PartyId, Question]) -> Transport:
+        """Return what carries an exchange; words of ledgers alone are no part of training."""
+        ledgers_alone = all(question.is_ledgers for question in questions.values())
+        return self._training if self._trains and not ledgers_alone else self._transport
+
+    def _tell(self, order: str, questions: Mapping[PartyId, Question], seconds: float) -> None:
+        self.exchanges += 1
+        kinds = Counter(question.kind.value for question in questions.values())
+        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        log.info("order %s: %s in %.2f s", order[:12] or "-", said, seconds)
 
     def _blobs(self, party: PartyId, question: Question) -> dict[str, bytes]:
         showing = question.shows and question.kind in _SHOWING

@@ -13,12 +13,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from aggregator.answer_files import keep_answer
 from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, AggregatorError, MalformedReplyError
 from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.keeping import keep_round, last_state
+from aggregator.key_making import KeyMaking
+from aggregator.key_pool import KeyPool
 from aggregator.letters import UNREADABLE, Answer, Desk
-from aggregator.querying import opened_answer
+from aggregator.matching import Matching, paired
+from aggregator.question_steps import QuestionSteps
+from aggregator.questions import Questions, fewest
 from aggregator.record import Record
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
@@ -48,7 +53,7 @@ from federation.secure_sums import (
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, TrainingTask, is_same, sums_of
 from policies.errors import PolicyError
-from policies.parties import DATA_ROLES, PartyId, Role
+from policies.parties import DATA_ROLES, PartyId
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
 from secure_compute.secagg.ring import Ring
@@ -73,7 +78,16 @@ class RefusedError(AbandonedError):
 
 
 class Coordinator:
-    """Works through the table of jobs over one transport."""
+    """Works through the table of jobs.
+
+    Args:
+        settings: the aggregator's folder.
+        jobs: the table.
+        transport: carries letters.
+        present: which nodes are there; None: that is not known.
+        now: seconds since 1970.
+        training: carries what is asked of orders that train, where that is another transport.
+    """
 
     def __init__(
         self,
@@ -82,6 +96,7 @@ class Coordinator:
         transport: Transport,
         present: Callable[[], Collection[PartyId]] | None = None,
         now: Callable[[], float] = time.time,
+        training: Transport | None = None,
     ) -> None:
         roster, key = settings.roster(), settings.identity
         self._settings = settings
@@ -89,8 +104,18 @@ class Coordinator:
         self._desk = Desk(settings.party, key, roster)
         self._record = Record(settings.ledger, settings.party, key, roster, now)
         relay = Relay(roster, self._record)
-        self._asking = Asking(self._desk, jobs, transport, relay, present)
+        self._asking = Asking(self._desk, jobs, transport, relay, present, training)
         self._summing = Summing(self._asking, jobs)
+        self._pool, self._steps = KeyPool(settings.keys), QuestionSteps(settings.steps)
+        self._making = KeyMaking(
+            self._asking, self._pool, roster, settings.threshold, lambda: jobs.next() is not None
+        )
+        self._questions = Questions(
+            self._asking, jobs, self._pool, self._steps, roster, settings.threshold
+        )
+        going_on = jobs.next()
+        self._steps.forget_all_but([] if going_on is None else [going_on.id])
+        self._matching = Matching(self._asking, jobs)
 
     def run(self, stop: threading.Event, idle_seconds: float = 0.05) -> None:
         """Work until `stop` is set; have all witnessed once the table has been empty a while."""
@@ -103,6 +128,8 @@ class Coordinator:
             elif not rested and time.monotonic() - worked > QUIET_SECONDS:
                 self.have_witnessed()
                 rested = True
+            elif self._making.refill():
+                worked = time.monotonic()
             else:
                 stop.wait(idle_seconds)
 
@@ -133,8 +160,9 @@ class Coordinator:
             return
         try:
             order = open_order(job.wire, self._desk.roster).order
+            self._asking.begin(order.kind)
             self._record.proposed(job.id, order)
-            steps = {"train": self._train, "query": self._query}
+            steps = {"train": self._train, "query": self._query, "match": self._match}
             result = steps[order.kind](job, order)
             self._jobs.end(job.id, "done", result)
             self._close(job, saw_it_through=result["parties"])
@@ -326,34 +354,33 @@ class Coordinator:
         return agreed == set(past.parties)
 
     def _asked(self, job: Job, order: WorkOrder) -> dict[str, Any]:
-        (keyholder,) = self._desk.roster.with_role(Role.KEYHOLDER)
+        """Return what came of a question: nobody here can read the answer, which is kept sealed."""
+        if self._jobs.last_round(job.id) is None:
+            self._making.ensure(job.id)
+            self._questions.require_keyholders()
         willing = self._willing(job, order)
-        public = self._public_key(job, keyholder.party)
-        partial = Question(Kind.QUERY_PARTIAL, {"public_key": public})
-        answers = self._asking.ask(job.id, 0, dict.fromkeys(willing, partial), ROUND_SECONDS)
-        if len(answers) < order.minimum:
-            raise AbandonedError(
-                f"{len(answers)} of at least {order.minimum} parties answered the query"
-            )
-        self._jobs.note(job.id, stage="sealed", parties=sorted(answers))
-        sealed = {str(party): answer.wire for party, answer in answers.items()}
-        questions = {keyholder.party: Question(Kind.QUERY_OPEN, sealed)}
-        opened = self._asking.ask(job.id, 0, questions, ROUND_SECONDS)
-        if keyholder.party not in opened:
-            raise AbandonedError(f"the keyholder {keyholder.party} did not open the sum")
-        letter = opened[keyholder.party].envelope
-        released = opened_answer(order, letter, answers, self._organisations(tuple(answers)))
+        kept = self._questions.answer(job, order, willing)
         self._record.released(job.id, order)
-        return {"answer": released.result.to_json(), "parties": sorted(answers)}
+        keep_answer(self._settings.answers, job.id, kept)
+        parties = list(kept.parties)
+        self._jobs.note(job.id, stage="sealed", parties=parties)
+        return {
+            "answer": None,
+            "sealed": True,
+            "parties": parties,
+            "opened_by": list(kept.keyholders),
+            "exchanges": self._asking.exchanges,
+        }
 
-    def _public_key(self, job: Job, keyholder: PartyId) -> bytes:
-        """Return the keyholder's letter; in the same exchange all nodes witness one another."""
-        keys = {keyholder: Question(Kind.QUERY_KEYS, {"order": job.wire})}
-        questions = self._asking.with_witnesses(keys)
-        answers = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
-        if keyholder not in answers:
-            raise AbandonedError(f"the keyholder {keyholder} did not answer")
-        return answers[keyholder].wire
+    def _match(self, job: Job, order: WorkOrder) -> dict[str, Any]:
+        """Carry what two parties say to each other; nothing of it can be read here."""
+        if self._jobs.last_round(job.id) is None:
+            parties = self._offer(job, order)
+            self._jobs.commit_round(job.id, Checkpoint(0, b"", b"", parties))
+            self._asking.witness(job.id)
+        result = self._matching.carry(job, order)
+        self._record.released(job.id, order)
+        return result
 
     def _willing(self, job: Job, order: WorkOrder) -> tuple[PartyId, ...]:
         """Return the parties that accepted; after a crash they are not asked again."""
@@ -361,6 +388,7 @@ class Coordinator:
         if last is None:
             last = Checkpoint(0, b"", b"", self._offer(job, order))
             self._jobs.commit_round(job.id, last)
+            self._asking.witness(job.id)
         return last.parties
 
     def _organisations(self, parties: tuple[PartyId, ...]) -> int:
@@ -387,6 +415,8 @@ class Coordinator:
             for party in cohort
             if party in replies and replies[party].envelope.kind is Kind.ACCEPTED
         }
+        if order.kind == "match":
+            self._jobs.keep_keys(job.id, paired(order, accepted))
         willing = self._keyed(job, accepted) if sums_of(order) else tuple(accepted)
         return self._enough(job, order, willing, refusals)
 
@@ -417,7 +447,7 @@ class Coordinator:
         Then the data team learns how many declined and no more; who did and why stands in the
         ledgers. If they are too few, it needs the reasons to write an order that would pass.
         """
-        least = _fewest_of(order)
+        least = _fewest_of(order, self._settings.threshold)
         enough = len(willing) >= least
         told = [] if enough else [{"node": p, **refusal} for p, refusal in refusals.items()]
         self._jobs.note(
@@ -430,18 +460,29 @@ class Coordinator:
         raise AbandonedError(f"{len(willing)} of at least {least} parties answered the offer")
 
     def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
-        """Tell the others of the cohort that nothing more will be asked."""
+        """Tell the others of the cohort that nothing more will be asked, and forget its letters."""
+        asked = self._jobs.last_round(job.id)
+        self._steps.forget_all_but(())
+        self._pool.drop(job.id)
         try:
-            cohort = open_order(job.wire, self._desk.roster).order.cohort
+            order = open_order(job.wire, self._desk.roster).order
         except (FederationError, SecureComputeError):
             return
+        cohort = order.cohort
         others = [party for party in cohort if party not in saw_it_through]
+        if order.kind == "query" and asked is not None:
+            others = [*cohort, *self._questions.keyholders_heard()]
         if others:
             questions = dict.fromkeys(others, Question(Kind.CLOSE))
             self._asking.ask(job.id, 0, questions, CLOSE_SECONDS)
 
 
-def _fewest_of(order: WorkOrder) -> int:
-    """Return how many must accept an order: its minimum, or that in each of its sums' groups."""
+def _fewest_of(order: WorkOrder, threshold: int) -> int:
+    """Return how many must accept an order.
+
+    Its minimum, that in each of its sums' groups, or as many as sign a question's one list.
+    """
     recipe = sums_of(order)
+    if order.kind == "query":
+        return fewest(order, threshold)
     return order.minimum if recipe is None else recipe.least(order.minimum)

@@ -46,7 +46,6 @@ from aggregator.exchange import (
     run_exchange,
 )
 from aggregator.tasklink import FlowerSettings, TaskLink
-from federation.control.captures import Capture
 from policies.parties import PartyId
 
 _RETRY = 0.5
@@ -62,7 +61,7 @@ class FlowerExchange:
         self._settings = settings
         self._stop = stop or threading.Event()
         self._control = ControlApi(settings.address, settings.places)
-        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._capture = settings.capture
         self._lock = threading.Lock()
         self._nodes: dict[PartyId, int] = {}
         self.link: TaskLink | None = None

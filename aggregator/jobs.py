@@ -115,11 +115,27 @@ class Jobs:
         (row,) = self._read("SELECT count FROM starts WHERE job = ?", (job,))
         return int(row[0])
 
+    def again(self, job: str) -> bool:
+        """Put a refused job on the table once more; return whether there was one."""
+        refused = self._read("SELECT id FROM jobs WHERE id = ? AND status = 'refused'", (job,))
+        if refused:
+            self._write("DELETE FROM starts WHERE job = ?", (job,))
+            self._write("UPDATE jobs SET status = 'queued', result = NULL WHERE id = ?", (job,))
+        return bool(refused)
+
     def end(self, job: str, status: Status, result: dict[str, Any]) -> None:
         """Write down how a job ended."""
         self._write(
             "UPDATE jobs SET status = ?, result = ? WHERE id = ?",
             (status, json.dumps(result), job),
+        )
+
+    def keep_answer(self, job: str, answer: dict[str, Any]) -> None:
+        """Note the answer that a question's recipient opened; one that is noted stays."""
+        self._write(
+            "UPDATE jobs SET result = json_set(result, '$.answer', json(?)) WHERE id = ?"
+            " AND json_type(result, '$.answer') = 'null' AND json_extract(result, '$.sealed')",
+            (json.dumps(answer), job),
         )
 
     def note(self, job: str, **note: Any) -> None:

@@ -71,8 +71,8 @@ def repeated(past: Past, order: WorkOrder, organisations: int) -> Releasable:
 
 def _same(asked: WorkOrder, job: Job, read: Reader) -> WorkOrder | None:
     """Return the order of `job` where it is the same question and was answered."""
-    if job.status != "done":
-        return None
+    if job.status != "done" or (job.result or {}).get("answer") is None:
+        return None  # what its recipient has not opened, nobody can give out again
     try:
         order = read(job.wire)
         return order if is_same_question(order, asked) else None

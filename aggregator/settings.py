@@ -19,9 +19,11 @@ class AggregatorSettings:
 
     fleet_port:   where nodes connect, over TLS.
     control_port: loopback only; starts runs and hands out tasks.
+    stream_port:  where nodes open their streams, over TLS; None: everything travels over Flower.
     capture:      whether every outbound message is also written to `captures/`.
     ledger:       where its own ledger lies: a file of the folder, or the URL of a PostgreSQL
                   database, in which a password may stand.
+    threshold:    how many keyholders open a joint question together.
     """
 
     folder: Path
@@ -32,6 +34,23 @@ class AggregatorSettings:
     pin: VerifyKey
     capture: bool
     ledger: Path | str = field(repr=False)
+    stream_port: int | None = None
+    threshold: int = 2
+
+    @property
+    def keys(self) -> Path:
+        """The keys that keyholders made ahead."""
+        return self.folder / "keys.sqlite"
+
+    @property
+    def steps(self) -> Path:
+        """How far the joint question is that goes on."""
+        return self.folder / "questions.sqlite"
+
+    @property
+    def answers(self) -> Path:
+        """Sealed answers, one file an order; only who asked can open one."""
+        return self.folder / "answers"
 
     @property
     def identity(self) -> SigningKey:
@@ -61,6 +80,8 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
             pin=VerifyKey(value["pin"]),
             capture=bool(value.get("capture", False)),
             ledger=place_of(value.get("ledger"), folder.resolve() / "ledger.sqlite"),
+            threshold=_threshold(value.get("threshold", 2)),
+            stream_port=int(value["stream_port"]) if "stream_port" in value else None,
         )
     except FileNotFoundError as why:
         raise AggregatorSettingsError(f"{folder} is no aggregator: no aggregator.toml") from why
@@ -70,3 +91,9 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
         raise AggregatorSettingsError(f"{path}: ledger: {why}") from why
     except (tomllib.TOMLDecodeError, ValueError, LocalProtocolError) as why:
         raise AggregatorSettingsError(f"{path}: {why}") from why
+
+
+def _threshold(value: object) -> int:
+    if type(value) is not int or value < 2:
+        raise ValueError("threshold is a whole number of at least 2: one alone must open nothing")
+    return value

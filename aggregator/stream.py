@@ -26,7 +26,6 @@ from aggregator.admission import NotAdmittedError, StreamSettings, party_in
 from aggregator.errors import PortTakenError
 from aggregator.switchboard import ForeignReplyError, Line, Switchboard
 from aggregator.transport import FAILED, UNREGISTERED
-from federation.control.captures import Capture
 from federation.control.frames import Assembly, Kind, Message, cut
 from federation.control.wire import ADMITTED, METHOD, SERVER_OPTIONS, SERVICE
 from federation.errors import MalformedFrameError
@@ -53,7 +52,7 @@ class StreamExchange:
         self._settings = settings
         self._enrolled = enrolled
         self._board = Switchboard()
-        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._capture = settings.capture
         self._server: Any = None
         self.address = settings.address
 
@@ -88,6 +87,10 @@ class StreamExchange:
     def online(self) -> frozenset[PartyId]:
         """Return the enrolled parties that are connected."""
         return self._board.connected() & frozenset(self._enrolled())
+
+    def left(self, seconds: float) -> frozenset[PartyId]:
+        """Return the parties whose last stream ended at most so long ago."""
+        return self._board.left(seconds)
 
     def start(self) -> None:
         """The server listens, on the port of before if it was stopped.

@@ -74,6 +74,7 @@ class Switchboard:
         self._unanswered = unanswered
         self._lock = threading.Lock()
         self._lines: dict[PartyId, Line] = {}
+        self._left: dict[PartyId, float] = {}
         self._open: dict[PartyId, dict[int, Asked]] = {}
         self._numbers = itertools.count(1)
 
@@ -94,6 +95,7 @@ class Switchboard:
         with self._lock:
             if self._lines.get(line.party) is line:
                 del self._lines[line.party]
+                self._left[line.party] = self._clock()
             self._end(line, why)
         line.end()
 
@@ -108,6 +110,12 @@ class Switchboard:
         """Return the parties that are on the line."""
         with self._lock:
             return frozenset(self._lines)
+
+    def left(self, seconds: float) -> frozenset[PartyId]:
+        """Return the parties whose last line ended at most so long ago."""
+        with self._lock:
+            since = self._clock() - seconds
+            return frozenset(p for p, at in self._left.items() if at >= since) - self._lines.keys()
 
     def next(self, line: Line) -> Asked | None:
         """Return what is to be sent on the line now, waiting for it; None: the line is over."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, TypeVar
 
 from federation.control.quiet import QUIET
@@ -82,6 +81,7 @@ from aggregator.exchange import (
     ServerSilentError,
 )
 from aggregator.places import Places
+from federation.control.captures import Capture
 from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
 
 _RECORD, _KEY = "envelope", "entrepot.envelope/2"
@@ -98,12 +98,12 @@ R = TypeVar("R")
 class FlowerSettings:
     """How the executor reaches the server: the control port's address, the folder's secrets.
 
-    capture: the file to which every outbound envelope is written before it is sent.
+    capture: every outbound envelope is written there before it is sent.
     """
 
     address: str
     places: Places
-    capture: Path | None = None
+    capture: Capture | None = None
 
 
 @dataclass(slots=True)

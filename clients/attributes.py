@@ -6,7 +6,7 @@ is computed from the plan; the day is the witnessed time's; what left is the led
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -15,9 +15,10 @@ from clients.errors import MisstatedOrderError
 from clients.exports import Tally, counted
 from clients.release import code_digest
 from clients.settings import NodeSettings
-from federation import plans
+from federation.matching import MatchTask
 from federation.membership import Roster
 from federation.orders import WorkOrder
+from federation.queries.uses import aggregated, filtered, grouped
 from federation.tasks import QueryTask, TrainingTask, keys_only
 from policies.budget.events import Event, from_json, spell
 from policies.budget.outlay import Outlay
@@ -37,7 +38,7 @@ class Uses:
     """The grades of the columns that an order uses so, as this node finds them.
 
     masked: of those of which only equality is used, so that any mask of them would do.
-    joined: of those by which tables are joined; no task of this version joins two tables.
+    joined: of those by which tables are joined, across parties and under a mask of one session.
     """
 
     grouped: frozenset[Grade]
@@ -54,11 +55,15 @@ def uses_of(order: WorkOrder, contract: DataContract) -> Uses:
         # What the plan reads beside these are the units' columns, which bound contributions.
         plan = QueryTask.from_json(order.parameters).plan
         return Uses(
-            contract.grades(plans.grouped(plan)),
-            contract.grades(plans.filtered(plan)),
-            contract.grades(plans.aggregated(plan)),
+            contract.grades(grouped(plan)),
+            contract.grades(filtered(plan)),
+            contract.grades(aggregated(plan)),
             contract.grades(keys),
         )
+    if order.kind == "match":
+        joined = contract.grades([MatchTask.from_json(order.parameters).column])
+        nothing: frozenset[Grade] = frozenset()
+        return Uses(nothing, nothing, nothing, contract.grades(keys) | joined, joined)
     known = {column.name for column in contract.columns}
     masked = keys_only(TrainingTask.from_json(order.parameters)) & known
     read = contract.grades(known - masked)
@@ -92,9 +97,10 @@ class Attributes:
     left: Tally
     known: Packs | None = None
 
-    def of(self, order: WorkOrder, event: Event, past: WorkOrder | None = None) -> Request:
+    def of(self, order: WorkOrder, event: Event | None, past: WorkOrder | None = None) -> Request:
         """Return what the law is asked about an order whose every release does `event`.
 
+        event: None where no event describes it: who is in two sets, which people approve.
         past: the order whose release is given out instead of a new one: that is what is priced.
 
         Raises:
@@ -103,7 +109,7 @@ class Attributes:
         contract = self.contracts[order.contract]
         uses = uses_of(order, contract)
         recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
-        aggregator, keyholder = self._aggregator(), self._keyholder(order)
+        aggregator, keyholder = self._aggregator(), next(iter(self._keyholders(order)), None)
         return Request(
             action=order.kind,
             proposer=order.proposer,
@@ -134,8 +140,21 @@ class Attributes:
             minimum_cohort=order.minimum,
             code_matches=order.code == code_digest(),
             expired=order.expires <= self.now,
-            private=True,
+            private=event is not None,
+            discloses=event is None,
         )
+
+    def each(
+        self, order: WorkOrder, event: Event | None, past: WorkOrder | None = None
+    ) -> tuple[Request, ...]:
+        """Return what the law is asked, once for each place where pieces of a key lie.
+
+        Raises:
+            MisstatedOrderError: the order says another epsilon than it costs.
+        """
+        first = self.of(order, event, past)
+        others = self._keyholders(order)[1:]
+        return (first, *(self._with_key_in(place, first, order) for place in others))
 
     def cleared(self, order: WorkOrder) -> tuple[Cleared, ...]:
         """Return the proofs that the order's figures may go to everybody who will have them.
@@ -147,9 +166,7 @@ class Attributes:
         contract, here = self.contracts[order.contract], self.settings.jurisdiction
         personal = bool(groups_of(contract))
         on = EPOCH + timedelta(self.now // DAY)
-        aggregator, keyholder = self._aggregator(), self._keyholder(order)
-        holders = () if keyholder is None else (keyholder,)
-        place([here], personal, aggregator, holders, on, self.known)
+        place([here], personal, self._aggregator(), self._keyholders(order), on, self.known)
         recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
         made = Artefact(
             origin=frozenset({here}),
@@ -173,23 +190,32 @@ class Attributes:
         if contract is None:
             return ()
         here, personal = self.settings.jurisdiction, bool(groups_of(contract))
-        on, keyholder = EPOCH + timedelta(self.now // DAY), self._keyholder(order)
+        on = EPOCH + timedelta(self.now // DAY)
         ends: set[tuple[Place, Jurisdiction]] = {("aggregator", self._aggregator())}
         ends |= {("results", self.roster.find(party).jurisdiction) for party in informed(order)}
-        ends |= set() if keyholder is None else {("key", keyholder)}
+        ends |= {("key", keyholder) for keyholder in self._keyholders(order)}
         found = (
             rule_for(here, there, personal, place=end, on=on, known=self.known)
             for end, there in ends
         )
         return tuple(sorted({rule.id for rule in found}))
 
+    def _with_key_in(self, there: Jurisdiction, request: Request, order: WorkOrder) -> Request:
+        abroad = leaves(request.jurisdiction, request.recipients, request.aggregator, there)
+        exported = self._exported(order, abroad)
+        return replace(request, keyholder=there, exported_persons=exported)
+
     def _aggregator(self) -> Jurisdiction:
         return self.roster.find(self.settings.aggregator).jurisdiction
 
     def _epsilon(
-        self, order: WorkOrder, contract: DataContract, event: Event, past: WorkOrder | None
+        self, order: WorkOrder, contract: DataContract, event: Event | None, past: WorkOrder | None
     ) -> str:
         """Return the most that may be spent, having compared what the order states."""
+        if event is None:
+            if (order.epsilon, dict(order.event)) != ("0", {}):
+                raise MisstatedOrderError("it states a price for what has none")
+            return "0"
         outlay = outlay_of(order, event, contract.limit.delta)
         epsilon = repr(outlay.stated)
         if order.epsilon != spell(Decimal(epsilon)):
@@ -198,11 +224,12 @@ class Attributes:
             outlay = outlay_of(past, from_json(past.event), Decimal(past.delta))
         return repr(outlay.most)
 
-    def _keyholder(self, order: WorkOrder) -> Jurisdiction | None:
-        if order.kind == "train":
-            return None
-        (keyholder,) = self.roster.with_role(Role.KEYHOLDER)
-        return keyholder.jurisdiction
+    def _keyholders(self, order: WorkOrder) -> tuple[Jurisdiction, ...]:
+        """Return where pieces of the key that opens an answer lie; nowhere for other orders."""
+        if order.kind != "query":
+            return ()
+        members = self.roster.with_role(Role.KEYHOLDER)
+        return tuple(sorted({member.jurisdiction for member in members}))
 
     def _exported(self, order: WorkOrder, abroad: bool) -> int | None:
         """Return the people whose data left this year, with this order's if it goes abroad.

@@ -130,6 +130,10 @@ class Books(BookLog):
         with self._reading() as connection:
             return books_orders.is_made(connection, order_id, release_key)
 
+    def is_doubted(self, order_id: str) -> bool:
+        """Return whether all of the order was charged because nobody here knew what had left."""
+        return self.is_settled(order_id, _doubt(1))
+
     def give_back(self, order_id: str, release_key: str, evidence: GiveBack) -> None:
         """A masked release that nobody can open any more is not spent, and never leaves again.
 

@@ -155,6 +155,12 @@ class BookLog:
         names = self._witnesses(order_id)
         return len({among[name] for name in names if name in among}) >= quorum
 
+    def covers(self, number: int, among: Mapping[str, str], quorum: int) -> bool:
+        """Return whether `quorum` organisations have cosigned a head that covers entry `number`."""
+        with self._reading() as connection:
+            names = books_witness.witnesses_since(connection, number)
+        return len({among[name] for name in names if name in among}) >= quorum
+
     def booked(self, order_id: str) -> bool:
         """Return whether c + 1 other organisations have cosigned the order's reservation."""
         return len(self._vouching(order_id)) > COLLUDING

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from clients.books import Books
 from clients.books_log import NOWHERE
+from clients.certificate import require_shown
 from clients.errors import NodeSettingsError
 from clients.ingestion import foreseen
 from clients.outbox import require_readable
@@ -49,6 +50,7 @@ def sound(settings: NodeSettings) -> Sound:
         PolicyError: a contract or the policy is malformed, or a table is not what it promises.
         FederationError: the roster is not the federation's.
         LocalProtocolError: the key for the transport is missing or is no such key.
+        BadCertificateError: what the node would show on its stream is not good.
     """
     roster, contracts = settings.roster(), settings.contracts()
     if roster.find(settings.party).identity != settings.identity.verify_key:
@@ -99,3 +101,4 @@ def _require_transport(settings: NodeSettings) -> None:
         raise NodeSettingsError(
             f"{settings.ca} is missing or holds no certificate; ask the aggregator for its ca.crt"
         ) from why
+    require_shown(settings)

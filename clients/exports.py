@@ -48,6 +48,9 @@ class Tally:
                     self._judge(entry.order, not _stays(entry.body["reasons"]))
                 case EntryKind.CROSSED if entry.body["kind"] in FIGURES and _crosses(entry.body):
                     self._judge(entry.order, True)
+                case EntryKind.DISCLOSED:  # nobody set anything aside for it, and people left
+                    self._groups[entry.order] = frozenset({str(entry.body["subjects"])})
+                    self._left.setdefault(entry.order, set()).add(entry.at)
                 case EntryKind.DELIVERED:
                     past = self._groups.get(str(entry.body["past"]), frozenset())
                     self._groups[entry.order] = self._groups.get(entry.order, frozenset()) | past

@@ -4,8 +4,8 @@ Nothing here has a handle to rows: a refusal is a function of the order, the nod
 policy, its books and the clock.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -13,16 +13,20 @@ from clients.attributes import Attributes, outlay_of
 from clients.books import Books, Reservation
 from clients.errors import MisstatedOrderError, RefusedWorkError
 from clients.exports import Left, Tally
-from clients.reasons import made_already, misstated, poor, stays
+from clients.questions import Questions
+from clients.reasons import isolating, made_already, misstated, poor, stays, unapproved
 from clients.release import code_digest
 from clients.settings import NodeSettings
-from federation import plans
-from federation.errors import ClockError, FederationError
+from federation.errors import ClockError, FederationError, OnePartyQueryError
+from federation.matching import event_of, require_contract, task_of, terms_of
 from federation.membership import Roster
 from federation.offers import OFFERED_BY
 from federation.orders import SignedOrder, WorkOrder
-from federation.pricing import price
-from federation.sql import parse
+from federation.queries import tree
+from federation.queries.holders import holders_of
+from federation.queries.isolation import require_shared
+from federation.queries.parse import parse
+from federation.queries.pricing import price
 from federation.sum_recipes import MOST_EPSILON
 from federation.tasks import QueryTask, TrainingTask, require_unit, sums_of
 from policies.budget.account import Charge, charges
@@ -72,7 +76,7 @@ class Refusal:
              empty where no setting is enough.
     """
 
-    kind: Literal["policy", "budget", "order", "clock"]
+    kind: Literal["policy", "budget", "order", "clock", "approval"]
     reasons: tuple[Reason, ...]
     nearest: tuple[str, ...] = ()
 
@@ -99,6 +103,7 @@ class Refusal:
 class Judge:
     """Judges orders for one node; `now` is the node's clock, in seconds since 1970.
 
+    questions: what this node answered before, of whom.
     left: what left this node so far, as its ledger says; None: read anew for every order.
     known: the packs of the law in force; None for the installed ones.
     """
@@ -108,6 +113,7 @@ class Judge:
     contracts: Mapping[str, DataContract]
     law: Law
     books: Books
+    questions: Questions
     now: Callable[[], float]
     left: Callable[[], Tally] | None = None
     known: Packs | None = None
@@ -143,6 +149,28 @@ class Judge:
         priced = any(setting.startswith(f"{PRICE}=") for setting in passes)
         return Refusal("policy", tuple(map(made_already, found.reasons)), () if priced else passes)
 
+    def disclosure(self, signed: SignedOrder) -> Refusal | None:
+        """Return why the law refuses a disclosure of membership; None where people may approve it.
+
+        Nothing is set aside: no account pays for it.
+        """
+        found = self._judged(signed.order)
+        if isinstance(found, Deny):
+            return Refusal("policy", found.reasons, nearest(found.request, self.law))
+        return found if isinstance(found, Refusal) else None
+
+    def still(self, signed: SignedOrder) -> Permit:
+        """Ask the law anew about an order that was accepted; accounts are not asked.
+
+        Raises:
+            RefusedWorkError: the law refuses it now.
+        """
+        found = self._judged(signed.order)
+        if isinstance(found, Permit):
+            return found
+        reasons = "; ".join(reason.id for reason in found.reasons)
+        raise RefusedWorkError(f"no longer permitted: {reasons}")
+
     def rules(self, order: WorkOrder) -> tuple[str, ...]:
         """Return the rules under which results of a permitted order go where they go."""
         return self._attributes().rules(order)
@@ -153,14 +181,27 @@ class Judge:
             self._require_dates(order)
             self._contract(order)
             attributes = self._attributes()
-            decision = decide(attributes.of(order, self._event(order), past), self.law)
+            decision = self._decided(attributes.each(order, self._event(order), past))
+            if order.kind == "query" and past is None:  # a past release shows nothing new
+                self.questions.require_apart(order)
             if isinstance(decision, Permit):
                 attributes.cleared(order)
             return decision
         except (NoMechanismError, MisplacedError) as why:
             return Refusal("policy", (stays(why),))
+        except OnePartyQueryError as why:
+            return Refusal("order", (isolating(why),))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (misstated(why),))
+
+    def _decided(self, requests: Sequence[Request]) -> Permit | Deny:
+        """Return what the law says where one request was made for each place that a key lies."""
+        decisions = [decide(request, self.law) for request in requests]
+        denied = [decision for decision in decisions if isinstance(decision, Deny)]
+        if not denied:
+            return decisions[0]
+        reasons = dict.fromkeys(reason for deny in denied for reason in deny.reasons)
+        return replace(denied[0], reasons=tuple(reasons))
 
     def _denied(self, deny: Deny, besides: tuple[Reason, ...], outlay: Outlay) -> Refusal:
         """Return the refusal that the law's reasons and the accounts' make together."""
@@ -225,6 +266,8 @@ class Judge:
             raise RefusedWorkError("a key is held for a query that has not expired")
         if order.code != code_digest():
             raise RefusedWorkError("the order was written for other code than is installed here")
+        if not QueryTask.from_json(order.parameters).sealing:
+            raise MisstatedOrderError("it names no key to seal what opens its answer to")
         if any(member.role not in DATA_ROLES for member in cohort):
             raise RefusedWorkError("only parties that hold rows contribute to a sum")
         if len(organisations) < MINIMUM_ORGANISATIONS or order.minimum < MINIMUM_ORGANISATIONS:
@@ -285,9 +328,11 @@ class Judge:
             raise MisstatedOrderError(f"the order reads columns that {contract.name} does not have")
         return contract
 
-    def _event(self, order: WorkOrder) -> Event:
+    def _event(self, order: WorkOrder) -> Event | None:
         """Derive what one release does from what will really run, and compare."""
         contract = self.contracts[order.contract]
+        if order.kind == "match":
+            return self._match(order, contract)
         if order.kind == "train":
             task = TrainingTask.from_json(order.parameters)
             require_unit(task, contract)
@@ -299,9 +344,11 @@ class Judge:
             event, releases = price(query.plan, query.noise_multiplier), 1
             rows = contract.unit.rows
             cohort = [self.roster.find(party) for party in order.cohort]
-            same_columns = tuple(sorted(plans.columns(query.plan))) == order.columns
+            same_columns = tree.asked(query.plan) == order.columns
             if query.plan != parse(query.sql, self.contracts, cohort) or not same_columns:
                 raise MisstatedOrderError("the plan is not what its SQL means under the contract")
+            holders = holders_of(cohort, self.contracts, self.settings.party)
+            require_shared(query.plan, self.contracts, holders)
         if (to_json(event), releases) != (dict(order.event), order.releases):
             raise MisstatedOrderError("the order's price is not that of what it would run")
         if rows > contract.unit.rows:
@@ -309,6 +356,23 @@ class Judge:
                 f"{contract.name} lets one {contract.unit.kind} contribute "
                 f"{contract.unit.rows} rows, the order wants {rows}"
             )
+        return event
+
+    def _match(self, order: WorkOrder, contract: DataContract) -> Event | None:
+        """Return what a match does to either side's people; None where it discloses who they are.
+
+        The terms must hold together and stay within the contract.
+        """
+        task = task_of(order)
+        require_contract(task, contract)
+        terms_of(order)
+        if order.columns != tuple(sorted({*contract.unit.columns, task.column})):
+            raise MisstatedOrderError("a match reads the unit's columns and that of identifiers")
+        if task.discloses:
+            return None
+        event = event_of(task)
+        if to_json(event) != dict(order.event):
+            raise MisstatedOrderError("the order's price is not that of what it would run")
         return event
 
     def _attributes(self) -> Attributes:
@@ -343,6 +407,11 @@ def _affordable(
 
 def _outlay(order: WorkOrder) -> Outlay:
     return outlay_of(order, from_json(order.event), Decimal(order.delta))
+
+
+def waits_for_a_person(order: WorkOrder) -> Refusal:
+    """Return the refusal of a disclosure that the law permits and nobody has approved yet."""
+    return Refusal("approval", (unapproved(order.id),))
 
 
 def refused_by_clock(why: ClockError) -> Refusal:

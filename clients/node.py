@@ -16,17 +16,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from clients.answer_letters import AnswerLetters
+from clients.answering import Answering, Values
+from clients.approvals import Approvals
 from clients.books import Books
 from clients.compute import Compute
 from clients.endings import Endings
 from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
 from clients.ingestion import Ingestion, Readable, paid_windows
 from clients.judgement import Agreed, Judge, Refusal, refused_by_clock
-from clients.keyholding import Keyholding
-from clients.keyletters import KeyLetters
+from clients.key_letters import KeyLetters
+from clients.key_pool import KeyPool
 from clients.letters import Letters, Reply, reply_of
+from clients.match_letters import MatchLetters
+from clients.matching import Matching
+from clients.opening import Opener
 from clients.outbox import Outbox
-from clients.querying import read_key, sealed_partial
+from clients.querying import noised_cells
 from clients.recording import FIGURES, Recorder
 from clients.releasing import Releasing
 from clients.reuse import Repeating
@@ -75,12 +81,16 @@ class Node:
         books: Books,
         outbox: Outbox,
         compute: Compute,
-        keyholding: Keyholding,
+        answering: Answering,
+        pool: KeyPool,
+        opener: Opener,
         witnessing: Witnessing,
         vouching: Vouching,
         recorder: Recorder,
         ingestion: Ingestion,
         summing: Summing,
+        matching: Matching,
+        approvals: Approvals,
         entropy: Entropy,
         halt: Callable[[], None] = lambda: None,
     ) -> None:
@@ -100,7 +110,31 @@ class Node:
         self._letters = Letters(settings, roster, witnessing, vouching)
         self._endings = Endings(books, judge.now)
         self._releasing = Releasing(judge, books, outbox, witnessing, self._letters)
-        self._keys = KeyLetters(judge, outbox, keyholding, witnessing, recorder, self._letters)
+        self._keys = KeyLetters(judge, outbox, pool, opener, witnessing, recorder, self._letters)
+        self._answers = AnswerLetters(
+            judge,
+            books,
+            outbox,
+            answering,
+            judge.questions,
+            self._releasing,
+            self._letters,
+            self._cells_of,
+        )
+        self._matches = MatchLetters(
+            settings,
+            judge,
+            books,
+            outbox,
+            self._endings,
+            ingestion,
+            witnessing,
+            recorder,
+            self._letters,
+            matching,
+            approvals,
+            entropy,
+        )
         self.ended: RolledBackError | AloneError | None = None
 
     def begin(self) -> None:
@@ -164,9 +198,15 @@ class Node:
             Kind.TRAIN_ROUND: self._train,
             Kind.SUM_ROUND: self._sum,
             Kind.SUM_ASK: self._open_sum,
-            Kind.QUERY_PARTIAL: self._partial,
-            Kind.QUERY_KEYS: self._keys.offer,
-            Kind.QUERY_OPEN: lambda letter: self._keys.open(letter, self._accepted(letter)),
+            Kind.KEYS_JOIN: self._keys.join,
+            Kind.KEYS_BEGIN: self._keys.begin,
+            Kind.KEYS_COMMIT: self._keys.commit,
+            Kind.KEYS_SHOW: self._keys.show,
+            Kind.QUERY_COMMIT: self._commit,
+            Kind.QUERY_ENDORSE: lambda let: self._answers.endorse(let, self._accepted(let)),
+            Kind.QUERY_REVEAL: lambda let: self._answers.reveal(let, self._accepted(let)),
+            Kind.QUERY_OPEN: self._keys.open,
+            Kind.MATCH_STEP: lambda letter: self._matches.step(letter, self._accepted(letter)),
             Kind.LEDGER_SEEN: self._say_seen,
             Kind.LEDGER_WITNESS: self._vouch,
         }
@@ -185,6 +225,8 @@ class Node:
         signed = self._letters.order_in(letter, letter.blobs.get("order", b""))
         if PAST in letter.body:
             return self._repeat(letter, signed, str(letter.body[PAST]))
+        if signed.order.kind == "match":
+            return self._matches.consider(letter, signed)
         verdict = self._judge.consider(signed)
         if isinstance(verdict, Refusal):
             return self._refused(letter, verdict)
@@ -230,6 +272,8 @@ class Node:
             self._endings.close(letter.order)
         self._compute.stop(letter.order)
         self._summing.forget(letter.order)
+        self._answers.close(letter.order)
+        self._keys.close(letter.order)
         return reply_of(Kind.CLOSED)
 
     def _accepted(self, letter: Envelope) -> SignedOrder:
@@ -293,29 +337,19 @@ class Node:
         answer = self._summing.answer(signed.order, letter.blobs.get("request", b""))
         return reply_of(Kind.SUM_ANSWER, answer=answer)
 
-    def _partial(self, letter: Envelope) -> Reply:
+    def _commit(self, letter: Envelope) -> Reply:
+        """Commit to this node's answer to a query; that is its one release."""
         signed = self._accepted(letter)
-        public = letter.blobs.get("public_key", b"")
-        return self._release(
-            letter,
-            signed,
-            digest_bytes(public),
-            lambda: self._sealed_partial(signed, public),
-            last=True,
-        )
+        reply = self._answers.commit(letter, signed)
+        self._endings.close(letter.order)
+        return reply
 
-    def _sealed_partial(self, signed: SignedOrder, public: bytes) -> Reply:
-        agreed = self._judge.again(signed)
-        key = read_key(public, signed.order, self._roster, self._settings.aggregator)
-        part = sealed_partial(
-            signed.order, agreed, self._readable(agreed), key, self._settings, self._entropy
-        )
-        return reply_of(
-            Kind.QUERY_CIPHERTEXT,
-            statement=part.commitment.statement(),
-            signature=part.signature,
-            ciphertext=part.ciphertext,
-        )
+    def _cells_of(self, signed: SignedOrder) -> Values:
+        def cells() -> tuple[int, ...]:
+            agreed = self._judge.again(signed)
+            return noised_cells(signed.order, agreed, self._readable(agreed), self._entropy)
+
+        return cells
 
     def _release(
         self,

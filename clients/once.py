@@ -30,7 +30,7 @@ class Once:
     ) -> None:
         self._handler = handler
         self._passing = passing
-        self._inbox = inbox
+        self.inbox = inbox
         self._turns = Turns()
 
     def __call__(self, payload: bytes) -> bytes:
@@ -41,12 +41,12 @@ class Once:
         """
         request = request_key(payload)
         with self._turns.of(request):
-            given = self._inbox.answer(request)
+            given = self.inbox.answer(request)
             if given is None:
                 made = self._handler(payload)
                 if self._passing(made):
                     return made
-                return self._inbox.keep(request, made, time.time())
+                return self.inbox.keep(request, made, time.time())
         if given.payload is None:
             message = "This request was answered before, and the answer was cleared away."
             raise ForgottenAnswerError(message)
@@ -54,8 +54,13 @@ class Once:
 
 
 def is_of_the_moment(answer: bytes) -> bool:
-    """Return whether an answer says only that this process lacks a word of its witnesses."""
+    """Return whether an answer says only what is lacking now: a word of witnesses, or a person's.
+
+    Asked again, once it has come, the answer is another.
+    """
     try:
-        return parse(answer).kind is Kind.LEDGER_UNSURE
+        said = parse(answer)
+        waits = said.kind is Kind.REFUSED and said.body.get("kind") == "approval"
+        return said.kind is Kind.LEDGER_UNSURE or waits
     except FederationError:
         return False

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from federation.errors import OnePartyQueryError
 from policies.engine import Reason
 from policies.errors import InsufficientBudgetError, PolicyError
 from policies.nearest import PRICE
@@ -45,6 +46,20 @@ def made_already(reason: Reason) -> Reason:
     )
 
 
+def unapproved(order: str) -> Reason:
+    """Return why a disclosure of membership waits: a person has to answer for it, by name."""
+    return Reason(
+        "APPROVAL-001",
+        "Disclosure of membership; GDPR Art. 5(2) and 6, PIPL Art. 13 and 23",
+        "It tells which people are in both sets, which no noise hides: a person of this party "
+        "must approve it, with a legal basis",
+        "该任务会透露哪些人同时在双方集合中,噪声无法遮盖:须由本方的一名人员附法律依据批准",
+        f"let that person run `entrepot node approve FOLDER {order[:12]}` at this node",
+        f"请该人员在本节点运行 `entrepot node approve FOLDER {order[:12]}`",
+        None,
+    )
+
+
 def stays(why: PolicyError) -> Reason:
     """Return why nothing leaves although the texts of the folder permit it."""
     return Reason(
@@ -54,6 +69,19 @@ def stays(why: PolicyError) -> Reason:
         f"本节点的规则文本允许该请求,但没有已备案的传输机制:{why}",
         "let the node's operator put the mechanism into policy/pack.toml, then write its rules",
         "请节点运营方将传输机制写入 policy/pack.toml,然后重新生成规则",
+        None,
+    )
+
+
+def isolating(why: OnePartyQueryError) -> Reason:
+    """Return why a question could show the figures of fewer than three organisations."""
+    return Reason(
+        why.rule,
+        "Joint questions",
+        f"The question could show what too few organisations hold: {why}",
+        f"该问题可能显示少于三个机构的数据:{why}",
+        "ask what the sentence says instead, or leave that part of the question out",
+        "请按说明改写问题,或删去该部分",
         None,
     )
 

@@ -51,7 +51,7 @@ class Releasing:
             RefusedWorkError: it left before and its bytes are gone; the law refuses it now; or too
                 many rounds came to nothing.
         """
-        key = digest([letter.order, letter.kind.value, letter.sequence, given])
+        key = self.key(letter, given)
         with self._turns.of(letter.order):
             kept, settled = self._outbox.reply(key), self._books.is_settled(letter.order, key)
             if kept is None or not settled:
@@ -65,6 +65,11 @@ class Releasing:
                 self._judge.again(signed)
             self._books.settle(letter.order, key, masked=masked)
         return self._letters.as_kept(letter, kept)
+
+    @staticmethod
+    def key(letter: Envelope, given: str) -> str:
+        """Return the name of the release that a letter asks for; see `once`."""
+        return digest([letter.order, letter.kind.value, letter.sequence, given])
 
     def _require_of_use(
         self, letter: Envelope, order: WorkOrder, key: str, *, settled: bool

@@ -2,8 +2,9 @@
 
     settings = ServeSettings(address="127.0.0.1:9443", ca=folder / "keys/ca.crt",
                              key=folder / "keys/flower", folder=folder,
-                             capture=folder / "captures/warehouse-cn.cap")
-    serve(settings, handler, threading.Event())     # handler: bytes -> bytes, several threads
+                             capture=Capture(folder / "captures/warehouse-cn.cap"))
+    once = Once(handler, Inbox(folder / "outbox.sqlite"), is_of_the_moment)
+    serve(settings, once, threading.Event())        # handler: bytes -> bytes, several threads
 
 `serve` blocks until SIGTERM or SIGINT (or the event) and then tells the server that the node
 leaves. `create_node_key(folder / "keys/flower")` makes the key; the aggregator registers the line
@@ -28,7 +29,7 @@ from clients.app import Application, NotAnEnvelopeError, answer, make_app, unpac
 from clients.errors import ClientError
 from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel
-from clients.once import Once, is_of_the_moment
+from clients.once import Once
 from clients.patience import RunEndedError, ServerRefusedError, StoppedError
 from federation.control.captures import Capture
 
@@ -50,11 +51,11 @@ class LoopFailedError(ClientError):
 class ServeSettings:
     """How a node reaches the server.
 
-    folder:            holds `outbox.sqlite` and `node_id`.
+    folder:            holds `node_id`.
     workers:           how many requests are answered at once.
     heartbeat_seconds: how often the node says it lives; the server misses it after twice that.
     poll_seconds:      the pause after an empty pull that the server did not hold.
-    capture:           the file to which every outbound envelope is written before it is sent.
+    capture:           every outbound envelope is written there before it is sent.
     """
 
     address: str
@@ -64,7 +65,7 @@ class ServeSettings:
     workers: int = 2
     heartbeat_seconds: float = 10.0
     poll_seconds: float = 0.25
-    capture: Path | None = None
+    capture: Capture | None = None
 
 
 class _Loop:
@@ -79,7 +80,7 @@ class _Loop:
         self._fleet = fleet
         self._inbox = inbox
         self._stop = stop
-        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._capture = settings.capture
         self._claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
         self._free = threading.Semaphore(settings.workers)
 
@@ -176,10 +177,13 @@ class _Loop:
             self._stop.set()
 
 
-def serve(
-    settings: ServeSettings, handler: Callable[[bytes], bytes], stop: threading.Event
-) -> None:
+def serve(settings: ServeSettings, once: Once, stop: threading.Event) -> None:
     """The node has answered requests until it was told to stop, and has left.
+
+    Args:
+        settings: see there.
+        once: gives the answers; what is claimed stands in its inbox.
+        stop: set it to end.
 
     Raises:
         NotRegisteredError: the server does not know this node's key any more.
@@ -192,14 +196,13 @@ def serve(
     fleet = FleetClient(
         settings.address, ca, settings.key, settings.heartbeat_seconds, id_file, stop
     )
-    inbox = Inbox(settings.folder / "outbox.sqlite")
-    loop = _Loop(settings, fleet, inbox, stop)
+    loop = _Loop(settings, fleet, once.inbox, stop)
     try:
         node_id = fleet.join()
     except StoppedError:
         return
     _LOG.info("Joined as node %d.", node_id)
-    loop.start(make_app(Once(handler, inbox, is_of_the_moment)))
+    loop.start(make_app(once))
     stop.wait()
     if loop.failure is not None:
         raise loop.failure

@@ -12,6 +12,7 @@ from typing import Any
 
 from clients.errors import NodeSettingsError
 from federation.errors import ForeignLedgerError
+from federation.joint_keys import THRESHOLD
 from federation.ledger.places import place_of
 from federation.membership import Roster, open_roster
 from policies.contracts import DataContract, load_contract
@@ -27,8 +28,10 @@ class NodeSettings:
 
     pin:     the federation key shown at joining; the roster is believed under it alone.
     address: `host:port` of the aggregator's fleet port.
+    stream:  `host:port` to which this node opens its stream; None: it has Flower alone.
     capture: whether every outbound message is also written to `captures/`.
     colluding: fewest colluders that a secure sum must be able to bear, for this node to take part.
+    threshold: fewest keyholders that may open a joint answer, for this node to take part.
     books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
              database, in which a password may stand.
     """
@@ -46,6 +49,8 @@ class NodeSettings:
     capture: bool
     books: Path | str = field(repr=False)
     colluding: int = 1
+    threshold: int = THRESHOLD
+    stream: str | None = None
 
     @property
     def identity(self) -> SigningKey:
@@ -121,12 +126,26 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         capture=bool(value.get("capture", False)),
         books=place_of(value.get("books"), folder / "books.sqlite"),
         colluding=_colluding(value.get("colluding", 1)),
+        threshold=_threshold(value.get("keys", {}).get("threshold", THRESHOLD)),
+        stream=_stream(value["aggregator"].get("stream")),
     )
 
 
 def _colluding(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("colluding is a whole number of at least 1")
+    return value
+
+
+def _threshold(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 2:
+        raise ValueError("keys.threshold is a whole number of at least 2")
+    return value
+
+
+def _stream(value: object) -> str | None:
+    if value is not None and not (isinstance(value, str) and value.rpartition(":")[2].isdecimal()):
+        raise ValueError("stream is HOST:PORT, where the aggregator's streams are opened")
     return value
 
 

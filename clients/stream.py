@@ -1,7 +1,7 @@
 """The node's end of the stream: connect, stay, answer, until told to stop.
 
     settings = StreamSettings("aggregator.example:9445", keys / "ca.crt", keys / "stream.crt",
-                              keys / "stream.key", capture=folder / "captures/warehouse-cn.cap")
+                              keys / "stream.key", capture=Capture(folder / "captures/cn.cap"))
     answer = Once(handler, Inbox(folder / "outbox.sqlite"), is_of_the_moment)
     serve_stream(settings, answer, threading.Event())
 
@@ -23,7 +23,6 @@ import grpc  # type: ignore[import-untyped]
 
 from clients.desk import Desk
 from clients.stream_tls import StreamSettings, credentials, refuse_wrong_certificate
-from federation.control.captures import Capture
 from federation.control.frames import Assembly, Kind, Message, cut
 from federation.control.wire import ADMITTED, NODE_OPTIONS, OPEN, PATH
 from federation.errors import MalformedFrameError
@@ -76,7 +75,7 @@ class _Node:
         self._answer = answer
         self._stop = stop
         self._desk = Desk()
-        self._capture = None if settings.capture is None else Capture(settings.capture)
+        self._capture = settings.capture
         self._credentials = credentials(settings)
         self._call: Any = None
 

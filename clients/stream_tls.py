@@ -13,6 +13,7 @@ import grpc  # type: ignore[import-untyped]
 
 from clients.errors import ClientError
 from clients.patience import WrongCertificateError
+from federation.control.captures import Capture
 from federation.control.frames import LARGEST
 
 _LOG = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class StreamSettings:
     ca:          the only authority whose certificates are believed.
     certificate, key: this node's own.
     workers:     how many requests are answered at once.
-    capture:     the file to which every outbound envelope is written before it is sent.
+    capture:     every outbound envelope is written there before it is sent.
     largest:     bytes of one message at most, both ways.
     """
 
@@ -43,7 +44,7 @@ class StreamSettings:
     certificate: Path
     key: Path
     workers: int = 2
-    capture: Path | None = None
+    capture: Capture | None = None
     largest: int = LARGEST
 
 
@@ -63,7 +64,7 @@ def refuse_wrong_certificate(settings: StreamSettings, stop: threading.Event) ->
         BadCertificateError: this node cannot show who it is.
         WrongCertificateError: the server is not the one this node was sent to.
     """
-    context = _tls(settings)
+    context = tls_context(settings)
     host, _, port = settings.address.rpartition(":")
     name = host.strip("[]")
     while not stop.is_set():
@@ -84,7 +85,12 @@ def refuse_wrong_certificate(settings: StreamSettings, stop: threading.Event) ->
             stop.wait(_WAIT * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
 
-def _tls(settings: StreamSettings) -> ssl.SSLContext:
+def tls_context(settings: StreamSettings) -> ssl.SSLContext:
+    """Return what a connection of this node shows and believes.
+
+    Raises:
+        BadCertificateError: this node's certificate and key are not a pair that can be read.
+    """
     try:
         context = ssl.create_default_context(cafile=str(settings.ca))
         context.load_cert_chain(settings.certificate, settings.key)

@@ -157,6 +157,15 @@ class Witnessing:
         if not self._books.is_witnessed(order, self._counted, self._quorum):
             raise UnsureError("witness")
 
+    def require_entry_witnessed(self, number: int | None) -> None:
+        """Accept an entry of the log that a quorum of organisations has put its names to.
+
+        Raises:
+            UnsureError: too few have, or there is none.
+        """
+        if number is None or not self._books.covers(number, self._counted, self._quorum):
+            raise UnsureError("witness")
+
     def _is_sure(self) -> bool:
         return self._confirmed and self._clock.is_steady()
 

@@ -14,24 +14,36 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clients.answer_store import AnswerStore
+from clients.answering import Answering
+from clients.approvals import Approvals
 from clients.books import Books
+from clients.both import serve_both
+from clients.certificate import stream_settings
 from clients.checking import sound
 from clients.clock import Clock
 from clients.commitments import Commitments
 from clients.compute import Compute
 from clients.errors import ClientError
 from clients.exports import Left
+from clients.inbox import Inbox
 from clients.ingestion import Ingestion, open_windows
 from clients.judgement import Judge
-from clients.keyholding import Keyholding
+from clients.key_pool import KeyPool
+from clients.key_store import KeyStore
+from clients.matching import Matching
 from clients.node import Node
+from clients.once import Once, is_of_the_moment
+from clients.opening import Opener
 from clients.outbox import Outbox
+from clients.questions import Questions
 from clients.recording import Recorder
-from clients.serve import ServeSettings, serve
+from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
 from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
+from federation.control.captures import Capture
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
@@ -85,19 +97,37 @@ def build(
     commitments = Commitments(books, clock.now)
     ingestion = Ingestion(settings.folder, contracts.values(), entropy, commitments)
     _begin(settings, contracts, books, recorder, ingestion)
+    folder, keys = settings.folder, KeyStore(settings.folder / "keys.sqlite")
+    approvals = Approvals(settings.folder)
+    witnessing = Witnessing(settings, roster, books, clock, entropy)
+    vouched = witnessing.require_entry_witnessed
     return Node(
         settings,
         roster,
-        Judge(settings, roster, contracts, found.law, books, clock.now, Left(books), found.packs),
+        Judge(
+            settings,
+            roster,
+            contracts,
+            found.law,
+            books,
+            Questions(settings.folder / "outbox.sqlite", roster),
+            clock.now,
+            Left(books),
+            found.packs,
+        ),
         books,
         outbox,
         Compute(),
-        Keyholding(settings, commitments),
-        Witnessing(settings, roster, books, clock, entropy),
+        Answering(settings, roster, AnswerStore(folder / "answers.sqlite", settings.party)),
+        KeyPool(settings, roster, keys, entropy),
+        Opener(settings, roster, keys, entropy, commitments),
+        witnessing,
         Vouching(settings, roster, books, clock),
         recorder,
         ingestion,
         Summing(settings, roster, entropy, clock.now),
+        Matching(settings, roster, approvals, commitments, vouched, entropy),
+        approvals,
         entropy,
         halt,
     )
@@ -129,21 +159,24 @@ def run(folder: Path) -> int:
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)
-    capture = folder / "captures" / f"{settings.party}.cap" if settings.capture else None
-    transport = ServeSettings(
-        settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
-    )
-    code = _served(transport, node, stop)
+    code = _served(settings, node, stop)
     if node.ended is not None:  # whatever else went wrong, it does not come back by itself
         print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
         return UNTRUSTWORTHY
     return code
 
 
-def _served(transport: ServeSettings, node: Node, stop: threading.Event) -> int:
+def _served(settings: NodeSettings, node: Node, stop: threading.Event) -> int:
     """Answer requests until told to stop; return the exit code of whatever ended that."""
+    folder = settings.folder
+    path = folder / "captures" / f"{settings.party}.cap"
+    capture = Capture(path) if settings.capture else None
+    flower = ServeSettings(
+        settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
+    )
     try:
-        serve(transport, node.answer, stop)
+        once = Once(node.answer, Inbox(folder / "outbox.sqlite"), is_of_the_moment)
+        serve_both(flower, stream_settings(settings, capture), once, stop)
     except (ClientError, SecureComputeError) as why:
         if node.ended is None:
             print(f"entrepot node: {why}", flush=True)  # noqa: T201

@@ -46,7 +46,7 @@ def run(full: bool) -> list[Result]:
 
 def measure(holders: int, threshold: int) -> dict[str, float]:
     """Return milliseconds and bytes by name: 100 cells of 10 parties, by `threshold` keyholders."""
-    bench = _Bench(holders, threshold)
+    bench = Bench(holders, threshold)
     key = {f"key_{name}_ms": value for name, value in bench.key_ms.items()}
     steps = bench.steps()
     return {
@@ -82,21 +82,24 @@ def _timed(what: Callable[[], Answer]) -> tuple[float, Answer]:
     return min(found, key=lambda one: one[0])
 
 
-class _Bench:
-    """A finished key of so many keyholders, and a question to ten parties."""
+class Bench:
+    """A finished key of so many keyholders, and a question to so many parties."""
 
-    def __init__(self, holders: int, threshold: int) -> None:
+    def __init__(
+        self, holders: int, threshold: int, parties: int | None = None, cells: int | None = None
+    ) -> None:
+        self.cells = CELLS if cells is None else cells
         entropy = SystemEntropy()
         self.holders = [f"holder-{number}" for number in range(holders)]
-        self.parties = [f"node-{number:03}" for number in range(PARTIES)]
+        self.parties = [f"node-{number:03}" for number in range(parties or PARTIES)]
         names = [*self.holders, *self.parties]
         self.identity = {name: SigningKey(entropy.bytes(32)) for name in names}
-        self.secrets = {name: AgreementKey(entropy.bytes(32)) for name in names}
+        self.secrets = {name: AgreementKey(entropy.bytes(32)) for name in self.holders}
         identities = tuple(Identity(n, n, key.verify_key) for n, key in self.identity.items())
-        roster = Roster("bench", "0" * 64, identities)
-        said = [advertise(roster, 1, name, secret) for name, secret in self.secrets.items()]
+        self.roster = Roster("bench", "0" * 64, identities)
+        said = [advertise(self.roster, 1, name, self.secrets[name]) for name in self.holders]
         signed = (replace(s, signature=self.identity[s.party].sign(s.statement())) for s in said)
-        self.epoch = gather(roster, 1, signed)
+        self.epoch = gather(self.roster, 1, signed)
         self.terms = Terms.of(self.epoch, keyholders=self.holders, threshold=threshold, serial=0)
         self.states: dict[str, Keyholder] = {}
         self.key_ms: dict[str, float] = {}
@@ -141,18 +144,18 @@ class _Bench:
             query="bench",
             plan="0" * 64,
             key=self.joint.digest,
-            cohort=tuple(self.epoch.find(name) for name in self.parties),
+            cohort=tuple(self.roster.find(name) for name in self.parties),
             colluding=1,
             minimum=3,
             recipient="aggregator",
-            cells=CELLS,
+            cells=self.cells,
             reach=10**12,
         )
 
     def _submitted(self, name: str) -> tuple[Party, Commitment, tuple[bytes, ...]]:
-        start, sign = Party(me=name, epoch=self.epoch), self.identity[name].sign
+        start, sign = Party(me=name), self.identity[name].sign
         _ = self.joint.uniform  # made once for a key, ahead of every question
-        return party.submit(start, self.question, self.joint, list(range(CELLS)), sign)
+        return party.submit(start, self.roster, self.question, self.joint, list(range(CELLS)), sign)
 
     def steps(self) -> dict[str, float]:
         """Return milliseconds of each step on the critical path, in order."""
@@ -194,7 +197,7 @@ class _Bench:
 
     def _bound(self, name: str, said: list[Commitment], signed: list[Endorsement]) -> Keyholder:
         listed = listing(self.question, said)
-        return keyholder.bind(self.states[name], self.terms.digest, listed, signed)
+        return keyholder.bind(self.states[name], self.roster, self.terms.digest, listed, signed)
 
     def _shares(self, quorum: list[str]) -> dict[str, list[int]]:
         """Return which pieces each of a quorum answers for: each one once, as evenly as it goes."""

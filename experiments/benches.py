@@ -13,6 +13,7 @@ BENCHES: Final = {
     "books": "experiments.bench_books",
     "secagg": "experiments.bench_secagg",
     "threshold": "experiments.bench_threshold",
+    "queries": "experiments.bench_queries",
     "steps": "experiments.bench_steps",
     "learning": "experiments.bench_learning",
 }

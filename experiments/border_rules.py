@@ -27,7 +27,7 @@ JOINT_FIGURES: Final = frozenset(
 _PLACES: Final[Mapping[Kind, Place]] = {
     Kind.TRAIN_UPDATE: "aggregator",
     Kind.SUM_UPLOAD: "aggregator",
-    Kind.QUERY_CIPHERTEXT: "aggregator",
+    Kind.QUERY_REVEALED: "aggregator",
     Kind.QUERY_OPEN: "key",
 }
 

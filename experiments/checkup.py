@@ -78,13 +78,53 @@ def _disk(folder: Path) -> Finding:
 def _federation(home: Home) -> Iterator[Finding]:
     roster = home.roster()
     yield Finding("roster", True, f"{home.name}: {len(roster.members)} members, signature holds")
-    for path in sorted(home.folder.rglob("keys/*")):
+    for path in sorted({*home.folder.rglob("keys/*"), *home.folder.rglob("people/**/*.key")}):
         if path.suffix in {".key", ".secret", ".token"} or path.name == "flower":
             mode = stat.S_IMODE(path.stat().st_mode)
             where = path.relative_to(home.folder)
             if mode & 0o077:
                 yield Finding("keys", False, f"{where} is readable by others; chmod 600 it")
+    yield from _certificates(home)
     from experiments.running import is_running
 
-    said = "running" if is_running(home) else "not left running by this machine"
+    running = is_running(home)
+    said = "running" if running else "not left running by this machine"
     yield Finding("processes", True, said)
+    if running:
+        yield from _reach(home)
+
+
+def _certificates(home: Home) -> Iterator[Finding]:
+    """What is not well with what the nodes on this machine show on their streams."""
+    from clients.certificate import doubts
+    from clients.errors import ClientError
+    from clients.settings import load_settings
+
+    nodes = [path for path in sorted((home.folder / "nodes").glob("*")) if path.is_dir()]
+    good = True
+    for node in nodes:
+        try:
+            settings = load_settings(node)
+            found = [(settings.stream is None, said) for said in doubts(settings)]
+        except (ClientError, OSError) as why:
+            found = [(False, str(why))]
+        good = good and not found
+        yield from (Finding("streams", fit, f"{node.name}: {said}") for fit, said in found)
+    if good:
+        yield Finding("streams", True, f"the certificates of {len(nodes)} nodes are good")
+
+
+def _reach(home: Home) -> Iterator[Finding]:
+    """Whether anybody listens where nodes connect."""
+    from aggregator.settings import load_aggregator
+
+    settings = load_aggregator(home.aggregator)
+    for name, port in (("fleet", settings.fleet_port), ("stream", settings.stream_port)):
+        if port is None:
+            yield Finding("reach", False, f"aggregator.toml names no {name}_port")
+            continue
+        with socket.socket() as probe:
+            probe.settimeout(1.0)
+            there = probe.connect_ex(("127.0.0.1", port)) == 0
+        said = f"the {name} port {port} answers" if there else f"nothing answers on {name} port"
+        yield Finding("reach", there, said if there else f"{said} {port}; see aggregator/logs")

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "node": ("experiments.commands.node", "Run or check one partner's node."),
     "train": ("experiments.commands.train", "Train the demand or the fraud model together."),
     "query": ("experiments.commands.query", "Ask a joint SQL question, with its price."),
+    "psi": ("experiments.commands.psi", "Match the people of two parties."),
     "budget": ("experiments.commands.budget", "What was spent, is left, and a run would change."),
     "audit": ("experiments.commands.audit", "Read, prove and verify the ledgers."),
     "simulate": ("experiments.commands.simulate", "Many nodes in one process, on your own data."),

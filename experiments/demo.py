@@ -1,6 +1,7 @@
 """A whole federation on this machine: real processes, real noise, and the truth beside it.
 
-    stage → start → train demand → train fraud → ask → be refused → stop → search → report
+    stage → start → train demand → train fraud → kill a keyholder → ask → be refused → stop →
+    search → report
 
 What the federation does and what the demo computes beside it are kept apart: baselines come from
 the folders the demo wrote, in a process of their own, and never through a node.
@@ -17,14 +18,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from aggregator.jobs import Job, Jobs
+from aggregator.key_pool import KeyPool
 from aggregator.registry import load_model
 from experiments.borders import crossings, read_captures
 from experiments.canaries import count_raw_rows
-from experiments.errors import BudgetExhaustedError, ExperimentError
+from experiments.errors import BudgetExhaustedError, ExperimentError, UnreachableError
+from experiments.explaining import note_time
 from experiments.following import explain, follow, require_done
 from experiments.home import Home
 from experiments.measuring import Beside, Measured, read_measured, score_model
 from experiments.notes import line
+from experiments.opening import forget_key, released
 from experiments.ordering import (
     Terms,
     published_contracts,
@@ -35,6 +39,8 @@ from experiments.ordering import (
 from experiments.outcome import (
     Language,
     Node,
+    Opened,
+    Opening,
     Outcome,
     Query,
     Reason,
@@ -44,15 +50,17 @@ from experiments.outcome import (
     Training,
     Unit,
 )
-from experiments.query_truth import bounded_rows
+from experiments.query_truth import beside, bounded_rows
 from experiments.running import Fleet, running
 from experiments.settings import compose
 from experiments.showing import budget_of, query_of
 from experiments.staging import Staged
 from experiments.statements import statements
 from experiments.terminal import Progress
-from federation.answers import read_answer
+from experiments.words import say
+from federation.joint_keys import THRESHOLD
 from federation.orders import WorkOrder
+from federation.queries.answers import read_answer
 from federation.tasks import QueryTask, sums_of
 from policies.parties import DATA_ROLES, PartyId, Role
 
@@ -66,6 +74,9 @@ QUERIES: Final = (
 QUERY_EPSILON: Final = "0.5"
 TOO_MUCH_EPSILON: Final = "6"
 WITNESS_SECONDS: Final = 20.0
+KEY_SECONDS: Final = 60.0
+KILLED: Final = PartyId("keyholder-uk")
+"""The keyholder that is killed once keys are made: the others open what is asked afterwards."""
 
 
 @dataclass(slots=True)
@@ -79,8 +90,13 @@ class Stagehand:
 
     def perform(self, order: WorkOrder) -> Job:
         """Propose an order and see it through to its end, whatever that is."""
+        began = time.monotonic()
         self.jobs.add(order.id, sign(self.home, order), time.time())
-        return follow(self.jobs, order.id, self._say)
+        job = follow(self.jobs, order.id, self._say)
+        if job.status != "done":
+            forget_key(self.home, order.id)  # nothing will ever be sealed to it
+        note_time(self.jobs, order, job.result or {}, time.monotonic() - began)
+        return job
 
     def _say(self, note: dict[str, Any]) -> None:
         if text := line(note, self.language):
@@ -100,20 +116,27 @@ def play(
         with progress.step("start"):
             _start(fleet, progress)
         hand = Stagehand(home, Jobs(home.jobs), progress, language)
+        with progress.step("keys"):
+            keys = _wait_for_keys(home)
+        nodes = _nodes(home)
         with progress.step("demand"):
             demand = _train(hand, staged, "demand")
         with progress.step("fraud"):
             fraud = _train(hand, staged, "fraud")
+        with progress.step("kill"):
+            fleet.kill_node(KILLED)
+            progress.note(say("kill.note", language, party=KILLED, keys=keys))
         with progress.step("queries"):
             first = _ask(hand, query_order(home, QUERIES[0], QUERY_EPSILON, _terms()))
         with progress.step("refusals"):
             second, refused_query = _refused_then_fixed(hand)
             refused_run = _refused_run(hand)
         budgets = tuple(budget_of(row) for row in statements(home))
-        nodes = _nodes(home)
         with progress.step("baselines"):
             beside = measured.wait()
             _have_witnessed(hand.jobs)
+        if stay:
+            fleet.start_node(KILLED)
     with progress.step("captures"):
         frames = read_captures(home.folder)
         places = {str(member.party): str(member.jurisdiction) for member in home.roster().members}
@@ -124,7 +147,7 @@ def play(
     return Outcome(
         demand=_scored(demand, beside.demand),
         fraud=_scored(fraud, beside.fraud),
-        queries=(first, second),
+        queries=(first.query, second.query),
         refusals=(refused_query, refused_run),
         budgets=budgets,
         nodes=nodes,
@@ -133,6 +156,7 @@ def play(
         seconds=time.monotonic() - begun,
         notes=staged.notes,
         version=version("entrepot"),
+        opening=_opening(home, keys, (first, second)),
     )
 
 
@@ -147,7 +171,38 @@ def _start(fleet: Fleet, progress: Progress) -> None:
     fleet.start_aggregator()
     fleet.start_nodes()
     fleet.wait_joined(lambda *_: None)
-    progress.note("aggregator, 8 nodes, 1 keyholder")
+    progress.note(f"aggregator, 8 nodes, {len(_keyholders(fleet.home))} keyholders")
+
+
+def _wait_for_keys(home: Home) -> int:
+    """Return how many keys were made ahead, once there are as many as the questions need.
+
+    Raises:
+        UnreachableError: the keyholders make none.
+    """
+    pool, give_up = KeyPool(home.aggregator / "keys.sqlite"), time.monotonic() + KEY_SECONDS
+    while pool.ready < len(QUERIES):
+        if time.monotonic() > give_up:
+            raise UnreachableError(
+                f"the keyholders made no keys within {KEY_SECONDS:.0f} s; see the logs of "
+                f"{', '.join(_keyholders(home))}"
+            )
+        time.sleep(0.1)
+    return pool.ready
+
+
+def _keyholders(home: Home) -> tuple[PartyId, ...]:
+    return tuple(member.party for member in home.roster().with_role(Role.KEYHOLDER))
+
+
+def _opening(home: Home, keys: int, asked: tuple["_Asked", ...]) -> Opening:
+    return Opening(
+        threshold=THRESHOLD,
+        keyholders=tuple(map(str, _keyholders(home))),
+        killed=str(KILLED),
+        keys=keys,
+        questions=tuple(one.opened for one in asked),
+    )
 
 
 # -- training --------------------------------------------------------------------------------------
@@ -211,30 +266,48 @@ def _terms(**changes: Any) -> Terms:
     return replace(Terms(purpose="market_statistics", minimum=8, source="fresh"), **changes)
 
 
-def _ask(hand: Stagehand, order: WorkOrder) -> Query:
-    result = require_done(hand.perform(order))
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question with its answer, and how it was opened."""
+
+    query: Query
+    opened: Opened
+
+
+def _ask(hand: Stagehand, order: WorkOrder) -> _Asked:
+    begun = time.monotonic()
+    job = hand.perform(order)
+    require_done(job)
+    done = time.monotonic()
+    result = released(hand.home, hand.jobs, job)
+    opened = Opened(
+        by=tuple(result["opened_by"]),
+        exchanges=int(result["exchanges"]),
+        seconds=round(done - begun, 2),
+        opening_ms=round(1000 * (time.monotonic() - done), 1),
+    )
     task = QueryTask.from_json(order.parameters)
     answer = read_answer(result["answer"])
     contract = published_contracts()[order.contract]
     tables = [_table(hand.home, party, order.contract) for party in order.cohort]
-    exact = bounded_rows(task.plan, contract, tables)
-    return query_of(task.sql, answer, exact, float(order.epsilon))
+    exact = beside(answer, bounded_rows(task.plan, contract, tables))
+    return _Asked(query_of(task.sql, answer, exact, float(order.epsilon)), opened)
 
 
 def _table(home: Home, party: PartyId, contract: str) -> Path:
     return home.node(party) / "data" / f"{contract}.parquet"
 
 
-def _refused_then_fixed(hand: Stagehand) -> tuple[Query, Refusal]:
+def _refused_then_fixed(hand: Stagehand) -> tuple[_Asked, Refusal]:
     """Ask under a legal basis that Chinese law does not know, then as the refusal suggests."""
     terms = _terms(legal_basis="legitimate_interest")
     job = hand.perform(query_order(hand.home, QUERIES[1], QUERY_EPSILON, terms))
     refusal = _refusal(job, "policy")
     name, _, value = _override(job).partition("=")
     fixed = query_order(hand.home, QUERIES[1], QUERY_EPSILON, _terms(**{name: value}))
-    query = _ask(hand, fixed)
-    asked = f"{QUERIES[1]}  legal_basis=legitimate_interest"
-    return query, replace(refusal, asked=asked, passed=f"{QUERIES[1]}  {name}={value}")
+    asked = _ask(hand, fixed)
+    wish = f"{QUERIES[1]}  legal_basis=legitimate_interest"
+    return asked, replace(refusal, asked=wish, passed=f"{QUERIES[1]}  {name}={value}")
 
 
 def _refused_run(hand: Stagehand) -> Refusal:

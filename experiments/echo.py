@@ -10,8 +10,11 @@ import sys
 import threading
 from pathlib import Path
 
+from clients.inbox import Inbox
+from clients.once import Once, is_of_the_moment
 from clients.serve import ServeSettings, serve
 from experiments.echoing import echo
+from federation.control.captures import Capture
 from federation.control.supervise import exit_with_parent
 
 
@@ -22,9 +25,10 @@ def main(address: str, folder: Path) -> None:
         ca=folder.parent.parent / "aggregator" / "keys" / "ca.crt",
         key=folder / "flower",
         folder=folder,
-        capture=folder / "sent.cap",
+        capture=Capture(folder / "sent.cap"),
     )
-    serve(settings, echo(folder), threading.Event())
+    once = Once(echo(folder), Inbox(folder / "outbox.sqlite"), is_of_the_moment)
+    serve(settings, once, threading.Event())
 
 
 if __name__ == "__main__":

@@ -11,11 +11,24 @@ from experiments.errors import (
     PolicyRefusalError,
     UnreachableError,
 )
+from policies.owners import Owner, owner_of
 
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 30.0
 QUEUE_SECONDS: Final = 300.0
 """How long an order may stand behind another one, which can be a long training run."""
+
+OWNED: Final[dict[str, dict[Owner, str]]] = {
+    "en": {
+        "law": "a rule of the law",
+        "federation": "a rule of the federation",
+        "node": "a rule of the node",
+    },
+    "zh": {"law": "法律规则", "federation": "联邦规则", "node": "节点规则"},
+}
+"""Whose rule it is, as a refusal says it."""
+
+WOULD_PASS: Final = {"en": "; it would pass with", "zh": "；改为以下设置即可通过:"}
 
 Watcher = Callable[[dict[str, Any]], None]
 
@@ -71,12 +84,16 @@ def require_done(job: Job) -> dict[str, Any]:
 
 
 def explain(refusals: list[dict[str, Any]], language: str) -> str:
-    """Return every reason and every fix, one node a line."""
+    """Return every reason, whose rule it is, and every fix, one node a line."""
     lines = []
     for refusal in refusals:
         reasons = "; ".join(
-            f"{reason['id']} {reason[language]} ({reason['law']})" for reason in refusal["reasons"]
+            f"{reason['id']} {reason[language]} "
+            f"({reason['law']}; {OWNED[language][owner_of(reason['id'])]})"
+            for reason in refusal["reasons"]
         )
         fixes = "; ".join(dict.fromkeys(fix[language] for fix in refusal["fixes"]))
-        lines.append(f"{refusal['node']}: {reasons}. → {fixes}")
+        passes = " ".join(refusal.get("nearest", ()))
+        nearest = f"{WOULD_PASS[language]} {passes}" if passes else ""
+        lines.append(f"{refusal['node']}: {reasons}. → {fixes}{nearest}")
     return "refused\n  " + "\n  ".join(lines)

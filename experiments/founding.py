@@ -5,7 +5,6 @@ so. Private keys are written with mode 0600 into the folder of whoever owns them
 """
 
 import os
-import shutil
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -26,8 +25,12 @@ from federation.ledger.trust import Trust
 from federation.membership import Member, Roster, sign_roster
 from policies.law.bundle import Caps, bundle
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
-from secure_compute.primitives.certificates import make_certificates, write_certificates
-from secure_compute.primitives.node_keys import create_node_key
+from secure_compute.primitives.certificates import (
+    make_certificates,
+    write_certificates,
+    write_client_certificate,
+)
+from secure_compute.primitives.node_keys import create_node_key, create_stream_key
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey, VerifyKey
 
 ANALYST: Final = PartyId("analyst")
@@ -64,25 +67,33 @@ DEMO_SEATS: Final = (
     _seat("merchant-uk", "Leeds Outfitters", Role.MERCHANT, Jurisdiction.UK),
     _seat("merchant-br", "Recife Comércio", Role.MERCHANT, Jurisdiction.BR),
     _seat("keyholder-ch", "Zug Treuhand", Role.KEYHOLDER, Jurisdiction.CH),
+    _seat("keyholder-eu", "Dublin Custody", Role.KEYHOLDER, Jurisdiction.EU),
+    _seat("keyholder-uk", "Edinburgh Trust", Role.KEYHOLDER, Jurisdiction.UK),
     _seat(AGGREGATOR, "Entrepôt Operations", Role.AGGREGATOR, Jurisdiction.EU),
     _seat(ANALYST, "Commerce Analytics", Role.ANALYST, Jurisdiction.EU),
 )
 
 
+FEWEST_KEYHOLDERS: Final = 3
+THRESHOLD: Final = 2
+"""How many keyholders open a joint question together; one fewer of them read nothing of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The two ports of the aggregator, both on loopback here."""
+    """The three ports of the aggregator, all on loopback here."""
 
     fleet: int
     control: int
+    stream: int
 
 
 def free_ports() -> Ports:
-    """Return two ports that nobody listens on at this moment."""
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("127.0.0.1", 0))
-        two.bind(("127.0.0.1", 0))
-        return Ports(one.getsockname()[1], two.getsockname()[1])
+    """Return ports that nobody listens on at this moment."""
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for probe in (one, two, three):
+            probe.bind(("127.0.0.1", 0))
+        return Ports(*(probe.getsockname()[1] for probe in (one, two, three)))
 
 
 def found(
@@ -98,8 +109,9 @@ def found(
     limits: per contract name, the `epsilon` and `delta` its account may ever spend.
 
     Raises:
-        UsageError: there is a federation in the folder already.
+        UsageError: there is a federation in the folder already, or too few are to hold its keys.
     """
+    _require_keyholders(seats)
     if (folder / "federation.toml").exists():
         raise UsageError(f"{folder} holds a federation already; choose another folder")
     founder = _new_key()
@@ -107,16 +119,19 @@ def found(
     roster = Roster(name, 1, tuple(_member(seat, keys[seat.party]) for seat in seats))
     wire = sign_roster(roster, founder)
     _secret(folder / "people" / "founder" / "identity.key", founder.seed)
-    _secret(folder / "people" / ANALYST / "identity.key", keys[ANALYST].seed)
+    for seat in seats:
+        if seat.role is Role.ANALYST:
+            _secret(folder / "people" / seat.party / "identity.key", keys[seat.party].seed)
     (folder / "roster.bin").write_bytes(wire)
     (folder / TRUST_FILE).write_text(str(Trust.of(roster)), encoding="utf-8")
+    nodes = [seat for seat in seats if seat.role in {*DATA_ROLES, Role.KEYHOLDER}]
+    certify(folder, [seat.party for seat in nodes])
     _write_aggregator(
         folder / "aggregator", name, keys[AGGREGATOR], founder.verify_key, ports, wire
     )
-    for seat in seats:
-        if seat.role in {*DATA_ROLES, Role.KEYHOLDER}:
-            _write_node(folder, name, seat, keys[seat.party], founder.verify_key, ports, wire)
-            _write_law(folder / "nodes" / seat.party, seat, limits)
+    for seat in nodes:
+        _write_node(folder, name, seat, keys[seat.party], founder.verify_key, ports, wire)
+        _write_law(folder / "nodes" / seat.party, seat, limits)
     _toml(
         folder / "federation.toml",
         {
@@ -129,15 +144,58 @@ def found(
     return Home(folder.resolve(), name, founder.verify_key, ANALYST, cut_us)
 
 
+def _require_keyholders(seats: Sequence[Seat]) -> None:
+    organisations = {seat.organisation for seat in seats if seat.role is Role.KEYHOLDER}
+    if len(organisations) < FEWEST_KEYHOLDERS:
+        raise UsageError(
+            f"{len(organisations)} organisations are to hold the keys of joint questions and "
+            f"{FEWEST_KEYHOLDERS} must, best in as many jurisdictions: any {THRESHOLD} of them "
+            "open an answer, no one alone can, and one may be away; seat more keyholders"
+        )
+
+
 def move(home: Home, ports: Ports) -> None:
-    """Let a federation that is not running listen on other ports from now on."""
+    """Let a federation that is not running listen on other ports from now on.
+
+    One that was founded before nodes had streams is given new certificates, so that they have.
+    """
     path = home.aggregator / "aggregator.toml"
     value = tomllib.loads(path.read_text(encoding="utf-8"))
-    _toml(path, value | {"fleet_port": ports.fleet, "control_port": ports.control})
-    for node in sorted((home.folder / "nodes").iterdir()):
+    _toml(path, value | _listening(ports))
+    nodes = sorted((home.folder / "nodes").iterdir())
+    if not all((node / "keys" / "stream.crt").exists() for node in nodes):
+        certify(home.folder, [PartyId(node.name) for node in nodes])
+    for node in nodes:
         value = tomllib.loads((node / "node.toml").read_text(encoding="utf-8"))
-        value["aggregator"]["address"] = f"127.0.0.1:{ports.fleet}"
+        value["aggregator"] |= _reached(ports)
         _toml(node / "node.toml", value)
+
+
+def certify(folder: Path, parties: Sequence[PartyId]) -> None:
+    """The aggregator and these nodes have certificates of one new authority.
+
+    It signs once, so a certificate more is new ones for all. Keys that are there are kept.
+    """
+    keys = {party: folder / "nodes" / party / "keys" for party in parties}
+    public: dict[str, bytes] = {
+        party: create_stream_key(place / "stream.key") for party, place in keys.items()
+    }
+    made = make_certificates(datetime.now(UTC), clients=public)
+    write_certificates(Places(folder / "aggregator").ca.parent, made)
+    for party, place in keys.items():
+        write_client_certificate(place, made, party)
+
+
+def _listening(ports: Ports) -> dict[str, int]:
+    return {
+        "fleet_port": ports.fleet,
+        "control_port": ports.control,
+        "stream_port": ports.stream,
+    }
+
+
+def _reached(ports: Ports) -> dict[str, str]:
+    return {"address": f"127.0.0.1:{ports.fleet}", "stream": f"127.0.0.1:{ports.stream}"}
 
 
 def _new_key() -> SigningKey:
@@ -153,7 +211,6 @@ def _write_aggregator(
 ) -> None:
     places = Places(folder)
     _secret(folder / "keys" / "identity.key", key.seed)
-    write_certificates(places.ca.parent, make_certificates(datetime.now(UTC)))
     create_secrets(places)
     (folder / "roster.bin").write_bytes(roster)
     _toml(
@@ -161,10 +218,10 @@ def _write_aggregator(
         {
             "party": str(AGGREGATOR),
             "federation": name,
-            "fleet_port": ports.fleet,
-            "control_port": ports.control,
+            **_listening(ports),
             "pin": pin.hex,
             "capture": True,
+            "threshold": THRESHOLD,
         },
     )
 
@@ -184,7 +241,6 @@ def _write_node(
     enrolled = folder / "aggregator" / "nodes" / f"{seat.party}.pub"
     enrolled.parent.mkdir(parents=True, exist_ok=True)
     enrolled.write_bytes(line + b"\n")
-    shutil.copy(Places(folder / "aggregator").ca, node / "keys" / "ca.crt")
     (node / "roster.bin").write_bytes(roster)
     for part in ("data", "contract", "policy"):
         (node / part).mkdir(exist_ok=True)
@@ -200,9 +256,10 @@ def _write_node(
             "capture": True,
             "aggregator": {
                 "party": str(AGGREGATOR),
-                "address": f"127.0.0.1:{ports.fleet}",
+                **_reached(ports),
                 "ca": "keys/ca.crt",
             },
+            "keys": {"threshold": THRESHOLD},
         },
     )
 

@@ -41,6 +41,11 @@ class Home:
         """What the demo knows and no node may see."""
         return self.folder / "truth"
 
+    @property
+    def people(self) -> Path:
+        """What the analyst keeps: a key that signs orders, and keys of answers not yet opened."""
+        return self.folder / "people" / self.analyst
+
     def node(self, party: PartyId) -> Path:
         """The folder of one node."""
         return self.folder / "nodes" / party
@@ -64,7 +69,7 @@ class Home:
         Raises:
             NoFederationError: it is missing.
         """
-        return SigningKey(_read(self.folder / "people" / self.analyst / "identity.key"))
+        return SigningKey(_read(self.people / "identity.key"))
 
 
 def choose_folder(option: Path | None) -> Path:

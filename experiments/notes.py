@@ -8,7 +8,10 @@ from experiments.verdicts import JOINED
 from experiments.words import say
 
 STAGES: Final = frozenset(
-    {"offered", "round", "resumed", "evaluated", "headroom", "sealed", "repeated"}
+    {
+        *("offered", "round", "resumed", "evaluated", "headroom", "sealed", "repeated"),
+        *("committed", "both_committed", "both_masked"),
+    }
 )
 
 

@@ -3,7 +3,8 @@
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from importlib.resources import files
@@ -15,18 +16,27 @@ from aggregator.standing import held_back, is_held_back
 from clients.release import code_digest
 from experiments.errors import UsageError
 from experiments.home import Home
-from federation import plans
-from federation.errors import MalformedOrderError
+from experiments.opening import fresh_key, keep_key
+from federation.errors import MalformedOrderError, UnsupportedQueryError
+from federation.joint_keys import THRESHOLD, require_holders
 from federation.membership import Member
+from federation.offers import OFFERED_BY
 from federation.orders import WorkOrder, open_order, sign_order
-from federation.pricing import calibrate_query, price
-from federation.sql import contract_name, parse
+from federation.queries import tree
+from federation.queries.fitting import fit
+from federation.queries.holders import holders_of
+from federation.queries.isolation import require_shared
+from federation.queries.parse import parse
+from federation.queries.pricing import calibrate, cost, price
+from federation.queries.suggest import suggestion
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, Source, TrainingTask
 from policies.budget import accountant
 from policies.budget.events import Repeated, spell, to_json
 from policies.contracts import DataContract, load_contract
+from policies.owners import owner_of
 from policies.parties import DATA_ROLES, PartyId, Role
+from secure_compute.errors import SecureComputeError
 
 LIFETIME_SECONDS: Final = 3600
 _RUN: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
@@ -96,7 +106,7 @@ def training_order(home: Home, task: TrainingTask, terms: Terms) -> WorkOrder:
         releases=rounds,
         # A round of sums is begun once: nothing of it can be made again.
         abandoned=0 if isinstance(task.recipe, SumRecipe) else terms.abandoned,
-        **_shared(home, contract, cohort, terms),
+        **terms_in_common(home, contract, cohort, terms),
     )
 
 
@@ -128,7 +138,7 @@ def continuation(
         UsageError: there is no such run of this model, it has all its rounds or none; or settings
             are overridden, which are those of the run.
     """
-    job = _one(jobs, run)
+    job = named_run(jobs, run)
     order = open_order(job.wire, home.roster()).order
     if order.kind != "train":
         raise UsageError(f"{job.id[:12]} was no training run: name one that was cut short")
@@ -151,12 +161,18 @@ def continuation(
     return task if made == task.begun else replace(task, begun=made, parent=job.id)
 
 
-def _one(jobs: Jobs, run: str) -> Job:
+def named_run(jobs: Jobs, run: str, command: str = "train") -> Job:
+    """Return the one run whose id begins so.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
     found = jobs.named(run) if _RUN.fullmatch(run) else []
     if len(found) != 1:
-        several = "several runs begin" if found else "no training run begins"
+        kind = "training run" if command == "train" else "question"
+        several = "several runs begin" if found else f"no {kind} begins"
         raise UsageError(
-            f"{several} with {run!r}; give the first 8 or more digits of the id that `train` "
+            f"{several} with {run!r}; give the first 8 or more digits of the id that `{command}` "
             "printed"
         )
     return found[0]
@@ -179,30 +195,94 @@ def for_nodes(task: TrainingTask, nodes: int) -> TrainingTask:
 
 
 def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
+    """Return the order of a joint question that only this side can open the answer to.
+
+    The private half of its key is on disk when this returns, and is named after the order.
+
+    Raises:
+        UsageError: too few keyholders are on the roster, or as `drafted_query` has it.
+        UnsupportedQueryError: the SQL says something that has no price.
+    """
+    _require_keyholders(home)
+    key = fresh_key()
+    order = drafted_query(home, sql, epsilon, terms, key.public.hex())
+    keep_key(home, order.id, key)
+    return order
+
+
+def _require_keyholders(home: Home) -> None:
+    try:
+        require_holders(home.roster(), THRESHOLD)
+    except SecureComputeError as why:
+        raise UsageError(f"nobody could open the answer: {why}") from why
+
+
+def drafted_query(home: Home, sql: str, epsilon: str, terms: Terms, sealing: str = "") -> WorkOrder:
     """Return the order that asks the cohort a joint question at a price of at most `epsilon`.
+
+    sealing: the public key that its answer is sealed to; without one it is a draft, to be priced.
 
     Raises:
         UnsupportedQueryError: the SQL says something that has no price.
     """
     contracts = published_contracts()
-    contract = contracts.get(contract_name(sql))
-    cohort = _cohort(home, terms, DATA_ROLES)
-    plan = parse(sql, contracts, cohort)
-    if contract is None:
-        raise UsageError(f"no contract called {contract_name(sql)}; known: {', '.join(contracts)}")
-    noise = calibrate_query(plan, epsilon, str(contract.limit.delta))
-    event = price(plan, noise)
-    cost = accountant.epsilon([event], float(contract.limit.delta))
+    plan = _parsed(sql, contracts, _cohort(home, terms, DATA_ROLES))
+    contract = contracts[tree.scan(plan).contract]
+    # FROM names a contract, and those are asked that offer it.
+    cohort = _cohort(home, terms, OFFERED_BY.get(contract.name, DATA_ROLES))
+    with _told(sql, contracts, cohort):
+        _require_one(plan)
+        fit(plan, contract, cohort)
+        require_shared(plan, contracts, holders_of(cohort, contracts))
+    delta = str(contract.limit.delta)
+    noise = calibrate(plan, epsilon, delta)
     return WorkOrder(
         kind="query",
-        columns=tuple(sorted(plans.columns(plan))),
-        parameters=QueryTask(sql, plan, noise, terms.source).to_json(),
-        epsilon=spell(Decimal(repr(cost))),
-        event=to_json(event),
+        columns=tree.asked(plan),
+        parameters=QueryTask(sql, plan, noise, terms.source, sealing).to_json(),
+        epsilon=cost(plan, noise, delta),
+        event=to_json(price(plan, noise)),
         releases=1,
         abandoned=0,
-        **_shared(home, contract, cohort, terms),
+        **terms_in_common(home, contract, cohort, terms),
     )
+
+
+def _require_one(plan: tree.Plan) -> None:
+    read = [name for name, _ in tree.contracts(plan)]
+    if len(read) > 1:
+        raise UnsupportedQueryError(
+            f"the query joins {' and '.join(read)}, and an order names and pays for one contract "
+            "alone: ask of one contract, which may be joined with itself"
+        )
+
+
+def _parsed(sql: str, contracts: Mapping[str, DataContract], cohort: Sequence[Member]) -> tree.Plan:
+    """Return the plan of a text, or refuse it; see `_told`."""
+    with _told(sql, contracts, cohort):
+        return parse(sql, contracts, cohort)
+
+
+@contextmanager
+def _told(
+    sql: str, contracts: Mapping[str, DataContract], cohort: Sequence[Member]
+) -> Iterator[None]:
+    """Tell with every refusal its rule, whose rule it is, and what would pass."""
+    try:
+        yield
+    except UnsupportedQueryError as why:
+        nearest = suggestion(sql, contracts, cohort)
+        passes = "" if nearest is None else f"\n  this would pass: {nearest}"
+        said = f"{why}\n  {why.rule}, a rule of the {owner_of(why.rule)}: {RULES[why.rule]}{passes}"
+        raise type(why)(said) from why
+
+
+RULES: Final = {
+    "QUERY-001": "what is outside the documented language has no price",
+    "QUERY-002": "a cell needs 3 organisations that may hold it",
+    "QUERY-003": "units of privacy are counted and bounded, never named",
+}
+"""The federation's rules about questions, by their ids."""
 
 
 def sign(home: Home, order: WorkOrder) -> bytes:
@@ -217,9 +297,10 @@ def _cohort(home: Home, terms: Terms, roles: Sequence[Role]) -> tuple[Member, ..
     return roster.with_role(*roles)
 
 
-def _shared(
+def terms_in_common(
     home: Home, contract: DataContract, cohort: Sequence[Member], terms: Terms
 ) -> dict[str, Any]:
+    """Return the fields of an order that follow from contract, cohort and terms."""
     now = int(time.time())
     return {
         "federation": home.name,

@@ -105,6 +105,36 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """How one question came to its answer.
+
+    by:         the keyholders that helped to open it.
+    exchanges:  how often letters went out for it; seconds: from the order to the sealed answer.
+    opening_ms: what it took to check and open it at who asked.
+    """
+
+    by: tuple[str, ...]
+    exchanges: int
+    seconds: float
+    opening_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Who could open the questions, and who did.
+
+    threshold: keyholders that open together; killed: the one that was killed before any question.
+    keys:      how many keys had been made by then.
+    """
+
+    threshold: int
+    keyholders: tuple[str, ...]
+    killed: str
+    keys: int
+    questions: tuple[Opened, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """One rule that said no."""
 
@@ -341,6 +371,7 @@ class Outcome:
     faults: tuple[Text, ...] = ()
     version: str = ""
     ledger: Ledger | None = None
+    opening: Opening | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -382,6 +413,7 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
         "faults": [_text(fault) for fault in outcome.faults],
         "version": outcome.version,
         "ledger": None if outcome.ledger is None else _ledger(outcome.ledger),
+        "keyholders": None if outcome.opening is None else asdict(outcome.opening),
         **outcome.extra,
     }
 
@@ -436,6 +468,8 @@ def _query(query: Query) -> dict[str, Any]:
         "rows": [dict(row) for row in query.rows],
         "error": [dict(row) for row in query.error],
         "exact_for_demo": [dict(row) for row in query.exact_for_demo],
+        "low": [dict(row) for row in query.low],
+        "high": [dict(row) for row in query.high],
         "epsilon": query.epsilon,
     }
 

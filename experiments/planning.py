@@ -14,7 +14,7 @@ from experiments.accounts import Account, NodeBooks, open_books
 from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.meaning import certificate, plain
-from experiments.ordering import query_order, training_order
+from experiments.ordering import drafted_query, training_order
 from experiments.outcome import Plain
 from experiments.statements import SHOWN_RUNS
 from federation.orders import WorkOrder
@@ -66,7 +66,7 @@ def order_of(home: Home, words: Sequence[str]) -> WorkOrder:
             from experiments.querying import read_terms
 
             epsilon, terms = read_terms(overrides)
-            return query_order(home, sql, epsilon, terms)
+            return drafted_query(home, sql, epsilon, terms)
     raise UsageError(f"{shlex.join(words)!r} is no run; write {EXAMPLES}")
 
 

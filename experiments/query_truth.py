@@ -7,21 +7,29 @@ between them is the price of the contribution bound: it is no noise, and no inte
 
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
-from clients.analytics import evaluate
+from clients.queries.partial import evaluate
 from experiments.outcome import Cell, Row
-from federation.plans import Aggregate, Measure, Plan, cells, measures, parts
+from federation.queries import post
+from federation.queries.answers import Answer, aggregate_of, spelled
+from federation.queries.tree import Aggregate, Plan
 from policies.contracts import DataContract
 from secure_compute.entropy import SystemEntropy
 
-UNBOUNDED = 1 << 31
+UNBOUNDED: Final = 1 << 31
 """Rows per unit: more than any table here has."""
+
+SILENT: Final = "0"
+"""A noise multiplier at which nothing is added."""
+
+STEPPED: Final = frozenset({"count", "units", "bin", "sum"})
+"""Aggregates that are whole numbers of a step, and so have an exact decimal spelling."""
 
 
 def bounded_rows(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> tuple[Row, ...]:
-    """Return the exact bounded answer over all `tables`, one per node.
+    """Return the exact bounded answer over all `tables`, one per node, HAVING left out.
 
     Which rows of a unit pass the bound is chance, here as at the nodes.
     """
@@ -30,35 +38,39 @@ def bounded_rows(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> 
 
 def whole_rows(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> tuple[Row, ...]:
     """Return the exact answer over all rows of `tables`: values clipped, units not bounded."""
-    bound = replace(plan.child, rows=UNBOUNDED)
-    return _rows(replace(plan, child=bound), contract, tables)
+    return _rows(_bounded_to(plan, UNBOUNDED), contract, tables)
+
+
+def beside(answer: Answer, exact: Sequence[Row]) -> tuple[Row, ...]:
+    """Return those of the exact rows that an answer shows, in its order."""
+    found = {tuple(row[key] for key in answer.keys): row for row in exact}
+    return tuple(found[row.keys] for row in answer.rows)
 
 
 def kept_share(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> float:
     """Return the share of the rows asked about that pass the contribution bound, in [0, 1]."""
-    count = Aggregate("count", "", "rows")
-    counting = replace(plan, aggregates=(count,), child=replace(plan.child, clips=()))
-    every = replace(counting, child=replace(counting.child, rows=UNBOUNDED))
+    count = Aggregate("count", "rows")
+    counting = replace(plan, child=replace(plan.child, aggregates=(count,)))
+    every = _bounded_to(counting, UNBOUNDED)
     kept, whole = (sum(_total(one, contract, tables)) for one in (counting, every))
     return kept / whole if whole else 1.0
 
 
+def _bounded_to(plan: Plan, rows: int) -> Plan:
+    group = plan.child
+    return replace(plan, child=replace(group, child=replace(group.child, rows=rows)))
+
+
 def _rows(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> tuple[Row, ...]:
-    total, every = _total(plan, contract, tables), cells(plan)
-    found: dict[tuple[Measure, tuple[str, ...]], int] = {
-        (measure, cell): total[place * len(every) + index]
-        for place, measure in enumerate(measures(plan))
-        for index, cell in enumerate(every)
-    }
+    plan = replace(plan, having=None)
+    found = post.answer(plan, SILENT, len(tables), _total(plan, contract, tables))
+    shown = [aggregate_of(plan, output) for output in plan.outputs]
     return tuple(
         {
-            **dict(zip((key.column for key in plan.keys), cell, strict=True)),
-            **{
-                item.label: _number(plan, item, [found[part, cell] for part in parts(item)])
-                for item in plan.aggregates
-            },
+            **dict(zip(found.keys, row.keys, strict=True)),
+            **dict(zip(found.labels, map(_number, shown, row.cells), strict=True)),
         }
-        for cell in every
+        for row in found.rows
     )
 
 
@@ -68,10 +80,10 @@ def _total(plan: Plan, contract: DataContract, tables: Sequence[Path]) -> tuple[
     return tuple(map(sum, zip(*vectors, strict=True)))
 
 
-def _number(plan: Plan, item: Aggregate, values: Sequence[int]) -> Cell:
-    if item.function == "count":
-        return values[0]
-    step = Decimal(plan.child.clip(item.column).step)
-    if item.function == "sum":
-        return float(values[0] * step)
-    return float(values[0] * step / values[1]) if values[1] else None
+def _number(item: Aggregate | None, cell: post.Cell) -> Cell:
+    if item is None or item.function not in STEPPED:
+        return cell.value
+    text = spelled(item, cell).value
+    if text is None:
+        return None
+    return float(text) if item.function == "sum" else int(text)

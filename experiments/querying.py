@@ -1,18 +1,18 @@
-"""Asks a joint question, or explains it: the data team's side."""
+"""Asks a joint question: the data team's side."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from aggregator.jobs import Jobs
-from aggregator.reuse import find_past, reader
 from experiments.errors import UsageError
+from experiments.explaining import note_time, paid
 from experiments.following import Watcher, follow, require_done
 from experiments.home import Home
-from experiments.ordering import Terms, sign
-from experiments.statements import statements
-from federation.orders import WorkOrder
-from federation.pricing import explain
+from experiments.opening import forget_key, released
+from experiments.ordering import Terms, named_run, sign
+from federation.orders import WorkOrder, open_order
 from federation.tasks import QueryTask, Source
 
 DEFAULT_EPSILON: Final = "0.25"
@@ -61,8 +61,36 @@ def ask(home: Home, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
         ExperimentError: it was refused or abandoned; the message says why and what to do.
     """
     jobs = Jobs(home.jobs)
+    began = time.monotonic()
     jobs.add(order.id, sign(home, order), order.created)
-    result = require_done(follow(jobs, order.id, watch))
+    value = _seen_through(home, jobs, order, watch)
+    note_time(jobs, order, value, time.monotonic() - began)
+    return value
+
+
+def resume(home: Home, run: str, watch: Watcher) -> dict[str, Any]:
+    """Return the answer to a question that was asked before and is not opened yet, or was.
+
+    run: the first digits of its id. Nothing is asked anew, and nothing more is paid.
+
+    Raises:
+        UsageError: there is no such question, or the key of its answer does not lie here.
+        ExperimentError: it was refused or abandoned, or its answer does not open.
+    """
+    jobs = Jobs(home.jobs)
+    job = named_run(jobs, run, "query")
+    order = open_order(job.wire, home.roster()).order
+    if order.kind != "query":
+        raise UsageError(f"{job.id[:12]} was no question: name one that `query` asked")
+    return _seen_through(home, jobs, order, watch)
+
+
+def _seen_through(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
+    job = follow(jobs, order.id, watch)
+    if job.status != "done":
+        forget_key(home, order.id)  # nothing will ever be sealed to it
+    require_done(job)
+    result = released(home, jobs, job)
     reused = result.get("reused")
     return {
         "schema": "entrepot.query/1",
@@ -73,36 +101,5 @@ def ask(home: Home, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
         "unit": order.unit,
         "answer": result["answer"],
         "parties": result["parties"],
-        **_paid(order, reused),
-    }
-
-
-def _paid(order: WorkOrder, reused: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the order was charged, and which past release it repeats."""
-    if not reused:
-        return {"charged": order.epsilon, "reused": None}
-    return {"charged": "0", "reused": {"run": reused["run"], "asked_at": reused["asked_at"]}}
-
-
-def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
-    """Return price, expected error and what is left, from order, contracts and books alone.
-
-    That the answer would be a past one, at no price, is told to those alone who may see that one.
-    """
-    task = QueryTask.from_json(order.parameters)
-    done = Jobs(home.jobs).done() if home.jobs.exists() else []
-    past = find_past(order, done, reader(home.roster()))
-    priced = explain(task.plan, task.noise_multiplier, order.delta, len(order.cohort))
-    return {
-        "schema": "entrepot.query.explain/1",
-        "sql": task.sql,
-        "purpose": order.purpose,
-        "cohort": list(order.cohort),
-        **priced.to_json(),
-        **_paid(order, past.to_json() if past else None),
-        "left": [
-            {"node": row.node, "epsilon": row.epsilon, "limit": row.limit}
-            for row in statements(home)
-            if order.contract in row.dataset.split(", ") and row.node in order.cohort
-        ],
+        **paid(order, reused),
     }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -27,19 +27,33 @@ class Fleet:
     """The supervisors of one federation: the aggregator's and one per node."""
 
     def __init__(self, home: Home) -> None:
-        self._home = home
-        self._children: list[subprocess.Popen[bytes]] = []
+        self.home = home
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_aggregator(self) -> None:
         """Start the server and the executor."""
-        self._start("aggregator", "run", "--federation", str(self._home.folder))
+        self._start("aggregator", "run", "--federation", str(self.home.folder))
 
     def start_nodes(self) -> None:
-        """Start every node of the roster; the keyholder is one of them."""
-        for member in self._home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER):
-            folder = self._home.node(member.party)
-            (folder / "node_id").unlink(missing_ok=True)
-            self._start("node", "run", str(folder))
+        """Start every node of the roster; keyholders are among them."""
+        for member in self.home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER):
+            self.start_node(member.party)
+
+    def start_node(self, party: PartyId) -> None:
+        """Start one node."""
+        folder = self.home.node(party)
+        (folder / "node_id").unlink(missing_ok=True)
+        self._start("node", "run", str(folder))
+
+    def kill_node(self, party: PartyId) -> None:
+        """Kill a node where it stands, as a power cut would, and its supervisor with it."""
+        supervisor, noted = self._children[str(party)], self.home.node(party) / "run" / "node.pid"
+        worker = int(noted.read_text(encoding="utf-8"))
+        supervisor.kill()  # the first to go, so that it starts no other
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+        supervisor.wait()
+        noted.unlink(missing_ok=True)
 
     def wait_joined(self, tell: Callable[[int, int], None]) -> None:
         """Wait until every node has joined.
@@ -47,7 +61,7 @@ class Fleet:
         Raises:
             UnreachableError: a process ended, or a node did not join in time.
         """
-        parties = [m.party for m in self._home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER)]
+        parties = [m.party for m in self.home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER)]
         give_up = time.monotonic() + JOIN_SECONDS
         while missing := [party for party in parties if not self._joined(party)]:
             tell(len(parties) - len(missing), len(parties))
@@ -55,22 +69,22 @@ class Fleet:
             if time.monotonic() > give_up:
                 raise UnreachableError(
                     f"{', '.join(missing)} did not join within {JOIN_SECONDS:.0f} s; "
-                    f"see {self._home.node(missing[0]) / 'logs' / 'node.log'}"
+                    f"see {self.home.node(missing[0]) / 'logs' / 'node.log'}"
                 )
             time.sleep(0.1)
 
     def leave_running(self) -> None:
         """Write down the process ids and let go of them."""
-        pids = "\n".join(str(child.pid) for child in self._children)
-        pid_file(self._home).write_text(pids + "\n", encoding="utf-8")
+        pids = "\n".join(str(child.pid) for child in self._children.values())
+        pid_file(self.home).write_text(pids + "\n", encoding="utf-8")
 
     def stop(self) -> None:
         """End every process that this fleet started."""
-        for child in self._children:
+        for child in self._children.values():
             if child.poll() is None:
                 child.terminate()
         give_up = time.monotonic() + STOP_SECONDS
-        for child in self._children:
+        for child in self._children.values():
             try:
                 child.wait(max(0.1, give_up - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -78,7 +92,7 @@ class Fleet:
 
     def _start(self, *words: str) -> None:
         name = words[-1].rsplit("/", 1)[-1] if words[0] == "node" else "aggregator"
-        logs = self._home.folder / "logs"
+        logs = self.home.folder / "logs"
         logs.mkdir(exist_ok=True)
         with (logs / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
@@ -88,15 +102,15 @@ class Fleet:
                 stderr=log,
                 start_new_session=True,
             )
-        self._children.append(child)
+        self._children[name] = child
 
     def _joined(self, party: PartyId) -> bool:
-        return (self._home.node(party) / "node_id").exists()
+        return (self.home.node(party) / "node_id").exists()
 
     def _require_alive(self) -> None:
-        for child in self._children:
+        for child in self._children.values():
             if child.poll() is not None:
-                raise UnreachableError(_last_words(self._home.folder / "logs", child))
+                raise UnreachableError(_last_words(self.home.folder / "logs", child))
 
 
 def _last_words(logs: Path, child: "subprocess.Popen[bytes]") -> str:

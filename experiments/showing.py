@@ -1,15 +1,14 @@
 """Answers and refusals of the federation as the values that terminal and report show."""
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from dataclasses import dataclass
 
 from experiments.outcome import Budget, Cell, Query, Reason, Row, Text, Unit
 from experiments.statements import SHOWN_RUNS, NodeStatement
-from federation.answers import Answer
-from federation.answers import Cell as Answered
+from federation.queries.answers import Answer
+from federation.queries.answers import Cell as Answered
+from federation.queries.readouts import COUNTED
 from policies.engine import Reason as RuleReason
-
-COUNTED: Final = "rows"
 
 
 def query_of(sql: str, answer: Answer, exact: Sequence[Row], epsilon: float) -> Query:
@@ -42,7 +41,7 @@ def _number(cell: Answered, part: str, unit: str) -> Cell:
     text = getattr(cell, part)
     if text is None:
         return None
-    return int(text) if unit == COUNTED and "." not in text else float(text)
+    return int(text) if unit in COUNTED and "." not in text else float(text)
 
 
 def budget_of(row: NodeStatement) -> Budget:
@@ -96,8 +95,25 @@ def columns_of(query: Query) -> tuple[tuple[str, ...], tuple[str, ...]]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One released number, its interval, and what it would be without noise; place: its row."""
+
+    place: int
+    value: float
+    low: float
+    high: float
+    exact: float | None
+
+
 def intervals(query: Query, column: str) -> Iterator[tuple[float, float, float, float | None]]:
     """Yield (value, low, high, exact) of one noised column, without the cells that say nothing."""
+    for item in placed(query, column):
+        yield item.value, item.low, item.high, item.exact
+
+
+def placed(query: Query, column: str) -> Iterator[Shown]:
+    """Yield the cells of one noised column that say something."""
     for place, row in enumerate(query.rows):
         value = _float(row.get(column))
         error = _float(query.error[place].get(column)) if place < len(query.error) else None
@@ -107,7 +123,7 @@ def intervals(query: Query, column: str) -> Iterator[tuple[float, float, float, 
         high = _float(query.high[place].get(column)) if query.high else value + error
         exact = query.exact_for_demo[place].get(column) if query.exact_for_demo else None
         if low is not None and high is not None:
-            yield value, low, high, _float(exact)
+            yield Shown(place, value, low, high, _float(exact))
 
 
 def coverage(query: Query) -> tuple[int, int]:

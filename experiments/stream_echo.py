@@ -14,6 +14,7 @@ from clients.once import Once
 from clients.stream import serve_stream
 from clients.stream_tls import StreamSettings
 from experiments.echoing import echo
+from federation.control.captures import Capture
 from federation.control.supervise import exit_with_parent
 
 
@@ -27,7 +28,7 @@ def main(address: str, folder: Path) -> None:
         keys / "ca.crt",
         keys / "stream.crt",
         keys / "stream.key",
-        capture=folder / "sent.cap",
+        capture=Capture(folder / "sent.cap"),
     )
     serve_stream(settings, Once(echo(folder), Inbox(folder / "outbox.sqlite")), stop)
 

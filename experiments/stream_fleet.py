@@ -12,6 +12,7 @@ from aggregator.admission import StreamSettings
 from aggregator.places import Places
 from aggregator.stream import StreamExchange
 from experiments.local_fleet import start_python, wait_until
+from federation.control.captures import Capture
 from policies.parties import PartyId
 from secure_compute.primitives.certificates import (
     make_certificates,
@@ -45,7 +46,7 @@ class StreamFleet:
             places.ca,
             places.certificate,
             places.certificate_key,
-            capture=places.folder / "sent.cap",
+            capture=Capture(places.folder / "sent.cap"),
         )
         self.exchange = StreamExchange(settings, lambda: self.parties)
 

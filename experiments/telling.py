@@ -151,6 +151,15 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
         "recipients": _some(body["recipients"], language),
     },
     "crossed": _crossed,
+    "matched": lambda body, _: {
+        "step": plain(body["step"]).partition("/")[0],
+        "partner": plain(body["partner"]),
+        "given": _hash(body["given"]),
+    },
+    "disclosed": lambda body, _: {
+        "approval": _hash(body["approval"]),
+        **{name: plain(body[name]) for name in ("partner", "reveals", "receiver", "cap", "basis")},
+    },
     "checkpoint_seen": lambda body, _: {
         "origin": plain(body["origin"]),
         "entries": plain(body["size"]),

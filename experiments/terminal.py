@@ -25,7 +25,7 @@ from experiments.outcome import (
     borders,
 )
 from experiments.showing import columns_of
-from experiments.verdicts import PRECISION, WAPE, Measure, verdicts
+from experiments.verdicts import JOINED, PRECISION, WAPE, Measure, verdicts
 from experiments.words import cell, epsilon, name_of, say, score, size, small
 
 WAYS = ("local", "federated_dp", "federated", "pooled")
@@ -99,7 +99,7 @@ def show(outcome: Outcome, language: Language, console: Console) -> None:
     for title, part in (
         ("demand.title", _training(outcome.demand, WAPE, "demand", language)),
         ("fraud.title", _training(outcome.fraud, PRECISION, "fraud", language)),
-        ("query.title", _queries(outcome.queries, language)),
+        ("query.title", _queries(outcome, language)),
         ("refusal.title", _refusals(outcome.refusals, language)),
         ("budget.title", _budgets(outcome.budgets, language)),
         ("border.title", _borders(outcome, language)),
@@ -158,17 +158,37 @@ def _figures(scores: Scores) -> list[str]:
     return [score(scores.baseline), *(score(getattr(scores, way)) for way in WAYS)]
 
 
-def _queries(queries: tuple[Query, ...], language: Language) -> RenderableType:
+def _queries(outcome: Outcome, language: Language) -> RenderableType:
     parts: list[RenderableType] = []
-    for query in queries:
+    for place, query in enumerate(outcome.queries):
         parts.append(Styled(query.sql, style="cyan"))
         parts.append(_answer(query, language))
         price = say("query.price", language, epsilon=epsilon(query.epsilon))
         parts.append(Styled(price, style="dim"))
+        if opened := opened_by(outcome, place, language):
+            parts.append(Styled(opened, style="dim"))
     parts += [
         Styled(say(line, language), style="dim") for line in ("query.interval", "query.exact_note")
     ]
     return Group(*parts)
+
+
+def opened_by(outcome: Outcome, place: int, language: Language) -> str:
+    """Return who helped to open the answer at `place`, and who could not any more; "" untold."""
+    opening = outcome.opening
+    if opening is None or place >= len(opening.questions):
+        return ""
+    opened = opening.questions[place]
+    return say(
+        "kill.opened",
+        language,
+        by=JOINED[language].join(opened.by),
+        exchanges=opened.exchanges,
+        seconds=f"{opened.seconds:.1f}",
+        killed=opening.killed,
+        threshold=opening.threshold,
+        holders=len(opening.keyholders),
+    )
 
 
 def _answer(query: Query, language: Language) -> Table:

@@ -1,8 +1,7 @@
 """Single answers on a terminal: stdout is data, stderr is talk."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -14,7 +13,6 @@ from experiments.lasting import Fitting, Lasting, day
 from experiments.outcome import Language
 from experiments.planning import Change, Changed
 from experiments.statements import SHOWN_RUNS, NodeStatement
-from experiments.telling import moment
 from experiments.verdicts import JOINED
 from experiments.words import name_of, say
 from policies.budget.account import Scope
@@ -22,60 +20,6 @@ from policies.budget.forecast import HORIZON, NEEDED, TooFewRuns
 
 BAR: Final = 8
 YEAR: Final = 365 * 86_400
-
-
-def show_answer(value: dict[str, Any]) -> None:
-    """Print an answer as a table, every figure with its 95 % error."""
-    answer = value["answer"]
-    table = Table(title=value["sql"], title_justify="left")
-    for name in answer["keys"]:
-        table.add_column(name)
-    for name, unit in zip(answer["labels"], answer["units"], strict=True):
-        table.add_column(f"{name} ({unit})", justify="right")
-    for row in answer["rows"]:
-        table.add_row(*row["keys"], *(_cell(cell) for cell in row["cells"]))
-    console = Console()
-    console.print(table)
-    console.print(
-        f"ε = {value['epsilon']} at δ = {value['delta']} per {value['unit']} and node; "
-        f"{len(value['parties'])} nodes answered; ± is the 95 % error of the noise."
-    )
-    if reused := value.get("reused"):
-        console.print(_reused(reused))
-    if value["reused"]:
-        console.print(
-            f"This is the release {_release(value['reused'])}, given out again: nothing was read "
-            "or charged. Add --fresh to pay for a new one."
-        )
-
-
-def show_explanation(value: dict[str, Any]) -> None:
-    """Print what a query would cost and bring."""
-    console = Console()
-    console.print(f"[bold]{value['sql']}[/bold]")
-    console.print(
-        f"costs ε = {value['epsilon']} at δ = {value['delta']} at each of "
-        f"{value['contributors']} nodes; nothing is spent by explaining"
-    )
-    if reused := value.get("reused"):
-        console.print(_reused(reused))
-    if value["reused"]:
-        console.print(
-            f"[bold]costs nothing[/bold] where the release {_release(value['reused'])} is enough "
-            "and every node lets it go again; --fresh pays for a new one"
-        )
-    for error in value["errors"]:
-        about = f" (in a cell of {error['rows']} rows)" if error["rows"] else ""
-        console.print(f"  {error['label']}: ± {error['error']} {error['unit']}{about}")
-    table = Table("node", "ε spent", "limit")
-    for row in value["left"]:
-        table.add_row(row["node"], f"{row['epsilon']:.4g}", f"{row['limit']:.4g}")
-    console.print(table)
-
-
-def _reused(reused: dict[str, Any]) -> str:
-    at, run = moment(int(reused["asked_at"])), str(reused["run"])[:12]
-    return f"a past release answers this, {run} of {at} UTC: no ε is charged (--fresh pays anew)"
 
 
 def show_budgets(rows: Sequence[NodeStatement], language: Language = "en") -> None:
@@ -280,13 +224,3 @@ def _rate(value: float) -> str:
 
 def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
-
-
-def _release(reused: dict[str, Any]) -> str:
-    """Return which past release it is: its day and its run."""
-    at = datetime.fromtimestamp(reused["asked_at"], UTC)
-    return f"of {at:%Y-%m-%d %H:%M} UTC (run {reused['run'][:12]})"
-
-
-def _cell(cell: dict[str, Any]) -> str:
-    return cell["note"] if cell["value"] is None else f"{cell['value']} ± {cell['error']}"

@@ -38,7 +38,24 @@ class VersionMismatchError(FederationError):
 
 
 class UnsupportedQueryError(FederationError):
-    """The SQL says something that has no price here; the sentence names the clause."""
+    """The SQL says something that has no price here; the sentence names the clause.
+
+    rule: the id of the federation's rule that it breaks.
+    """
+
+    rule = "QUERY-001"
+
+
+class OnePartyQueryError(UnsupportedQueryError):
+    """The SQL looks at the rows of one party, or of fewer than three organisations."""
+
+    rule = "QUERY-002"
+
+
+class NamedUnitQueryError(UnsupportedQueryError):
+    """The SQL names units of privacy."""
+
+    rule = "QUERY-003"
 
 
 class BadProofError(FederationError):

@@ -13,9 +13,15 @@ class Kind(StrEnum):
     TRAIN_ROUND = "train.round"
     SUM_ROUND = "sum.round"
     SUM_ASK = "sum.ask"
-    QUERY_KEYS = "query.keys"
-    QUERY_PARTIAL = "query.partial"
+    KEYS_JOIN = "keys.join"
+    KEYS_BEGIN = "keys.begin"
+    KEYS_COMMIT = "keys.commit"
+    KEYS_SHOW = "keys.show"
+    QUERY_COMMIT = "query.commit"
+    QUERY_ENDORSE = "query.endorse"
+    QUERY_REVEAL = "query.reveal"
     QUERY_OPEN = "query.open"
+    MATCH_STEP = "match.step"
     LEDGER_SEEN = "ledger.seen"
     LEDGER_WITNESS = "ledger.witness"
     # Replies, from a node.
@@ -26,9 +32,15 @@ class Kind(StrEnum):
     TRAIN_UPDATE = "train.update"
     SUM_UPLOAD = "sum.upload"
     SUM_ANSWER = "sum.answer"
-    QUERY_PUBLIC_KEY = "query.public_key"
-    QUERY_CIPHERTEXT = "query.ciphertext"
+    KEYS_JOINED = "keys.joined"
+    KEYS_DEALT = "keys.dealt"
+    KEYS_COMMITTED = "keys.committed"
+    KEYS_SHOWN = "keys.shown"
+    QUERY_COMMITTED = "query.committed"
+    QUERY_ENDORSED = "query.endorsed"
+    QUERY_REVEALED = "query.revealed"
     QUERY_OPENED = "query.opened"
+    MATCH_SAID = "match.said"
     LEDGER_HEADS = "ledger.heads"
     LEDGER_COSIGNED = "ledger.cosigned"
     LEDGER_UNSURE = "ledger.unsure"
@@ -42,23 +54,30 @@ REPLIES: dict[Kind, Kind] = {
     Kind.TRAIN_ROUND: Kind.TRAIN_UPDATE,
     Kind.SUM_ROUND: Kind.SUM_UPLOAD,
     Kind.SUM_ASK: Kind.SUM_ANSWER,
-    Kind.QUERY_KEYS: Kind.QUERY_PUBLIC_KEY,
-    Kind.QUERY_PARTIAL: Kind.QUERY_CIPHERTEXT,
+    Kind.KEYS_JOIN: Kind.KEYS_JOINED,
+    Kind.KEYS_BEGIN: Kind.KEYS_DEALT,
+    Kind.KEYS_COMMIT: Kind.KEYS_COMMITTED,
+    Kind.KEYS_SHOW: Kind.KEYS_SHOWN,
+    Kind.QUERY_COMMIT: Kind.QUERY_COMMITTED,
+    Kind.QUERY_ENDORSE: Kind.QUERY_ENDORSED,
+    Kind.QUERY_REVEAL: Kind.QUERY_REVEALED,
     Kind.QUERY_OPEN: Kind.QUERY_OPENED,
+    Kind.MATCH_STEP: Kind.MATCH_SAID,
     Kind.LEDGER_SEEN: Kind.LEDGER_HEADS,
     Kind.LEDGER_WITNESS: Kind.LEDGER_COSIGNED,
 }
 """What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
 
 OWN_FIGURES: frozenset[Kind] = frozenset(
-    {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_CIPHERTEXT}
+    {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_REVEALED, Kind.MATCH_SAID}
 )
 """Replies in which something stands that a node computed from its own rows."""
 
 SPENDING: frozenset[Kind] = frozenset(
     {
         *(Kind.OFFER, Kind.TRAIN_ROUND, Kind.SUM_ROUND),
-        *(Kind.QUERY_KEYS, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN),
+        *(Kind.KEYS_BEGIN, Kind.QUERY_COMMIT, Kind.QUERY_OPEN),
+        Kind.MATCH_STEP,
     }
 )
 """What LEDGER_UNSURE may answer too: this process lacks a word of its witnesses; ask again."""

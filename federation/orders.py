@@ -24,14 +24,15 @@ MOST_ABANDONED: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkOrder:
-    """One training run or one joint query, as every node will judge it.
+    """One training run, joint query or match of people, as every node will judge it.
 
     code:        SHA-256 of the installed packages that will do the work.
     contract:    name of the data contract that is read.
     columns:     every column that is read, sorted.
     recipients:  the parties that will know the result.
-    parameters:  the recipe of a training run, or the plan of a query.
-    event:       what ONE release does to the data (`policies.budget.events` JSON).
+    parameters:  the recipe of a training run, the plan of a query, or the terms of a match.
+    event:       what ONE release does to the data (`policies.budget.events` JSON); empty where
+                 people approve what no event describes.
     releases:    most releases one node will make; all of them are reserved at once.
     abandoned:   most of them that may be made again because a round came to nothing; they are
                  reserved with the others, and at the cap a node stops.
@@ -42,7 +43,7 @@ class WorkOrder:
     """
 
     federation: str
-    kind: Literal["train", "query"]
+    kind: Literal["train", "query", "match"]
     proposer: PartyId
     purpose: str
     legal_basis: str
@@ -66,8 +67,8 @@ class WorkOrder:
     nonce: str
 
     def __post_init__(self) -> None:
-        if self.kind not in {"train", "query"}:
-            raise MalformedOrderError("an order is for train or query")
+        if self.kind not in {"train", "query", "match"}:
+            raise MalformedOrderError("an order is for train, query or match")
         if not 1 <= self.minimum <= len(self.cohort):
             raise MalformedOrderError(f"a minimum of {self.minimum} among {len(self.cohort)}")
         if len(set(self.cohort)) != len(self.cohort):

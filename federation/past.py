@@ -8,8 +8,9 @@ release, and the difference of two such answers would be one party's.
 
 from decimal import Decimal
 
-from federation import plans
+from federation.errors import MalformedOrderError
 from federation.orders import WorkOrder
+from federation.queries import tree
 from federation.tasks import QueryTask
 from policies.parties import PartyId
 
@@ -21,9 +22,13 @@ def is_same_question(past: WorkOrder, asked: WorkOrder) -> bool:
     """Return whether a release of `past` would be a release of `asked`, whatever their noise.
 
     Neither who asks nor how the SQL is spelled matters; what the parties' windows were at the time
-    is not in the orders, so every node compares its own.
+    is not in the orders, so every node compares its own. An order of another version of the query
+    language asks another question.
     """
-    return past.kind == asked.kind == "query" and _question(past) == _question(asked)
+    try:
+        return past.kind == asked.kind == "query" and _question(past) == _question(asked)
+    except MalformedOrderError:
+        return False
 
 
 def is_fine_enough(past: WorkOrder, asked: WorkOrder) -> bool:
@@ -40,7 +45,7 @@ def may_see(order: WorkOrder, party: PartyId) -> bool:
 def _question(order: WorkOrder) -> tuple[object, ...]:
     return (
         order.federation,
-        plans.digest(QueryTask.from_json(order.parameters).plan),
+        tree.digest(QueryTask.from_json(order.parameters).plan),
         order.contract,
         order.contract_version,
         order.columns,

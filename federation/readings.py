@@ -34,7 +34,7 @@ from federation.evaluation import (
     spans,
 )
 from federation.models import chances
-from federation.pricing import NORMAL_95, TOO_NOISY
+from federation.noisy import NORMAL_95, TOO_NOISY
 
 DRAWS: Final = 300
 WIDER: Final = 1.5

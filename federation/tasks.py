@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from federation import plans
 from federation.errors import MalformedOrderError
 from federation.evaluation import ForecastSums, ScoreSums
 from federation.groups import fewest_nodes
 from federation.informed import Informed
 from federation.key_rates import Key
 from federation.orders import WorkOrder
+from federation.queries import tree
 from federation.recipe_fields import decimal, require_range
 from federation.recipes import Recipe
 from federation.scaled import Scaled
@@ -29,6 +29,7 @@ from secure_compute.canonical import JSON
 MODELS: Final = ("demand", "fraud")
 _MOST_SEED: Final = 1 << 53
 _ORDER_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SEALING: Final = _ORDER_ID
 
 UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "demand": ("demand", ("retailer", "week")),
@@ -287,6 +288,21 @@ def require_keys(task: TrainingTask, contract: DataContract) -> None:
             )
 
 
+def read_plan(value: Mapping[str, Any]) -> tree.Plan:
+    """Return the plan of a query order.
+
+    Raises:
+        MalformedOrderError: it is no plan, or one of another version of the language.
+    """
+    version = value.get("v")
+    if type(version) is int and version != tree.VERSION:
+        raise MalformedOrderError(
+            f"The order's plan is of version {version} of the query language, and this program "
+            f"speaks version {tree.VERSION}: ask the question anew."
+        )
+    return tree.from_json(value)
+
+
 Source: TypeAlias = Literal["any", "fresh", "past"]
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
@@ -295,23 +311,36 @@ SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 class QueryTask:
     """Answer one plan with noise of `noise_multiplier` times each aggregate's sensitivity.
 
-    source: "fresh" for a release of its own, "past" for one that was made before and costs nothing
-            or none at all, "any" for a past one where there is one.
+    source:  "fresh" for a release of its own, "past" for one that was made before and costs nothing
+             or none at all, "any" for a past one where there is one.
+    sealing: the proposer's X25519 key for this order alone, 64 hexadecimal digits: what opens the
+             answer is sealed to it. "" where nothing is to be opened.
     """
 
     sql: str
-    plan: plans.Plan
+    plan: tree.Plan
     noise_multiplier: str
     source: Source = "any"
+    sealing: str = ""
+
+    def __post_init__(self) -> None:
+        if self.sealing and _SEALING.fullmatch(self.sealing) is None:
+            raise MalformedOrderError(
+                "A query order's sealing key is 64 hexadecimal digits in lower case."
+            )
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form; the source stands in it when it is not "any"."""
+        """Return the canonical form; source and sealing key stand in it where they say more."""
         value: dict[str, JSON] = {
             "sql": self.sql,
-            "plan": plans.to_json(self.plan),
+            "plan": tree.to_json(self.plan),
             "noise_multiplier": self.noise_multiplier,
         }
-        return value if self.source == "any" else {**value, "source": self.source}
+        further = {
+            "source": "" if self.source == "any" else self.source,
+            "sealing": self.sealing,
+        }
+        return value | {name: said for name, said in further.items() if said}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "QueryTask":
@@ -321,15 +350,15 @@ class QueryTask:
             MalformedOrderError: it is no query of this version.
         """
         match value:
-            case {"sql": str(sql), "plan": dict(plan), "noise_multiplier": str(noise)} if (
-                len(value) == 3
-            ):
-                return cls(sql, plans.from_json(plan), noise)
             case {
                 "sql": str(sql),
                 "plan": dict(plan),
                 "noise_multiplier": str(noise),
-                "source": "fresh" | "past" as source,
-            } if len(value) == 4:
-                return cls(sql, plans.from_json(plan), noise, source)
+                **rest,
+            } if rest.keys() <= {"source", "sealing"}:
+                match {"source": "any", "sealing": "", **rest}:
+                    case {"source": "any" | "fresh" | "past" as source, "sealing": str(sealing)}:
+                        made = cls(sql, read_plan(plan), noise, source, sealing)
+                        if made.to_json().keys() == value.keys():
+                            return made
         raise MalformedOrderError("A query order names its SQL, its plan and its noise.")

@@ -33,7 +33,7 @@ _VALUES: Final[Mapping[str, Sequence[str]]] = {
     **dict.fromkeys((*_PLACES, "nodes"), tuple(Jurisdiction)),
     **dict.fromkeys(("unit", "units"), get_args(UnitKind)),
     **dict.fromkeys(("role", "proposer_role"), tuple(Role)),
-    "action": ("train", "query"),
+    "action": ("train", "query", "match"),
 }
 """What may stand in a field; a purpose and a legal basis are any text, and a law may refuse it."""
 

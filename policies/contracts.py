@@ -5,6 +5,7 @@ and refuses what it does not know. Prices, explanations and refusals are functio
 never of the rows.
 """
 
+import datetime
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from policies.toml_fields import among, finite, table, texts
 
 ColumnType: TypeAlias = Literal["float", "integer", "string", "boolean", "date", "timestamp"]
 UnitKind: TypeAlias = Literal["customer", "order", "commercial"]
+Identifier: TypeAlias = Literal["email", "e164", "pan_token"]
 
+MAX_CAP: Final = 1 << 24
 COMMERCIAL_LABEL: Final = "commercial confidentiality"
 
 
@@ -28,6 +31,9 @@ class Column:
     low, high: every value is clipped into [low, high] before it counts; None for no bound.
     domain:    the public list of values of a string or integer column; None where it is open.
     optional:  True where a role may lack the column.
+    holds:     what this party's own rows may hold of it, where that is less than the contract
+               allows: values of the domain, or for a column without one the two ends. It is public,
+               and says which cells a party can be alone in.
     """
 
     name: str
@@ -38,8 +44,10 @@ class Column:
     unit: str | None = None
     domain: tuple[str, ...] | None = None
     optional: bool = False
+    holds: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        self._require_holds()
         if (self.low is None) != (self.high is None):
             raise MalformedContractError(f"column {self.name}: write both low and high, or neither")
         if self.low is not None and self.high is not None and self.low >= self.high:
@@ -50,6 +58,27 @@ class Column:
             not self.domain or len(set(self.domain)) < len(self.domain)
         ):
             raise MalformedContractError(f"column {self.name}: a domain lists distinct values")
+
+    def _require_holds(self) -> None:
+        if self.holds is None:
+            return
+        if self.domain is not None:
+            if not self.holds or not set(self.holds) <= set(self.domain):
+                raise MalformedContractError(
+                    f"column {self.name}: holds lists values of its domain"
+                )
+            return
+        if self.type in {"string", "boolean"} or len(self.holds) != 2:
+            raise MalformedContractError(
+                f"column {self.name}: holds lists the two ends of a number or date, or values of a "
+                "domain"
+            )
+        try:
+            low, high = (_ordered(self.type, end) for end in self.holds)
+        except ValueError as why:
+            raise MalformedContractError(f"column {self.name}: holds is no {self.type}") from why
+        if low > high:
+            raise MalformedContractError(f"column {self.name}: holds ends before it begins")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +155,43 @@ class FurtherUnit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QualityRule:
+    """What should hold of every row, as a condition in SQL over the contract's columns.
+
+    How many rows break it is said to the party itself and to nobody else: no answer depends on it.
+    """
+
+    name: str
+    holds: str
+
+    def __post_init__(self) -> None:
+        if not all(text and text.isprintable() for text in (self.name, self.holds)):
+            raise MalformedContractError("[[rules]] have a printable name and a condition")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matching:
+    """By which columns, and how far, people of the table may be matched with another party's.
+
+    cap:     most identifiers that one set may hold: this party's, and the one it is matched with.
+    most:    most identifiers of one person.
+    columns: column → which kind of identifier it holds.
+    """
+
+    cap: int
+    most: int
+    columns: Mapping[str, Identifier]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.cap <= MAX_CAP or not 1 <= self.most <= self.cap:
+            raise MalformedContractError(
+                f"[match] has a cap of 1 to {MAX_CAP} and a most from 1 to the cap"
+            )
+        if not self.columns:
+            raise MalformedContractError("[match] names at least one column of identifiers")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataContract:
     """What one table promises.
 
@@ -135,6 +201,8 @@ class DataContract:
     key:      the columns that name a row; empty for all of them.
     persons:  declared upper bound on the people in the table; None where nothing is declared.
     also:     further units that every run pays in, beside `unit`.
+    rules:    what should hold of every row; the party is told how many rows break it.
+    match:    how people may be matched across parties; None where they may not.
     """
 
     name: str
@@ -147,6 +215,8 @@ class DataContract:
     key: tuple[str, ...] = ()
     persons: int | None = None
     also: tuple[FurtherUnit, ...] = ()
+    rules: tuple[QualityRule, ...] = ()
+    match: Matching | None = None
 
     def __post_init__(self) -> None:
         if not all(text and text.isprintable() for text in (self.name, self.subjects)):
@@ -157,6 +227,9 @@ class DataContract:
         for columns in (self.unit.columns, *(unit.columns for unit in self.also)):
             self._require_columns(columns, "unit")
         self._require_columns(self.key, "key")
+        if len({rule.name for rule in self.rules}) < len(self.rules):
+            raise MalformedContractError(f"contract {self.name}: a rule stands twice")
+        self._require_identifiers()
         if self.persons is not None and self.persons < 1:
             raise MalformedContractError(f"contract {self.name}: persons is at least 1")
         pairs = [(unit.subjects, unit.kind) for unit in self.also]
@@ -173,6 +246,14 @@ class DataContract:
             if known[name].optional:
                 raise MalformedContractError(
                     f"contract {self.name}: a {what} column is never optional"
+                )
+
+    def _require_identifiers(self) -> None:
+        for name in self.match.columns if self.match else ():
+            if self.column(name).type != "string":
+                raise MalformedContractError(
+                    f"contract {self.name}: identifiers stand in columns of type string, and "
+                    f"{name} is {self.column(name).type}"
                 )
 
     @property
@@ -208,6 +289,17 @@ class DataContract:
         return frozenset(self.column(name).grade for name in names)
 
 
+def _ordered(kind: ColumnType, text: str) -> float:
+    """Return where a number or a date lies, as `holds` spells it.
+
+    Raises:
+        ValueError: it is no such value.
+    """
+    if kind in {"date", "timestamp"}:
+        return float(datetime.date.fromisoformat(text).toordinal())
+    return float(finite(text, "holds"))
+
+
 def load_contract(text: str) -> DataContract:
     """Read a contract's TOML; every key must be known.
 
@@ -235,6 +327,8 @@ def load_contract(text: str) -> DataContract:
         key=texts(top.get("key", []), "key"),
         persons=top.get("persons"),
         also=tuple(_further(item) for item in top.get("also", [])),
+        rules=tuple(_rule(item) for item in top.get("rules", [])),
+        match=_matching(top["match"]) if "match" in top else None,
     )
 
 
@@ -247,7 +341,13 @@ _TOP: Final[Mapping[str, type]] = {
     "limit": dict,
     "columns": list,
 }
-_TOP_MORE: Final[Mapping[str, type]] = {"key": list, "persons": int, "also": list}
+_TOP_MORE: Final[Mapping[str, type]] = {
+    "key": list,
+    "persons": int,
+    "also": list,
+    "rules": list,
+    "match": dict,
+}
 _LIMIT: Final[Mapping[str, type]] = {"epsilon": str, "delta": str, "window": str}
 _ALSO: Final[Mapping[str, type]] = {"kind": str, "columns": list, "subjects": str, "limit": dict}
 
@@ -266,6 +366,18 @@ def _limit(raw: object, where: str) -> Limit:
     )
 
 
+def _matching(raw: object) -> Matching:
+    found = table(raw, "[match]", {"cap": int, "most": int, "columns": dict})
+    names = {str(name): str for name in found["columns"]}
+    columns = table(found["columns"], "[match.columns]", names)
+    kinds = get_args(Identifier)
+    return Matching(
+        cap=found["cap"],
+        most=found["most"],
+        columns={name: cast("Identifier", among(k, kinds, name)) for name, k in columns.items()},
+    )
+
+
 def _further(raw: object) -> FurtherUnit:
     kinds = {**_ALSO, "touches": int, "whole": bool}
     also = table(raw, "[[also]]", kinds, needed=_ALSO.keys())
@@ -279,6 +391,11 @@ def _further(raw: object) -> FurtherUnit:
     )
 
 
+def _rule(raw: object) -> QualityRule:
+    rule = table(raw, "[[rules]]", {"name": str, "holds": str})
+    return QualityRule(name=rule["name"], holds=rule["holds"])
+
+
 def _column(raw: object) -> Column:
     kinds = {
         "name": str,
@@ -289,6 +406,7 @@ def _column(raw: object) -> Column:
         "unit": str,
         "domain": list,
         "optional": bool,
+        "holds": list,
     }
     column = table(raw, "[[columns]]", kinds, needed={"name", "type", "grade"})
     name = column["name"]
@@ -301,4 +419,5 @@ def _column(raw: object) -> Column:
         unit=column.get("unit"),
         domain=texts(column["domain"], f"domain of {name}") if "domain" in column else None,
         optional=column.get("optional", False),
+        holds=texts(column["holds"], f"holds of {name}") if "holds" in column else None,
     )

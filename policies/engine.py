@@ -40,9 +40,10 @@ class Request:
     exported_persons: people whose data left this calendar year, with this order's; None where a
                 contract does not say how many stand in its table.
     cohort:     organisations named in the order; minimum_cohort: fewest that must take part.
+    discloses:  whether it tells who is in both sets: no epsilon prices that, people approve it.
     """
 
-    action: Literal["train", "query"]
+    action: Literal["train", "query", "match"]
     proposer: PartyId
     proposer_role: Role
     purpose: str
@@ -70,6 +71,7 @@ class Request:
     code_matches: bool
     expired: bool
     private: bool
+    discloses: bool = False
 
     @property
     def personal(self) -> bool:
@@ -171,6 +173,19 @@ def decide(request: Request, law: Law) -> Decision:
     return Permit._mint(request, law.digest)  # noqa: SLF001  the home of this evidence
 
 
+def deciding(request: Request, law: Law) -> tuple[str, ...]:
+    """Return the ids of the rules that decide `request`, sorted: what permits, or all that forbid.
+
+    For explanations: no permit comes of it. Empty where no rule could decide.
+    """
+    try:
+        result = cedarpy.is_authorized(_question(request), law.policies, law.entities, law.schema)
+    except Exception:  # noqa: BLE001  `decide` refuses such a request; here it has no rule
+        return ()
+    named = result.diagnostics.id_annotations_by_reason
+    return tuple(sorted(named.get(policy, policy) for policy in result.diagnostics.reasons))
+
+
 def objections(requests: Sequence[Request], law: Law) -> tuple[tuple[Reason, ...], ...]:
     """Return what the law would object to in each request; nothing where it would permit.
 
@@ -210,7 +225,7 @@ def _question(request: Request) -> dict[str, Any]:
         "jurisdiction": request.jurisdiction,
         "unit": request.unit,
         "personal": request.personal,
-        "epsilon": {"__extn": {"fn": "decimal", "arg": _rounded_up(request.epsilon)}},
+        "epsilon": {"__extn": {"fn": "decimal", "arg": _priced(request)}},
         "delta_e12": int(
             (_price(request.delta, "delta") * 10**12).to_integral_value(ROUND_CEILING)
         ),
@@ -228,6 +243,7 @@ def _question(request: Request) -> dict[str, Any]:
         "code_matches": request.code_matches,
         "expired": request.expired,
         "private": request.private,
+        "discloses": request.discloses,
     }
     if request.keyholder is not None:
         context["keyholder"] = territory(request.keyholder)
@@ -239,6 +255,13 @@ def _question(request: Request) -> dict[str, Any]:
         "resource": {"type": "Dataset", "id": request.dataset},
         "context": context,
     }
+
+
+def _priced(request: Request) -> str:
+    """Return the price; a disclosure that people approve has none."""
+    if request.action == "match" and request.discloses and not request.private:
+        return "0.0"
+    return _rounded_up(request.epsilon)
 
 
 def _rounded_up(epsilon: str) -> str:

@@ -13,12 +13,13 @@ from secure_compute.threshold.party import Party
 from secure_compute.threshold.pool import Keyholder
 from secure_compute.threshold.question import Question
 from secure_compute.threshold.terms import Terms
-from tests.masked import agreement_key, make_epoch, signing_key
+from tests.masked import agreement_key, make_epoch, roster, signing_key
 from tests.seeded import SeededEntropy
 
 HOLDERS = tuple(f"holder-{number}" for number in range(7))
 PARTIES = tuple(f"node-{number:02}" for number in range(10))
-EPOCH = make_epoch((*HOLDERS, *PARTIES))
+ROSTER = roster((*HOLDERS, *PARTIES))
+EPOCH = make_epoch(HOLDERS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def ask(made: Made, parties: Sequence[str] = PARTIES, **changes) -> Question:
         "query": "q1",
         "plan": "ab" * 32,
         "key": made.joint.digest,
-        "cohort": tuple(EPOCH.find(name) for name in sorted(parties)),
+        "cohort": tuple(ROSTER.find(name) for name in sorted(parties)),
         "colluding": 1,
         "minimum": 3,
         "recipient": "aggregator",
@@ -101,9 +102,9 @@ class Asked:
     endorsements: dict[str, Endorsement] = field(default_factory=dict)
 
     def submit(self, name: str, values: Sequence[int], key: JointKey | None = None) -> None:
-        state = self.parties.get(name, Party(me=name, epoch=EPOCH))
+        state = self.parties.get(name, Party(me=name))
         self.parties[name], self.commitments[name], self.ciphertexts[name] = party.submit(
-            state, self.question, key or self.made.joint, values, signing_key(name).sign
+            state, ROSTER, self.question, key or self.made.joint, values, signing_key(name).sign
         )
 
     def endorse(self, name: str, commitments: Collection[Commitment] | None = None) -> None:
@@ -135,6 +136,7 @@ class Asked:
     def bind(self, name: str, state: Keyholder | None = None) -> Keyholder:
         return keyholder.bind(
             state or self.made.holders[name],
+            ROSTER,
             self.made.terms.digest,
             self.listed,
             tuple(self.endorsements.values()),

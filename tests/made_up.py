@@ -9,6 +9,8 @@ from experiments.outcome import (
     Ledger,
     LogKept,
     Node,
+    Opened,
+    Opening,
     Outcome,
     PartyScores,
     PersonAt,
@@ -35,6 +37,8 @@ NODES = (
     Node("merchant-uk", "merchant", "UK", 4107),
     Node("merchant-br", "merchant", "BR", 4108),
     Node("keyholder-ch", "keyholder", "CH", 4109),
+    Node("keyholder-eu", "keyholder", "EU", 4110),
+    Node("keyholder-uk", "keyholder", "UK", 4111),
     Node("aggregator", "aggregator", "EU", 4100),
 )
 
@@ -229,12 +233,13 @@ def _traffic() -> tuple[Crossing, ...]:
             (back, "order.accepted", 4, 2_100),
             (there, "train.round", rounds, rounds * 21_000),
             (back, "train.update", rounds, rounds * 20_800),
-            (there, "query.partial", 2, 700_000),
-            (back, "query.ciphertext", 2, 820_000),
+            (there, "query.commit", 2, 1_300_000),
+            (back, "query.revealed", 2, 690_000),
         ):
             found.append(_crossing(sender, recipient, kind, messages, size))
-    found.append(_crossing("aggregator", "keyholder-ch", "query.open", 2, 6_400_000))
-    found.append(_crossing("keyholder-ch", "aggregator", "query.opened", 2, 2_000))
+    for keyholder in ("keyholder-ch", "keyholder-eu"):
+        found.append(_crossing("aggregator", keyholder, "query.open", 2, 6_900_000))
+        found.append(_crossing(keyholder, "aggregator", "query.opened", 2, 700_000))
     found.append(_crossing("merchant-br", "aggregator", "order.refused", 1, 900))
     return tuple(found)
 
@@ -257,6 +262,16 @@ OUTCOME = Outcome(
     notes=(Text("This outcome is made up for tests.", "此结果为测试而虚构。"),),
     version="0.1.0",
     ledger=LEDGER,
+    opening=Opening(
+        threshold=2,
+        keyholders=("keyholder-ch", "keyholder-eu", "keyholder-uk"),
+        killed="keyholder-uk",
+        keys=4,
+        questions=(
+            Opened(("keyholder-ch", "keyholder-eu"), 6, 9.1, 4.2),
+            Opened(("keyholder-ch", "keyholder-eu"), 6, 7.4, 4.0),
+        ),
+    ),
 )
 
 LEAKING = replace(

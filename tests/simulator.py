@@ -32,6 +32,7 @@ from clients.worker import build
 from experiments.borders import Frame
 from experiments.founding import AGGREGATOR, DEMO_SEATS, Ports, Seat, found
 from experiments.home import Home, open_home
+from experiments.opening import released
 from experiments.ordering import Terms, query_order, sign, training_order
 from federation.envelopes import Envelope, open_envelope, parse, seal
 from federation.ledger import notes
@@ -59,9 +60,10 @@ LIMITS: Final = {
 DELTA: Final = 1e-6
 CN, EU, UK, US = (PartyId(f"warehouse-{place}") for place in ("cn", "eu", "uk", "us"))
 WAREHOUSES: Final = (CN, EU, UK, US)
-KEYHOLDER: Final = PartyId("keyholder-ch")
+KEYHOLDERS: Final = tuple(PartyId(f"keyholder-{place}") for place in ("ch", "eu", "uk"))
+KEYHOLDER: Final = KEYHOLDERS[0]
 SHOP, OTHER_SHOP = PartyId("merchant-br"), PartyId("merchant-uk")
-OTHERS: Final = (KEYHOLDER, SHOP, OTHER_SHOP, *(PartyId(f"payments-{p}") for p in ("eu", "cn")))
+OTHERS: Final = (*KEYHOLDERS, SHOP, OTHER_SHOP, *(PartyId(f"payments-{p}") for p in ("eu", "cn")))
 """As many as the warehouse of a founded demonstration needs to vouch for it."""
 SQL: Final = "SELECT category, SUM(amount), COUNT(*) FROM orders GROUP BY category"
 
@@ -425,10 +427,17 @@ class Simulation:
             coordinator.work(job)
 
     def run(self, order: WorkOrder) -> Job:
-        """Put an order on the table and see it through."""
+        """Put an order on the table and see it through; a question's answer is opened, too."""
         self.put(order)
         self.work()
+        self.open(order)
         return self.job(order)
+
+    def open(self, order: WorkOrder) -> None:
+        """Open the answer to a question as who asked it does; nothing where there is none."""
+        job = self.job(order)
+        if job.status == "done" and (job.result or {}).get("sealed"):
+            released(self.home, self.jobs, job)
 
     def put(self, order: WorkOrder) -> None:
         """Put an order on the table."""
@@ -574,7 +583,7 @@ def _template(seats: tuple[Seat, ...], limits: str) -> Path:
     """A founded federation with made-up rows, to be copied."""
     folder = Path(tempfile.mkdtemp(prefix="simulated-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    home = found(folder, "simulated", seats, json.loads(limits), Ports(1, 2))
+    home = found(folder, "simulated", seats, json.loads(limits), Ports(1, 2, 3))
     for number, member in enumerate(home.holders()):
         data = home.node(member.party) / "data"
         orders_table(number).to_parquet(data / "orders.parquet")

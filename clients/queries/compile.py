@@ -1,6 +1,7 @@
 """A plan as one DuckDB statement: the exact, bounded, integer sums of a node's rows.
 
-    rows      each column once, read as the contract promises it, NULL where it does not
+    rows      each column once, read as the contract promises it, NULL where it does not; behind
+              it, where the plan joins or looks through windows, one relation after the other
     source    rows that WHERE lets through, with keys, values and units
     numbered  rows that have a unit and whose keys lie in the public domain
     lots      a place for every row of a unit, drawn by SHA-256 under a secret of this one query,
@@ -12,22 +13,19 @@ lays it out as the whole public vector, zeros included.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
-from clients.queries.scalars import CASTS, Scalars, finite_years
+from clients.queries.relations import PARQUET, PARQUET_PLACE, Relations, Table, held
+from clients.queries.scalars import Scalars
 from federation.queries.expressions import Expression
-from federation.queries.scope import kind_of, scope_of
+from federation.queries.relations import Contracts, scope_of_source
+from federation.queries.scope import kind_of
 from federation.queries.sensitivity import Measure, measures, sum_reach
-from federation.queries.tree import Plan, Value, columns, condition
-from policies.contracts import Column, DataContract
-
-PARQUET = "read_parquet($data, file_row_number = true)"
-"""The relation of a Parquet file, whose path is the parameter `data`."""
-
-PARQUET_PLACE = "file_row_number"
+from federation.queries.sources import scans
+from federation.queries.tree import Plan, Value, columns, condition, source
+from policies.contracts import DataContract
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,13 @@ def compile_plan(
     relation: DuckDB text that the caller wrote; never a word of the plan.
     place:    the expression that numbers the relation's rows.
     """
-    return _Compiler(plan, contract).statement(present, relation, place)
+    tables = {contract.name: Table(present, relation, place)}
+    return compile_joined(plan, {contract.name: contract}, tables)
+
+
+def compile_joined(plan: Plan, contracts: Contracts, tables: Mapping[str, Table]) -> Statement:
+    """Return the statement for a plan over several contracts, all by the contract's name."""
+    return _Compiler(plan, contracts, tables).statement()
 
 
 def vector(plan: Plan, found: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
@@ -73,20 +77,19 @@ def vector(plan: Plan, found: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def quoted(name: str) -> str:
-    """Return a name as DuckDB reads it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 class _Compiler:
-    def __init__(self, plan: Plan, contract: DataContract) -> None:
+    def __init__(self, plan: Plan, contracts: Contracts, tables: Mapping[str, Table]) -> None:
         self._plan = plan
-        self._declared = {column.name: column for column in contract.columns}
-        units = plan.child.child.unit
-        self._read = [name for name in columns(plan) if name not in units]
-        places = {name: f"c{place}" for place, name in enumerate(self._read)}
-        self._scope = scope_of(contract)
-        self._scalars = Scalars(self._scope, places)
+        self._constants = Scalars({}, {})
+        top = source(plan)
+        units = {
+            leaf.column(n) for leaf in scans(top) for n in contracts[leaf.contract].unit.columns
+        }
+        read = frozenset(columns(plan)) - units
+        self._relations = Relations(contracts, tables, read, self._constants)
+        self._rows = self._relations.rows(top)
+        self._scope = scope_of_source(top, contracts)
+        self._scalars = Scalars(self._scope, self._rows.columns, self._constants.parameters)
         self._values: dict[Value, str] = {}
         self._flags: dict[Expression, str] = {}
         for measure in measures(plan):
@@ -95,24 +98,22 @@ class _Compiler:
             for expression in measure.expressions:
                 self._flags.setdefault(expression, f"f{len(self._flags)}")
 
-    def statement(self, present: frozenset[str], relation: str, place: str) -> Statement:
+    def statement(self) -> Statement:
         plan = self._plan
         names = [f"u{at}" for at in range(len(plan.child.child.unit))]
         keys = [f"k{at}" for at in range(len(plan.child.keys))]
-        unit = ", ".join(names)
+        unit, position = ", ".join(names), ", ".join(self._rows.positions)
         where = condition(plan)
         only = "true" if where is None else self._scalars.text(where)
         sums = ", ".join(itertools.chain.from_iterable(map(self._sums, measures(plan))))
-        rows, source = self._rows(present), self._source(names, keys)
+        relations, chosen = ", ".join(self._relations.parts), self._source(names, keys)
         known = " AND ".join(self._known(names, keys))
         group = f" GROUP BY {', '.join(keys)}" if keys else ""
         text = f"""
-            WITH rows AS (
-                SELECT {rows}, {place} AS position FROM {relation}
-            ), source AS (
-                SELECT {source}, position FROM rows WHERE {only}
+            WITH {relations}, source AS (
+                SELECT {chosen}, {position} FROM {self._rows.name} WHERE {only}
             ), numbered AS (
-                SELECT *, row_number() OVER (PARTITION BY {unit} ORDER BY position) AS turn
+                SELECT *, row_number() OVER (PARTITION BY {unit} ORDER BY {position}) AS turn
                 FROM source WHERE {known}
             ), lots AS (
                 SELECT *, row_number() OVER (
@@ -124,48 +125,6 @@ class _Compiler:
             SELECT {", ".join([*keys, sums])} FROM lots WHERE place <= $most{group}
         """  # noqa: S608  names are quoted, values are parameters
         return Statement(text, {"most": plan.child.child.rows, **self._scalars.parameters})
-
-    def _rows(self, present: frozenset[str]) -> str:
-        units = [
-            f"TRY_CAST({quoted(name) if name in present else 'NULL'} AS VARCHAR) AS u{at}"
-            for at, name in enumerate(self._plan.child.child.unit)
-        ]
-        reads = [
-            f"{self._column(self._declared[name], present)} AS c{at}"
-            for at, name in enumerate(self._read)
-        ]
-        return ", ".join([*units, *reads])
-
-    def _column(self, column: Column, present: frozenset[str]) -> str:
-        raw = quoted(column.name) if column.name in present else "NULL"
-        match column.type:
-            case "float" | "integer":
-                return self._number(column, raw)
-            case "date" | "timestamp":
-                return finite_years(f"TRY_CAST({raw} AS {CASTS[column.type]})")
-            case "boolean":
-                return f"TRY_CAST({raw} AS BOOLEAN)"
-            case "string":
-                return self._within(column, f"TRY_CAST({raw} AS VARCHAR)", "VARCHAR")
-
-    def _number(self, column: Column, raw: str) -> str:
-        value = f"TRY_CAST({raw} AS DOUBLE)"
-        if column.type == "integer":
-            value = f"TRY_CAST(TRY_CAST({raw} AS BIGINT) AS DOUBLE)"
-        held = value
-        if column.low is not None and column.high is not None:
-            low, high = (
-                self._scalars.constant(str(end), "DOUBLE") for end in (column.low, column.high)
-            )
-            held = f"greatest(least({value}, {high}), {low})"
-        held = f"CASE WHEN isfinite({value}) THEN {held} END"
-        return self._within(column, held, "DOUBLE") if column.type == "integer" else held
-
-    def _within(self, column: Column, text: str, kind: str) -> str:
-        if column.domain is None:
-            return text
-        values = ", ".join(self._scalars.constant(value, kind) for value in column.domain)
-        return f"CASE WHEN {text} IN ({values}) THEN {text} END"
 
     def _source(self, names: list[str], keys: list[str]) -> str:
         group = self._plan.child
@@ -188,10 +147,7 @@ class _Compiler:
         return f"CAST({text} AS VARCHAR)"
 
     def _held(self, value: Value) -> str:
-        text, step = self._scalars.text(value.expression), Decimal(value.step)
-        scaled = f"({text}) * {int(1 / step)}" if step < 1 else f"({text}) / {int(step)}"
-        held = f"greatest(least(round({scaled}), {value.high}), {value.low})"
-        return f"CASE WHEN ({text}) IS NOT NULL THEN CAST({held} AS BIGINT) END"
+        return held(self._scalars.text(value.expression), value.low, value.high, value.step)
 
     def _known(self, names: list[str], keys: list[str]) -> list[str]:
         domains = (key.domain for key in self._plan.child.keys)

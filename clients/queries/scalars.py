@@ -52,12 +52,17 @@ PLAIN: Final[Mapping[str, str]] = {
 
 
 class Scalars:
-    """Spells expressions over the columns `c0, c1, …` and keeps the constants they name."""
+    """Spells expressions over the columns `c0, c1, …` and keeps the constants they name.
 
-    def __init__(self, scope: Scope, places: Mapping[str, str]) -> None:
+    parameters: where they are kept, if one statement holds several of these.
+    """
+
+    def __init__(
+        self, scope: Scope, places: Mapping[str, str], parameters: dict[str, str] | None = None
+    ) -> None:
         self._scope = scope
         self._places = places
-        self.parameters: dict[str, str] = {}
+        self.parameters: dict[str, str] = {} if parameters is None else parameters
 
     def text(self, expression: Expression) -> str:
         """Return DuckDB's text of an expression."""

@@ -24,8 +24,8 @@ def run(federation: Path | None) -> int:
 
     folder = choose_folder(federation) / "aggregator"
     settings = load_aggregator(folder)
-    for port in (settings.fleet_port, settings.control_port):
-        if _taken(port):
+    for port in (settings.fleet_port, settings.control_port, settings.stream_port):
+        if port is not None and _taken(port):
             raise PortTakenError(
                 f"port {port} is taken by another program; end it, or change the port in "
                 f"{folder / 'aggregator.toml'} and in every node.toml"

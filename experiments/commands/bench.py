@@ -11,7 +11,10 @@ import click
 @click.option("--full", is_flag=True, help="Longer runs: the numbers of the README's tables.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(name: str, full: bool, as_json: bool) -> int:
-    """Run the benchmark NAME; known: exchange, wire, books, secagg, steps, learning."""
+    """Run the benchmark NAME.
+
+    Known: exchange, wire, books, secagg, threshold, queries, steps, learning.
+    """
     from experiments.benches import machine, run
 
     results = run(name, full)
@@ -33,5 +36,6 @@ def _line(result: dict[str, Any]) -> str:
     if result.get("skipped"):
         return f"{result['name']}: skipped ({result['skipped']})"
     error = f" ± {result['se']}" if result.get("se") is not None else ""
-    peer = f"   ({result['peer']}: {result['peer_value']})" if result["peer"] else ""
+    beside = "" if result["peer_value"] is None else f": {result['peer_value']}"
+    peer = f"   ({result['peer']}{beside})" if result["peer"] else ""
     return f"{result['name']}: {result['value']}{error} {result['unit']}{peer}"

@@ -42,7 +42,7 @@ def command(
     federation: Path | None,
     report: Path,
 ) -> int:
-    """Start an aggregator, eight nodes and a keyholder; train, ask, be refused, report."""
+    """Start an aggregator, eight nodes and three keyholders; train, ask, be refused, report."""
     begun = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end: end the nodes first
     from experiments.home import choose_folder, open_home

@@ -1,4 +1,4 @@
-"""`entrepot node`: run or check one partner's node, look at its law, try a model on its rows."""
+"""`entrepot node`: run or check one partner's node, look at its law, approve what waits."""
 
 import json
 import sys
@@ -35,6 +35,7 @@ def check(folder: Path) -> int:
     Nothing is written: neither into FOLDER nor into its ledger.
     """
     from clients import checking
+    from clients.certificate import doubts
     from clients.settings import load_settings
     from experiments.policy_folder import export_warnings, key_warnings
 
@@ -44,8 +45,50 @@ def check(folder: Path) -> int:
     click.echo(
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
     )
-    for line in (*key_warnings(settings), *export_warnings(settings)):
+    for line in (*doubts(settings), *key_warnings(settings), *export_warnings(settings)):
         click.echo(line, err=True)
+    return 0
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("order")
+@click.option("--person", help="Who answers for it, as it will be named to the other end.")
+@click.option("--legal-basis", help="Why it is lawful, in the person's words.")
+@click.option("--key", type=click.Path(path_type=Path), help="The person's key; else the node's.")
+@click.option("--yes", is_flag=True, help="Approve without being asked once more.")
+@AS_JSON
+def approve(
+    folder: Path,
+    order: str,
+    person: str | None,
+    legal_basis: str | None,
+    key: Path | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Look at the disclosure ORDER that waits at the node in FOLDER, and approve it.
+
+    Without --person and --legal-basis it is only shown.
+    """
+    from experiments.approving import spoken, waiting
+    from experiments.errors import UsageError
+
+    found = waiting(folder, order)
+    shown = found.shown()
+    if not as_json:
+        click.echo(spoken(shown), err=bool(person))
+    if person is None and legal_basis is None:
+        if as_json:
+            click.echo(json.dumps(shown | {"approved": False}))
+        return 0
+    if person is None or legal_basis is None:
+        raise UsageError("name both: --person NAME and --legal-basis WORDS")
+    if not yes:
+        click.confirm("Approve this disclosure?", abort=True, err=True)
+    signed = found.approve(person, legal_basis, key)
+    approved = {"approved": True, "person": person, "key": signed.key.hex}
+    click.echo(json.dumps(shown | approved) if as_json else f"approved by {person}")
     return 0
 
 

@@ -1,15 +1,19 @@
 """`entrepot query`: ask a joint SQL question; `--explain` shows the price and spends nothing."""
 
 import json
+import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from experiments.query_view import Format
+
 
 @click.command()
-@click.argument("sql")
+@click.argument("sql", required=False)
 @click.argument("overrides", nargs=-1)
 @click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
 @click.option("--explain", is_flag=True, help="Show price and error; spend nothing, touch no row.")
@@ -17,14 +21,29 @@ import click
 @click.option(
     "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
 )
+@click.option(
+    "--resume",
+    metavar="RUN",
+    help="Take up a question that was interrupted, by the first digits of its id; costs nothing.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json", "arrow"]),
+    help="How the answer is written; a table unless said otherwise. arrow is an Arrow IPC file.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the answer into this file.")
 def command(
-    sql: str,
+    sql: str | None,
     overrides: tuple[str, ...],
     federation: Path | None,
     explain: bool,
     source: Any,
+    resume: str | None,
     as_json: bool,
+    format_: "Format | None",
+    output: Path | None,
 ) -> int:
     """Ask SQL over all parties, such as "SELECT category, COUNT(*) FROM orders GROUP BY category".
 
@@ -32,24 +51,82 @@ def command(
 
     A question that was asked before, and whose answer you may see, is answered from that release
     and costs nothing, if the law of every node allows it.
-    """
-    from experiments.home import open_home
-    from experiments.ordering import query_order
-    from experiments.querying import ask, explanation, read_terms
-    from experiments.viewing import show_answer, show_explanation
 
+    The answer comes sealed, and only this command's folder has what opens it. An interrupted
+    question goes on by itself; `--resume RUN` waits for it and opens its answer.
+    """
+    from experiments import querying
+    from experiments.explaining import explanation
+    from experiments.home import open_home
+    from experiments.ordering import drafted_query, query_order
+
+    form = _form(as_json, format_, explain=explain, output=output)
     home = open_home(federation)
-    epsilon, terms = read_terms(overrides, source or "any")
-    order = query_order(home, sql, epsilon, terms)
-    if explain:
-        value = explanation(home, order)
-        _print(value, as_json, show_explanation)
-        return 0
     started = time.monotonic()
-    value = ask(home, order, _say)
+    if resume is not None:
+        _require_alone(sql, explain, source)
+        value = querying.resume(home, resume, _say)
+    else:
+        if sql is None:
+            raise click.UsageError("name a question, or one to take up with --resume RUN")
+        epsilon, terms = querying.read_terms(overrides, source or "any")
+        if explain:
+            _tell(explanation(home, drafted_query(home, sql, epsilon, terms)), form, output)
+            return 0
+        order = query_order(home, sql, epsilon, terms)
+        click.echo(
+            f"question {order.id[:12]} (--resume takes it up if this is cut short)", err=True
+        )
+        value = querying.ask(home, order, _say)
     value["seconds"] = round(time.monotonic() - started, 3)
-    _print(value, as_json, show_answer)
+    _give(value, form, output)
     return 0
+
+
+def _form(as_json: bool, named: "Format | None", *, explain: bool, output: Path | None) -> "Format":
+    """Return the format that the options ask for, before anything is asked or spent."""
+    from experiments.errors import UsageError
+    from experiments.files import require_place
+
+    if as_json and named not in {None, "json"}:
+        raise UsageError(f"--json and --format {named} are two formats: choose one")
+    form: Format = "json" if as_json else named or "table"
+    if explain and form not in {"table", "json"}:
+        raise UsageError(f"an explanation is a table or JSON: --format {form} is of answers")
+    if form == "arrow" and output is None and sys.stdout.isatty():
+        raise UsageError("an Arrow file is no text for a terminal: name a file with --output")
+    if output is not None:
+        require_place(output)
+    return form
+
+
+def _tell(value: dict[str, Any], form: "Format", output: Path | None) -> None:
+    from experiments.explain_view import rendered, show_explanation
+    from experiments.files import write
+
+    if output is not None:
+        write(output, rendered(value, form))
+    elif form == "json":
+        click.echo(json.dumps(value, ensure_ascii=False))
+    else:
+        show_explanation(value)
+
+
+def _give(value: dict[str, Any], form: "Format", output: Path | None) -> None:
+    from experiments.files import write
+    from experiments.query_view import rendered, show_answer
+
+    if output is not None:
+        write(output, rendered(value, form))
+    elif form == "table":
+        show_answer(value)
+    else:
+        click.echo(rendered(value, form), nl=False)
+
+
+def _require_alone(sql: str | None, explain: bool, source: str | None) -> None:
+    if sql is not None or explain or source is not None:
+        raise click.UsageError("--resume takes up a question as it was asked: name nothing else")
 
 
 def _say(note: dict[str, Any]) -> None:
@@ -57,10 +134,3 @@ def _say(note: dict[str, Any]) -> None:
 
     if text := line(note):
         click.echo(text, err=True)
-
-
-def _print(value: dict[str, Any], as_json: bool, show: Any) -> None:
-    if as_json:
-        click.echo(json.dumps(value, ensure_ascii=False))
-    else:
-        show(value)

@@ -12,11 +12,12 @@ from markupsafe import Markup
 
 from experiments.outcome import Border, Budget, Language, Node, Outcome, Refusal, Training, borders
 from experiments.report import plots
+from experiments.report.answers import query_plots
 from experiments.report.drawing import DARK, LIGHT, drawing, drawing_style
 from experiments.report.network import HEIGHT, WIDTH, network
 from experiments.showing import columns_of, coverage
 from experiments.telling import moment
-from experiments.terminal import runs_left, searched
+from experiments.terminal import opened_by, runs_left, searched
 from experiments.verdicts import PRECISION, WAPE, verdicts
 from experiments.words import cell, epsilon, name_of, say, score, size, small
 
@@ -27,13 +28,13 @@ SEES: Final = {
     "exact": ("yes", "no", "no", "no", "no"),
     "update": ("yes", "no", "sum", "no", "no"),
     "model": ("yes", "part", "yes", "no", "yes"),
-    "partial": ("yes", "no", "cipher", "sum", "no"),
-    "answer": ("no", "no", "yes", "yes", "yes"),
+    "partial": ("yes", "no", "cipher", "cipher", "no"),
+    "answer": ("no", "no", "noted", "no", "yes"),
     "books": ("yes", "no", "told", "no", "told"),
     "refusal": ("yes", "no", "yes", "no", "yes"),
     "order": ("yes", "part", "yes", "queries", "yes"),
 }
-"""Who sees what, by artefact: the node itself, other nodes, aggregator, keyholder, data team."""
+"""Who sees what: the node itself, other nodes, the aggregator, one keyholder, the data team."""
 
 PROTECTED: Final = ("rows", "presence", "masked", "books", "orders")
 UNPROTECTED: Final = (
@@ -49,7 +50,7 @@ UNPROTECTED: Final = (
 DEEDS: Final = (
     ("train.update", "updates"),
     ("sum.upload", "uploads"),
-    ("query.ciphertext", "partials"),
+    ("query.revealed", "partials"),
     ("query.opened", "opened"),
     ("train.round", "rounds"),
     ("sum.round", "sums"),
@@ -192,10 +193,11 @@ def _query(outcome: Outcome, place: int, language: Language) -> dict[str, Any]:
     inside, total = coverage(query)
     return {
         "query": query,
+        "opened": opened_by(outcome, place, language),
         "keys": keys,
         "columns": columns,
         "rows": list(zip(query.rows, query.error, query.exact_for_demo, strict=False)),
-        "plots": list(plots.query_plots(query, language)),
+        "plots": list(query_plots(query, language)),
         "inside": inside,
         "total": total,
     }

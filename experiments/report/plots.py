@@ -1,16 +1,14 @@
 """The plots of the report, as inline SVG with a title and a description each."""
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Final
 
 from markupsafe import Markup
 
-from experiments.outcome import Budget, Language, Plain, Query, Scores, Training
+from experiments.outcome import Budget, Language, Plain, Scores, Training
 from experiments.report.drawing import circle, drawing, line, rect, tag, text
-from experiments.showing import columns_of, intervals
 from experiments.verdicts import Measure, is_helped
-from experiments.words import cell, epsilon, say, score
+from experiments.words import epsilon, say, score
 
 WIDTH: Final = 760
 LEFT: Final = 190
@@ -113,59 +111,6 @@ def _round_up(value: float) -> float:
     """Return the end of an axis that holds `value`: a whole number of steps."""
     step = _step(value)
     return step * math.ceil(value / step - 1e-9)
-
-
-def query_plots(query: Query, language: Language) -> Iterator[Markup]:
-    """Yield one plot per noised column: value, interval, and a tick for the exact value."""
-    for column in columns_of(query)[1]:
-        shown = list(intervals(query, column))
-        if shown:
-            yield _intervals(query, column, shown, language)
-
-
-def _intervals(
-    query: Query,
-    column: str,
-    shown: Sequence[tuple[float, float, float, float | None]],
-    language: Language,
-) -> Markup:
-    keys = columns_of(query)[0]
-    names = [" · ".join(cell(row[key]) for key in keys) for row in query.rows] if keys else [column]
-    start, end = _span(shown)
-    step = 28
-    height = 34 + step * len(shown) + 26
-    parts = [text(12, 20, column, font_size=14, font_weight=700)]
-    for place, (value, low, high, exact) in enumerate(shown):
-        y = 34 + step * (place + 0.5)
-        parts.append(text(12, y + 5, names[place] if place < len(names) else "", font_size=13))
-        parts.append(line(_x(low, end, start), y, _x(high, end, start), y, "d-span"))
-        parts.append(circle(_x(value, end, start), y, 5, "d-teal"))
-        if exact is not None:
-            x = _x(exact, end, start)
-            parts.append(line(x, y - 9, x, y + 9, "d-mark"))
-    for value, anchor in ((start, "start"), (end, "end")):
-        parts.append(
-            text(
-                _x(value, end, start),
-                height - 8,
-                cell(value),
-                font_size=12,
-                class_="d-muted",
-                text_anchor=anchor,
-            )
-        )
-    parts.insert(0, line(LEFT, height - 24, RIGHT, height - 24, "d-grid"))
-    about = say("plot.query", language, column=column)
-    return drawing(WIDTH, height, about, about, *parts)
-
-
-def _span(shown: Sequence[tuple[float, float, float, float | None]]) -> tuple[float, float]:
-    ends = [end for _, low, high, exact in shown for end in (low, high, exact) if end is not None]
-    start, end = min(ends), max(ends)
-    margin = (end - start or 1.0) * 0.04
-    # Where zero is not far it belongs on the axis: lengths are compared with it.
-    start = 0.0 if 0 <= start < end * 0.6 else start - margin
-    return start, end + margin
 
 
 def burn_down(budget: Budget, language: Language) -> Markup:

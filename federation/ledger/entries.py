@@ -51,6 +51,8 @@ class EntryKind(StrEnum):
     RELEASED = "released"
     DELIVERED = "delivered"
     CROSSED = "crossed"
+    MATCHED = "matched"
+    DISCLOSED = "disclosed"
     CHECKPOINT_SEEN = "checkpoint_seen"
     KEY_ROTATED = "key_rotated"
 
@@ -266,6 +268,21 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
         "destination": _token,
         "bytes": _count,
         "rule": _token,
+    },
+    EntryKind.MATCHED: {
+        "partner": _token,
+        "step": _token,  # what is said next: a set is committed, a list or a reply leaves
+        "given": _hex,  # a commitment to what it is made from
+    },
+    EntryKind.DISCLOSED: {
+        "partner": _token,
+        "subjects": _label,
+        "reveals": _token,
+        "receiver": _token,  # who learns which people are in both sets
+        "cap": _count,  # how many identifiers it could list, at most
+        "basis": _token,
+        "terms": _hex,
+        "approval": _hex,  # a commitment to who approved it at either end, and in which words
     },
     EntryKind.CHECKPOINT_SEEN: {
         "origin": _token,

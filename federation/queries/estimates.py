@@ -1,7 +1,7 @@
 """One aggregate from its noised sums, with a 95 % interval for what the noise did.
 
     COUNT, SUM, bins      noised sum ± z·σ·√n
-    AVG                   Fieller's interval [Fieller 1954], by `pricing.ratio_interval`
+    AVG                   Fieller's interval [Fieller 1954], by `noisy.ratio_interval`
     VAR, STDDEV, COVAR    delta method: σ² of a smooth function of the sums is Σ (∂f/∂sum)²·n·σ²
     CORR                  delta method for atanh r, turned back, so that it stays within [−1, 1]
     coefficients          delta method for the solution of the normal equations
@@ -21,7 +21,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from federation.pricing import NORMAL_95, ratio_interval
+from federation.noisy import NORMAL_95, ratio_interval
 from federation.queries.tree import Aggregate, Value
 
 Sums: TypeAlias = Sequence[float]

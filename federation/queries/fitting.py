@@ -5,39 +5,48 @@ them out again and compares, whoever compiled the plan. No rows are read: a refu
 sentence whatever the data say.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from federation.errors import UnsupportedQueryError
-from federation.fitting import MAX_NUMBERS, MAX_REACH, MINIMUM_ORGANISATIONS, require_cohort
+from federation.errors import OnePartyQueryError, UnsupportedQueryError
 from federation.membership import Member
+from federation.queries.cohort import MINIMUM_ORGANISATIONS, require_cohort
 from federation.queries.expressions import Call, Column, Expression, Literal, columns, number, walk
-from federation.queries.kinds import MAX_WHOLE, Kind, domain_of, spelled
+from federation.queries.fitting_relations import fit_relations
+from federation.queries.kinds import Kind, domain_of, spelled
 from federation.queries.kinds import number as numeric
+from federation.queries.party_names import singles_out
+from federation.queries.relations import (
+    Contracts,
+    readable_in,
+    rows_of,
+    scope_before,
+    titled,
+    unit_of,
+)
 from federation.queries.scope import (
     Scope,
     kind_of,
-    open_column,
-    readable,
+    narrowed_by,
     require_modest,
-    scope_of,
 )
 from federation.queries.sensitivity import width
 from federation.queries.tree import (
     Aggregate,
     Key,
     Plan,
-    Value,
     condition,
     inputs,
-    scan,
+    source,
 )
+from federation.queries.tree import contracts as read_contracts
+from federation.queries.values import value_of
 from policies.contracts import DataContract
+from secure_compute.threshold.params import SLOTS
 
-MAX_HALF: Final = 10**4
-"""Steps between the centre and the end of a value that is multiplied with another."""
+MAX_NUMBERS: Final = SLOTS
+"""Integers in one answer: the slots of one ciphertext."""
 
 MAX_BINS: Final = 64
 MAX_VARIABLES: Final = 8
@@ -53,58 +62,6 @@ ARGUMENTS: Final = {
     "quantile": (1, 1), "bin": (1, 1),
 }  # fmt: skip
 """How many values each aggregate takes."""
-
-PRODUCTS: Final = frozenset(ARGUMENTS) - {"count", "units", "sum", "avg", "quantile", "bin"}
-"""Aggregates that multiply values; these take coarser steps, so that sums of products are exact."""
-
-
-def value_of(
-    expression: Expression, scope: Scope, function: str, clause: str, contract: str
-) -> Value:
-    """Return the bounds under which `expression` may be summed by `function`.
-
-    Whole numbers are counted one by one, money in hundredths, others in a power of ten that cuts
-    the range into ten thousand; a range too wide for exact sums takes a coarser step.
-
-    Raises:
-        UnsupportedQueryError: it is no number, or has no bounds; the sentence names it.
-    """
-    kind = kind_of(expression, scope)
-    if kind.type == "boolean":
-        raise UnsupportedQueryError(
-            f"{clause}: a condition is no number; write COUNT(*) FILTER (WHERE …)"
-        )
-    if kind.type != "number":
-        raise UnsupportedQueryError(
-            f"{clause}: a {kind.type} cannot be summed; choose a number, or write COUNT"
-        )
-    if not kind.bounded:
-        raise UnsupportedQueryError(f"{clause}: {_lacking(expression, scope, contract)}")
-    if max(abs(kind.low), abs(kind.high)) > MAX_WHOLE:
-        raise UnsupportedQueryError(
-            f"{clause}: the bounds reach beyond 2^53; bound the value by LEAST and GREATEST"
-        )
-    step = step_of(kind, function)
-    low, high = Decimal(kind.low) / step, Decimal(kind.high) / step
-    return Value(
-        expression, int(low.__floor__()), int(high.__ceil__()), number(step).text, kind.unit
-    )
-
-
-def step_of(kind: Kind, function: str) -> Decimal:
-    """Return the step in which a value of this kind is counted."""
-    low, high = Decimal(kind.low), Decimal(kind.high)
-    if kind.whole:
-        step = Decimal(1)
-    elif re.fullmatch(r"[A-Z]{3}", kind.unit) or low == high:
-        step = Decimal("0.01")
-    else:
-        step = min(Decimal("0.01"), Decimal(1).scaleb(((high - low) / 10_000).adjusted()))
-    while max(abs(low), abs(high)) / step > MAX_REACH:
-        step *= 10
-    while function in PRODUCTS and (high - low) / 2 / step > MAX_HALF:
-        step *= 10
-    return step
 
 
 def key_of(expression: Expression, label: str, scope: Scope, clause: str) -> Key:
@@ -130,8 +87,18 @@ def fit(plan: Plan, contract: DataContract, cohort: Sequence[Member]) -> None:
     Raises:
         UnsupportedQueryError: it does not; the sentence names the clause.
     """
-    _fit_contract(plan, contract)
-    scope = _fit_inputs(plan, contract, cohort)
+    fit_all(plan, {contract.name: contract}, cohort)
+
+
+def fit_all(plan: Plan, contracts: Contracts, cohort: Sequence[Member]) -> None:
+    """Accept a plan that says what all contracts it reads allow, by name; see `fit`.
+
+    Raises:
+        UnsupportedQueryError: it does not; the sentence names the clause.
+    """
+    _fit_contracts(plan, contracts)
+    fit_relations(plan, contracts)
+    scope = _fit_inputs(plan, contracts, cohort)
     for key in plan.child.keys:
         if key != key_of(key.expression, key.label, scope, f"GROUP BY {key.label}"):
             raise UnsupportedQueryError(
@@ -139,7 +106,7 @@ def fit(plan: Plan, contract: DataContract, cohort: Sequence[Member]) -> None:
                 "write the query anew"
             )
     for item in plan.child.aggregates:
-        _fit_aggregate(item, scope, contract)
+        _fit_aggregate(item, scope, titled(source(plan)))
     _fit_outputs(plan)
     if width(plan) > MAX_NUMBERS:
         raise UnsupportedQueryError(
@@ -149,54 +116,49 @@ def fit(plan: Plan, contract: DataContract, cohort: Sequence[Member]) -> None:
     require_cohort(cohort)
 
 
-def _fit_contract(plan: Plan, contract: DataContract) -> None:
-    leaf, bound = scan(plan), plan.child.child
-    if (leaf.contract, leaf.version) != (contract.name, contract.version):
-        raise UnsupportedQueryError(
-            f"the plan reads contract {leaf.contract} version {leaf.version} and this party holds "
-            f"{contract.name} version {contract.version}: agree on one version first"
-        )
-    if (bound.unit, bound.rows) != (contract.unit.columns, contract.unit.rows):
+def _fit_contracts(plan: Plan, contracts: Contracts) -> None:
+    for name, version in read_contracts(plan):
+        held = [contracts[name]] if name in contracts else list(contracts.values())
+        if (name, version) not in {(contract.name, contract.version) for contract in held}:
+            which = ", ".join(f"{contract.name} version {contract.version}" for contract in held)
+            raise UnsupportedQueryError(
+                f"the plan reads contract {name} version {version} and this party holds "
+                f"{which or 'none'}: agree on one version first"
+            )
+    bound, top = plan.child.child, source(plan)
+    unit, rows = unit_of(top, contracts), rows_of(top, contracts)
+    if (bound.unit, bound.rows) != (unit, rows):
         raise UnsupportedQueryError(
             f"the plan bounds {'/'.join(bound.unit)} to {bound.rows} rows and the contract says "
-            f"{'/'.join(contract.unit.columns)} to {contract.unit.rows}: write the query anew"
+            f"{'/'.join(unit)} to {rows}: write the query anew"
         )
 
 
-def _fit_inputs(plan: Plan, contract: DataContract, cohort: Sequence[Member]) -> Scope:
-    where, known = condition(plan), scope_of(contract)
+def _fit_inputs(plan: Plan, contracts: Contracts, cohort: Sequence[Member]) -> Scope:
+    where, top, known = condition(plan), source(plan), scope_before(plan, contracts)
     if sum(1 for expression in inputs(plan) for _ in walk(expression)) > MAX_PARTS:
         raise UnsupportedQueryError(
             f"the query's expressions have more than {MAX_PARTS} parts: ask for less at once"
         )
     for expression in inputs(plan):
         for name in sorted(columns(expression)):
-            readable(contract, name, "the query")
+            readable_in(top, contracts, name, "the query")
         require_modest(expression, known)
         _require_no_party(expression, cohort)
     if where is not None and kind_of(where, known).type != "boolean":
         raise UnsupportedQueryError("WHERE takes a condition: compare the value with something")
-    return scope_of(contract, where)
+    return narrowed_by(known, where)
 
 
 def _require_no_party(expression: Expression, cohort: Sequence[Member]) -> None:
-    names = {str(m.party).lower() for m in cohort} | {m.organisation.lower() for m in cohort}
-    for item in literals(expression):
-        if item.type == "text" and item.text.strip().lower() in names:
-            raise UnsupportedQueryError(
-                f"the query names one party, and a cell needs {MINIMUM_ORGANISATIONS} "
-                "organisations that may hold it: drop that condition"
-            )
+    if singles_out(expression, cohort):
+        raise OnePartyQueryError(
+            f"the query names one party, and a cell needs {MINIMUM_ORGANISATIONS} "
+            "organisations that may hold it: drop that condition"
+        )
 
 
-def literals(expression: Expression) -> Iterator[Literal]:
-    """Yield the constants of an expression."""
-    for node in walk(expression):
-        if isinstance(node, Literal):
-            yield node
-
-
-def _fit_aggregate(item: Aggregate, scope: Scope, contract: DataContract) -> None:
+def _fit_aggregate(item: Aggregate, scope: Scope, contract: str) -> None:
     least, most = ARGUMENTS[item.function]
     clause = f"{item.function.upper()} AS {item.label}"
     if not least <= len(item.values) <= most or not _has_its_parameters(item):
@@ -204,7 +166,7 @@ def _fit_aggregate(item: Aggregate, scope: Scope, contract: DataContract) -> Non
     if item.counted is not None:
         kind_of(item.counted, scope)
     for value in item.values:
-        if value != value_of(value.expression, scope, item.function, clause, contract.name):
+        if value != value_of(value.expression, scope, item.function, clause, contract):
             raise UnsupportedQueryError(
                 f"{clause}: the plan's bounds are not the contract's; write the query anew"
             )
@@ -273,20 +235,6 @@ def _undeclared(kind: Kind) -> str:
     return "the contract declares none, so name the values in WHERE (column IN (…)) or by CASE"
 
 
-def _lacking(expression: Expression, scope: Scope, contract: str) -> str:
-    found = open_column(expression, scope)
-    if found is not None:
-        name, side = found
-        cap = f"LEAST({name}, 100)" if side == "upper" else f"GREATEST({name}, 0)"
-        return f"{name} has no {side} bound in contract {contract}; write {cap}"
-    if any(isinstance(node, Call) and node.function == "divide" for node in walk(expression)):
-        return (
-            "the divisor can come near zero, so the quotient has no bounds; bound the divisor from "
-            "below, as in GREATEST(divisor, 1), or the quotient by LEAST and GREATEST"
-        )
-    return "the value has no bounds; write LEAST(GREATEST(value, 0), 100)"
-
-
 def named(expression: Expression) -> str:
     """Return a short name for an expression."""
     match expression:
@@ -294,6 +242,8 @@ def named(expression: Expression) -> str:
             return name
         case Literal(text=text):
             return text
+        case Call("least" | "greatest", (Column(name), Literal())):
+            return name  # a bound more or less is no other thing
         case Call(function, arguments):
             inner = [name for name in (named(part) for part in arguments) if name.isidentifier()]
             return "_".join([function, *inner])

@@ -1,20 +1,20 @@
 """SELECT and HAVING: which aggregates are asked for, and what is computed from them afterwards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sqlglot import exp
 
 from federation.errors import UnsupportedQueryError
+from federation.queries.clauses import only, title_of
 from federation.queries.expressions import Call, Column, Expression, Literal, number
-from federation.queries.fitting import MAX_BINS, MAX_VARIABLES, named, value_of
+from federation.queries.fitting import MAX_BINS, MAX_VARIABLES, named
 from federation.queries.kinds import Kind
 from federation.queries.kinds import number as numeric
 from federation.queries.parse_scalars import Leaf, Scalars
 from federation.queries.scope import Scope, nearest
 from federation.queries.tree import Aggregate, Name, Output, Value
-from federation.sql_parts import only, title_of
-from policies.contracts import DataContract
+from federation.queries.values import value_of
 
 SIMPLE: Final[dict[type[exp.Expr], Name]] = {
     exp.Sum: "sum",
@@ -39,19 +39,26 @@ OFFERED: Final = (
 
 
 class Aggregates:
-    """Collects the aggregates of one SELECT, each once, whatever they are called."""
+    """Collects the aggregates of one SELECT, each once, whatever they are called.
+
+    unit:    the plan's columns that name the unit of privacy
+    source:  how sentences call the contracts that are read
+    meaning: what a visible column means
+    """
 
     def __init__(
         self,
         rows: Scalars,
         scope: Scope,
-        contract: DataContract,
-        meaning: Mapping[str, Expression],
+        unit: tuple[str, ...],
+        source: str,
+        meaning: Callable[[exp.Column, str], Expression],
     ) -> None:
-        self._columns = meaning
+        self._column = meaning
         self._rows = rows
         self._scope = scope
-        self._contract = contract
+        self._unit = unit
+        self._source = source
         self._found: dict[Aggregate, str] = {}
         self._meaning: dict[str, Expression] = {}
         self._filter: Expression | None = None
@@ -160,9 +167,9 @@ class Aggregates:
 
     def _units(self, node: exp.Distinct) -> Aggregate:
         only(node, {"expressions"}, "COUNT(DISTINCT)")
-        unit = self._contract.unit.columns
+        unit = self._unit
         meant = [
-            self._columns.get(part.name) if isinstance(part, exp.Column) else None
+            self._column(part, "COUNT(DISTINCT …)") if isinstance(part, exp.Column) else None
             for part in node.expressions
         ]
         if meant != [Column(name) for name in unit] or self._filter is not None:
@@ -195,9 +202,7 @@ class Aggregates:
     ) -> tuple[Value, ...]:
         clause = _clause(node)
         found = [self._when(self._rows.read(part, clause)) for part in nodes]
-        return tuple(
-            value_of(item, self._scope, function, clause, self._contract.name) for item in found
-        )
+        return tuple(value_of(item, self._scope, function, clause, self._source) for item in found)
 
     def _when(self, inner: Expression) -> Expression:
         return inner if self._filter is None else Call("case", (self._filter, inner))

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 from sqlglot import exp
 
 from federation.errors import MalformedOrderError, UnsupportedQueryError
+from federation.queries.clauses import only, title_of
 from federation.queries.expressions import (
     MAX_ARGUMENTS,
     Call,
@@ -15,7 +16,6 @@ from federation.queries.expressions import (
     number,
 )
 from federation.queries.scope import Scope, kind_of
-from federation.sql_parts import only, title_of
 
 Leaf: TypeAlias = Callable[[exp.Expr, str], Expression | None]
 Reader: TypeAlias = Callable[[exp.Expr, str], Expression]

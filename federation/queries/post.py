@@ -13,13 +13,14 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Final
 
-from federation.pricing import NORMAL_95, TOO_NOISY
+from federation.noisy import NORMAL_95, TOO_NOISY
 from federation.queries.estimates import Estimate, estimate
 from federation.queries.expressions import Call, Column, Expression, Literal, Value, columns
 from federation.queries.functions import FUNCTIONS
 from federation.queries.kinds import Kind, number
+from federation.queries.pricing import scale
 from federation.queries.scope import kind_of
-from federation.queries.sensitivity import Measure, layout, measures, parts, scale
+from federation.queries.sensitivity import Measure, layout, measures, parts
 from federation.queries.tree import Aggregate, Plan
 
 COUNTS: Final = frozenset({"count", "units", "bin"})

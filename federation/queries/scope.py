@@ -13,8 +13,12 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
-from federation.errors import UnsupportedQueryError
-from federation.fitting import MINIMUM_ORGANISATIONS, PARTY_COLUMNS
+from federation.errors import (
+    NamedUnitQueryError,
+    OnePartyQueryError,
+    UnsupportedQueryError,
+)
+from federation.queries.cohort import MINIMUM_ORGANISATIONS, PARTY_COLUMNS
 from federation.queries.expressions import (
     MAX_DEPTH,
     MAX_NODES,
@@ -40,7 +44,12 @@ Scope = Mapping[str, Kind]
 
 def scope_of(contract: DataContract, condition: Expression | None = None) -> Scope:
     """Return what is known of the contract's columns in rows for which `condition` is true."""
-    known = {column.name: declared(column) for column in contract.columns}
+    return narrowed_by({column.name: declared(column) for column in contract.columns}, condition)
+
+
+def narrowed_by(scope: Scope, condition: Expression | None) -> Scope:
+    """Return what is known of the columns in rows for which `condition` is true as well."""
+    known = dict(scope)
     for leaf in conjuncts(condition):
         known.update(_said(leaf, known))
     return known
@@ -203,17 +212,17 @@ def readable(contract: DataContract, name: str, clause: str) -> Declared:
 def _require_shared(contract: DataContract, column: Declared, clause: str) -> None:
     name = column.name
     if name in contract.unit.columns:
-        raise UnsupportedQueryError(
+        raise NamedUnitQueryError(
             f"{clause} uses {name!r}, which names the unit of privacy: leave it out, or write "
             f"COUNT(DISTINCT {', '.join(contract.unit.columns)})"
         )
     if re.sub(r"_(id|code|name)$", "", name.lower()) in PARTY_COLUMNS:
-        raise UnsupportedQueryError(
+        raise OnePartyQueryError(
             f"{clause} uses {name!r}, which says whose rows one looks at; a cell needs "
             f"{MINIMUM_ORGANISATIONS} organisations that may hold it: leave it out"
         )
     if column.optional:
-        raise UnsupportedQueryError(
+        raise OnePartyQueryError(
             f"{clause} uses {name!r}, which some roles lack, so fewer than "
             f"{MINIMUM_ORGANISATIONS} organisations may hold a cell: use a column that all hold"
         )

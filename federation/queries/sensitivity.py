@@ -7,17 +7,19 @@ multiplied, so rounding is inside the bound.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from federation.errors import MalformedOrderError
-from federation.pricing import MOST_ROWS, NORMAL_95
 from federation.queries.expressions import Expression
 from federation.queries.tree import Aggregate, Plan, Value, cells
-from policies.budget.events import Composed, DiscreteGaussian, Event
+
+MOST_ROWS: Final = 1 << 32
+"""Rows of one node that a sum must hold; what lies beyond is clipped, never wrapped."""
+
+MOST_SUM: Final = 1 << 53
+"""Sums of one node that are told apart as doubles, and leave room in a ciphertext for all nodes."""
 
 Sum: TypeAlias = Literal["rows", "units", "present", "total", "first", "second", "bins"]
 
@@ -122,67 +124,9 @@ def joint_squared(plan: Plan) -> int:
     return sum(squared(plan, measure) for measure in measures(plan))
 
 
-def scale(plan: Plan, measure: Measure, noise_multiplier: str) -> int:
-    """Return σ of the noise on every number of `measure`: the ceiling of z·Δ."""
-    return math.ceil(Fraction(noise_multiplier) * change(plan, measure))
-
-
-def price(plan: Plan, noise_multiplier: str) -> Event:
-    """Return what one release of `plan` by one node does to its rows."""
-    multiplier = Decimal(noise_multiplier)
-    sizes = [change(plan, measure) for measure in measures(plan)]
-    return Composed(tuple(DiscreteGaussian(size, multiplier * size) for size in sizes))
-
-
 def sum_reach(measure: Measure) -> int:
     """Return the largest absolute sum in one cell before noise; what lies beyond is clipped."""
-    return MOST_ROWS * per_row(measure)
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """How far the sums behind one aggregate may lie from the exact ones, in 95 of 100 cells.
-
-    half_widths: one for each of `parts`, in steps.
-    """
-
-    label: str
-    half_widths: tuple[int, ...]
-
-
-def expected(plan: Plan, noise_multiplier: str, contributors: int) -> tuple[Expected, ...]:
-    """Return half the 95 % interval of every sum behind every aggregate, in steps."""
-    return tuple(
-        Expected(
-            item.label,
-            tuple(half_width(plan, m, noise_multiplier, contributors) for m in parts(item)),
-        )
-        for item in plan.child.aggregates
-    )
-
-
-def half_width(plan: Plan, measure: Measure, noise_multiplier: str, contributors: int) -> int:
-    """Return half the 95 % interval of an opened sum in which everybody's noise is, in steps."""
-    sigma = scale(plan, measure, noise_multiplier)
-    return math.ceil(NORMAL_95 * sigma * math.sqrt(contributors))
-
-
-def least_rows(plan: Plan, noise_multiplier: str, contributors: int) -> int:
-    """Return how many rows a cell needs before its count can be told from an empty one's."""
-    count = next((m for m in measures(plan) if m.kind in {"rows", "present"}), Measure("rows"))
-    return half_width(plan, count, noise_multiplier, contributors) + 1
-
-
-def drowned(
-    plan: Plan, noise_multiplier: str, contributors: int, rows: Mapping[int, int]
-) -> tuple[int, ...]:
-    """Return the cells that noise drowns, by what is public.
-
-    rows: how many rows a cell may hold as far as the public knows, by the cell's place: from a
-          census, or from a release that was made and paid for. A cell not named is not judged.
-    """
-    needed = least_rows(plan, noise_multiplier, contributors)
-    return tuple(sorted(cell for cell, known in rows.items() if known < needed))
+    return min(MOST_ROWS * per_row(measure), MOST_SUM)
 
 
 def layout(plan: Plan, opened: Sequence[int]) -> dict[Measure, Sequence[int]]:

@@ -1,24 +1,40 @@
 """A joint query, version 2, as a frozen tree with one spelling.
 
-    Release( Group( Bound( Filter( Scan ) ) ) )
+    Release( Group( Bound( Source ) ) )
+    Source = Scan | Filter( Source ) | Window( Source ) | Join( Source, Source )
 
 `Bound` stands after everything that reads rows and right before the last aggregation: at most
-`rows` rows of one unit of privacy come through it. Every value that is summed carries its bounds as
-whole numbers of a step, so sums and sensitivities are exact integers. `Release` computes with
-released numbers alone. Nothing here has a handle to rows.
+`rows` rows of one unit of privacy come through it. A window's partition and a join's condition
+always name the unit, so that no row before `Bound` depends on another unit's rows. Every value that
+is summed carries its bounds as whole numbers of a step, so sums and sensitivities are exact
+integers. `Release` computes with released numbers alone. Nothing here has a handle to rows.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args
+from typing import Final, Literal, TypeAlias, get_args
 
 from federation.errors import MalformedOrderError
 from federation.queries import expressions
 from federation.queries.expressions import Expression
+from federation.queries.fields import each, fields, maybe, maybe_json, text, whole
+from federation.queries.sources import (
+    Filter,
+    Join,
+    Scan,
+    Source,
+    Window,
+    read_source,
+    said,
+    scans,
+    source_json,
+    sources,
+)
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
+
+__all__ = ["Filter", "Scan"]  # beside what is defined here
 
 VERSION: Final = 2
 
@@ -27,30 +43,13 @@ Name: TypeAlias = Literal[
     "covar_pop", "covar_samp", "corr", "coefficient", "quantile", "bin",
 ]  # fmt: skip
 NAMES: Final[tuple[str, ...]] = get_args(Name)
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """The rows a node holds under one version of a data contract."""
-
-    contract: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """The rows for which the condition is true; unknown is not true."""
-
-    child: Scan
-    condition: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """At most `rows` rows of one unit, which the columns `unit` name together."""
 
-    child: Scan | Filter
+    child: Source
     unit: tuple[str, ...]
     rows: int
 
@@ -139,13 +138,24 @@ Plan: TypeAlias = Release
 
 
 def scan(plan: Plan) -> Scan:
-    """Return the leaf of the tree."""
+    """Return the first leaf of the tree, whose unit of privacy is the plan's."""
+    return scans(plan.child.child.child)[0]
+
+
+def contracts(plan: Plan) -> tuple[tuple[str, int], ...]:
+    """Return names and versions of all contracts whose rows are read, each once, in order."""
+    leaves = scans(plan.child.child.child)
+    return tuple(dict.fromkeys((leaf.contract, leaf.version) for leaf in leaves))
+
+
+def source(plan: Plan) -> Source:
+    """Return the rows that the plan's own condition chooses from."""
     leaf = plan.child.child.child
     return leaf.child if isinstance(leaf, Filter) else leaf
 
 
 def condition(plan: Plan) -> Expression | None:
-    """Return the condition on rows, if there is one."""
+    """Return the plan's own condition on rows, if there is one."""
     leaf = plan.child.child.child
     return leaf.condition if isinstance(leaf, Filter) else None
 
@@ -156,9 +166,11 @@ def cells(plan: Plan) -> int:
 
 
 def inputs(plan: Plan) -> tuple[Expression, ...]:
-    """Return every expression over rows: condition, keys, values; each once."""
+    """Return every expression over rows: of relations, condition, keys, values; each once."""
     group = plan.child
     found: dict[Expression, None] = {}
+    for relation in sources(source(plan)):
+        found.update(dict.fromkeys(said(relation)))
     where = condition(plan)
     found.update(dict.fromkeys(() if where is None else (where,)))
     found.update(dict.fromkeys(key.expression for key in group.keys))
@@ -169,9 +181,34 @@ def inputs(plan: Plan) -> tuple[Expression, ...]:
 
 
 def columns(plan: Plan) -> tuple[str, ...]:
-    """Return every column that the plan reads, the unit's included, sorted."""
-    read = set(plan.child.child.unit)
-    return tuple(sorted(read.union(*map(expressions.columns, inputs(plan)))))
+    """Return every column of a contract that the plan reads, the unit's included, sorted."""
+    read = set(plan.child.child.unit).union(*map(expressions.columns, inputs(plan)))
+    for relation in sources(source(plan)):
+        match relation:
+            case Join(on=on):
+                read.update(name for pair in on for name in pair)
+            case Window(name=name):
+                read.discard(name)
+            case Scan() | Filter():
+                pass
+    return tuple(sorted(read))
+
+
+def reads(plan: Plan) -> dict[str, frozenset[str]]:
+    """Return the columns that the plan reads of every contract, by the contract's name."""
+    read = set(columns(plan))
+    found: dict[str, frozenset[str]] = {}
+    for leaf in scans(plan.child.child.child):
+        mark = leaf.column("")
+        names = frozenset(name[len(mark) :] for name in read if name.startswith(mark))
+        found[leaf.contract] = found.get(leaf.contract, frozenset()) | names
+    return found
+
+
+def asked(plan: Plan) -> tuple[str, ...]:
+    """Return the columns that an order names: as its contract does, if the plan reads one alone."""
+    found = reads(plan)
+    return tuple(sorted(*found.values())) if len(found) == 1 else columns(plan)
 
 
 def digest(plan: Plan) -> str:
@@ -181,12 +218,12 @@ def digest(plan: Plan) -> str:
 
 def to_json(plan: Plan) -> dict[str, JSON]:
     """Return the canonical form."""
-    leaf, where, group = scan(plan), condition(plan), plan.child
+    where, group = condition(plan), plan.child
     return {
         "plan": "query",
         "v": VERSION,
-        "scan": {"contract": leaf.contract, "version": leaf.version},
-        "filter": _maybe_json(where),
+        "scan": source_json(source(plan)),
+        "filter": maybe_json(where),
         "bound": {"unit": list(group.child.unit), "rows": group.child.rows},
         "keys": [
             {
@@ -201,7 +238,7 @@ def to_json(plan: Plan) -> dict[str, JSON]:
             {"label": item.label, "is": expressions.to_json(item.expression)}
             for item in plan.outputs
         ],
-        "having": _maybe_json(plan.having),
+        "having": maybe_json(plan.having),
     }
 
 
@@ -223,10 +260,6 @@ def from_json(value: JSON) -> Plan:
     return plan
 
 
-def _maybe_json(expression: Expression | None) -> JSON:
-    return None if expression is None else expressions.to_json(expression)
-
-
 def _aggregate_json(item: Aggregate) -> dict[str, JSON]:
     return {
         "function": item.function,
@@ -241,87 +274,58 @@ def _aggregate_json(item: Aggregate) -> dict[str, JSON]:
             }
             for value in item.values
         ],
-        "counted": _maybe_json(item.counted),
+        "counted": maybe_json(item.counted),
         "parameter": item.parameter,
         "bins": item.bins,
     }
 
 
 def _read(value: JSON) -> Plan:
-    top = _fields(value, "plan v scan filter bound keys aggregates outputs having")
-    if (top["plan"], _whole(top["v"])) != ("query", VERSION):
+    top = fields(value, "plan v scan filter bound keys aggregates outputs having")
+    if (top["plan"], whole(top["v"])) != ("query", VERSION):
         raise MalformedOrderError("the order's plan is not a query plan of version 2")
-    leaf = _fields(top["scan"], "contract version")
-    bound = _fields(top["bound"], "unit rows")
-    child = Scan(_text(leaf["contract"]), _whole(leaf["version"]))
-    where = _maybe(top["filter"])
+    bound = fields(top["bound"], "unit rows")
+    child = read_source(top["scan"])
+    where = maybe(top["filter"])
     group = Group(
         Bound(
             child if where is None else Filter(child, where),
-            _each(bound["unit"], _text),
-            _whole(bound["rows"]),
+            each(bound["unit"], text),
+            whole(bound["rows"]),
         ),
-        _each(top["keys"], _read_key),
-        _each(top["aggregates"], _read_aggregate),
+        each(top["keys"], _read_key),
+        each(top["aggregates"], _read_aggregate),
     )
-    return Release(group, _each(top["outputs"], _read_output), _maybe(top["having"]))
+    return Release(group, each(top["outputs"], _read_output), maybe(top["having"]))
 
 
 def _read_key(value: JSON) -> Key:
-    raw = _fields(value, "key label domain")
-    return Key(expressions.from_json(raw["key"]), _text(raw["label"]), _each(raw["domain"], _text))
+    raw = fields(value, "key label domain")
+    return Key(expressions.from_json(raw["key"]), text(raw["label"]), each(raw["domain"], text))
 
 
 def _read_value(value: JSON) -> Value:
-    raw = _fields(value, "value low high step unit")
+    raw = fields(value, "value low high step unit")
     expression = expressions.from_json(raw["value"])
-    low, high = _whole(raw["low"]), _whole(raw["high"])
-    return Value(expression, low, high, _text(raw["step"]), _text(raw["unit"]))
+    low, high = whole(raw["low"]), whole(raw["high"])
+    return Value(expression, low, high, text(raw["step"]), text(raw["unit"]))
 
 
 def _read_aggregate(value: JSON) -> Aggregate:
-    raw = _fields(value, "function label values counted parameter bins")
+    raw = fields(value, "function label values counted parameter bins")
     for name in get_args(Name):
         if raw["function"] == name:
             return Aggregate(
                 name,
-                _text(raw["label"]),
-                _each(raw["values"], _read_value),
-                _maybe(raw["counted"]),
-                _text(raw["parameter"]),
-                _whole(raw["bins"]),
+                text(raw["label"]),
+                each(raw["values"], _read_value),
+                maybe(raw["counted"]),
+                text(raw["parameter"]),
+                whole(raw["bins"]),
             )
     raise MalformedOrderError("an aggregate of the order's plan is malformed")
 
 
 def _read_output(value: JSON) -> Output:
-    raw = _fields(value, "label is")
-    return Output(_text(raw["label"]), expressions.from_json(raw["is"]))
-
-
-def _maybe(value: JSON) -> Expression | None:
-    return None if value is None else expressions.from_json(value)
-
-
-def _fields(value: JSON, names: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping) or set(value) != set(names.split()):
-        raise MalformedOrderError(f"a part of the order's plan has not exactly {names}")
-    return value
-
-
-def _each(value: JSON, read: Callable[[Any], _T]) -> tuple[_T, ...]:
-    if not isinstance(value, list):
-        raise MalformedOrderError("the order's plan holds something other than a list")
-    return tuple(map(read, value))
-
-
-def _text(value: JSON) -> str:
-    if not isinstance(value, str):
-        raise MalformedOrderError("the order's plan holds something other than text")
-    return value
-
-
-def _whole(value: JSON) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise MalformedOrderError("the order's plan holds something other than a whole number")
-    return value
+    raw = fields(value, "label is")
+    return Output(text(raw["label"]), expressions.from_json(raw["is"]))

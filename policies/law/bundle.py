@@ -31,12 +31,14 @@ _TRAINING: Final = PURPOSES[1:]
 class Caps:
     """What a node's operator allows at most.
 
-    train_epsilon, query_epsilon: ε of one order, at most four digits after the point.
+    train_epsilon, query_epsilon, match_epsilon: ε of one order, at most four digits after the
+        point.
     purposes: the allowed ones; a refusal suggests the first that fits.
     """
 
     train_epsilon: Decimal
     query_epsilon: Decimal
+    match_epsilon: Decimal = Decimal(1)
     purposes: tuple[str, ...] = PURPOSES
 
     def __post_init__(self) -> None:
@@ -89,6 +91,7 @@ def _node_rules(node: PartyId, caps: Caps) -> str:
         node=node,
         train_epsilon=_cedar_decimal(caps.train_epsilon),
         query_epsilon=_cedar_decimal(caps.query_epsilon),
+        match_epsilon=_cedar_decimal(caps.match_epsilon),
         purposes=", ".join(caps.purposes),
         train_purpose=next((f"purpose={p}" for p in caps.purposes if p in _TRAINING), ""),
         query_purpose=f"purpose={caps.purposes[0]}",

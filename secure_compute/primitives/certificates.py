@@ -15,7 +15,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
@@ -99,6 +99,40 @@ def write_client_certificate(folder: Path, certificates: ServerCertificates, par
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ca.crt").write_bytes(certificates.ca)
     (folder / "stream.crt").write_bytes(certificates.clients[party])
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a client's certificate says. party: None if it names not exactly one."""
+
+    party: str | None
+    until: datetime
+
+
+def read_client_certificate(pem: bytes, ca: bytes) -> Shown:
+    """Return what a client's certificate says, having checked who signed it.
+
+    pem, ca: the certificate and its authority's, PEM. Whether its time is over is not looked at.
+
+    Raises:
+        LocalProtocolError: one of them is no certificate, or this authority did not sign it.
+    """
+    try:
+        shown, authority = (x509.load_pem_x509_certificate(one) for one in (pem, ca))
+        shown.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        message = "It is no certificate of this federation's authority; ask for another."
+        raise LocalProtocolError(message) from error
+    return Shown(_party_in(shown), shown.not_valid_after_utc)
+
+
+def _party_in(shown: x509.Certificate) -> str | None:
+    try:
+        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return party_of_name(uris[0].encode()) if len(uris) == 1 == len(list(names)) else None
 
 
 def party_of_name(name: bytes) -> str | None:

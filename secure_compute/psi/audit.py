@@ -6,12 +6,13 @@ are signed in their envelopes, so a difference is proof against the one who sign
 """
 
 from secure_compute.errors import FaultyPartyError
-from secure_compute.psi.lists import list_message
+from secure_compute.psi.lists import chance, list_message, masked_list
 from secure_compute.psi.masking import Spread, alone
 from secure_compute.psi.messages import COMMITS, write
 from secure_compute.psi.session import receiver_list, sender_reply
 from secure_compute.psi.sets import Chosen
-from secure_compute.psi.terms import Role, Terms
+from secure_compute.psi.terms import Reveals, Role, Terms
+from secure_compute.psi.tokens import disclosing_reply
 
 
 def require_list(
@@ -22,7 +23,11 @@ def require_list(
     Raises:
         FaultyPartyError: one of them is not.
     """
-    mine, _ = receiver_list(terms, chosen, seed, spread)
+    if terms.reveals is Reveals.SIZE:
+        mine, _ = receiver_list(terms, chosen, seed, spread)
+    else:
+        stream = chance(seed, terms, Role.RECEIVER)
+        mine = masked_list(terms, Role.RECEIVER, chosen, stream, spread)
     _require_same(terms, Role.RECEIVER, chosen, sent, list_message(terms, mine))
 
 
@@ -39,7 +44,8 @@ def require_reply(
     Raises:
         FaultyPartyError: one of them is not.
     """
-    again = sender_reply(terms, chosen, seed, received, spread)
+    made = sender_reply if terms.reveals is Reveals.SIZE else disclosing_reply
+    again = made(terms, chosen, seed, received, spread)
     _require_same(terms, Role.SENDER, chosen, sent, again)
 
 

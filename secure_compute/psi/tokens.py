@@ -21,7 +21,7 @@ from secure_compute.psi.masking import Spread, alone, masked
 from secure_compute.psi.messages import Kind, cut, read, read_points, require_distinct, write
 from secure_compute.psi.opening import Bound, require
 from secure_compute.psi.session import SEED, read_list
-from secure_compute.psi.sets import Book
+from secure_compute.psi.sets import Book, Chosen
 from secure_compute.psi.terms import TOKEN_BYTES, Reveals, Role, Terms
 
 
@@ -92,12 +92,15 @@ def reply(
     terms = require(bound, Role.SENDER, Reveals.INTERSECTION, Reveals.JOIN_TOKENS)
     require_approval(approval, terms)
     after = book.take(terms, "reply")
-    _, points = read_list(terms, wire)
-    stream = chance(entropy.bytes(SEED), terms, Role.SENDER)
-    mine = masked_list(terms, Role.SENDER, bound.chosen, stream, spread)
-    theirs = tags(terms, require_distinct(masked(mine.scalar, points, spread)))
-    message = write(terms, Kind.REPLY, b"".join((*theirs, *mine.points)))
-    return after, Replied(terms=terms, mine=mine, theirs=tuple(theirs)), message
+    replied = _replied(terms, bound.chosen, entropy.bytes(SEED), wire, spread)
+    return after, replied, _message(replied)
+
+
+def disclosing_reply(
+    terms: Terms, chosen: Chosen, seed: bytes, wire: bytes, spread: Spread = alone
+) -> bytes:
+    """Return the sender's reply to a list: a function of set, seed and list, as an audit needs."""
+    return _message(_replied(terms, chosen, seed, wire, spread))
 
 
 def intersect(
@@ -143,6 +146,18 @@ def align(book: Book, replied: Replied, approval: Approval, wire: bytes) -> tupl
     found = cut(read(replied.terms, Kind.TOKENS, wire), TOKEN_BYTES)
     after = book.take(replied.terms, "align")
     return after, _tokens(replied.mine, found, replied.theirs)
+
+
+def _replied(terms: Terms, chosen: Chosen, seed: bytes, wire: bytes, spread: Spread) -> Replied:
+    _, points = read_list(terms, wire)
+    mine = masked_list(terms, Role.SENDER, chosen, chance(seed, terms, Role.SENDER), spread)
+    theirs = tags(terms, require_distinct(masked(mine.scalar, points, spread)))
+    return Replied(terms=terms, mine=mine, theirs=tuple(theirs))
+
+
+def _message(replied: Replied) -> bytes:
+    content = b"".join((*replied.theirs, *replied.mine.points))
+    return write(replied.terms, Kind.REPLY, content)
 
 
 def _matched(

@@ -4,8 +4,8 @@ The aggregator relays the keys and can choose none of them: a key counts with th
 identity key that this side's own verified roster names, over federation, roster and epoch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from secure_compute import canonical
@@ -174,6 +174,11 @@ def advertise(roster: Roster, epoch: int, me: str, key: AgreementKey) -> EpochKe
         party=party,
         key=key.public.hex(),
     )
+
+
+def signed(said: EpochKey, sign: Callable[[bytes], bytes]) -> EpochKey:
+    """Return an epoch key with its party's signature."""
+    return replace(said, signature=sign(said.statement()))
 
 
 def gather(roster: Roster, number: int, keys: Iterable[EpochKey]) -> Epoch:

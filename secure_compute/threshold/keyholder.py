@@ -14,6 +14,7 @@ from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import LocalProtocolError, PeerProtocolError, RefusedRequestError
 from secure_compute.primitives.signature import SIGNATURE_SIZE
+from secure_compute.secagg.epoch import Roster
 from secure_compute.threshold import pieces
 from secure_compute.threshold.ciphertext import HALF, Total
 from secure_compute.threshold.listing import Endorsement, Listing, certify
@@ -97,19 +98,26 @@ class Partial:
 
 
 def bind(
-    keyholder: Keyholder, name: str, listed: Listing, endorsements: Sequence[Endorsement]
+    keyholder: Keyholder,
+    roster: Roster,
+    name: str,
+    listed: Listing,
+    endorsements: Sequence[Endorsement],
 ) -> Keyholder:
-    """Return the state that holds this list as the only one of its query. name: id of the key.
+    """Return the state that holds this list as the only one of its query.
+
+    roster: whose members this side verified; name: id of the key.
 
     Raises:
         as `certify` does: the list has no quorum's signatures.
         RefusedRequestError: another list of this query was bound, or the key serves another query.
-        RosterError, PeerProtocolError: the question is of another epoch, key or cohort.
+        RosterError, PeerProtocolError: the question is of another roster, key or cohort.
         LocalProtocolError: sums under this key might not open, or smudging would not hide them.
     """
     question = listed.question
     key = keyholder.key(name)
-    question.require(keyholder.epoch, key.terms, key.digest)
+    key.terms.require_epoch(keyholder.epoch)
+    question.require(roster, key.terms, key.digest)
     certify(listed, endorsements)
     if not key.shown:
         raise PeerProtocolError("this key was not made to the end")

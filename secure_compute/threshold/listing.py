@@ -135,7 +135,7 @@ def listing(question: Question, commitments: Iterable[Commitment]) -> Listing:
     found: dict[str, Commitment] = {}
     for said in commitments:
         member = question.find(said.party)
-        require_signed(member.identity, said.party, said.signature, said.statement())
+        require_signed(member.key, said.party, said.signature, said.statement())
         if said.question != question.digest or len(said.chunks) != question.layout.chunks:
             raise PeerProtocolError(f"{said.party} committed to a part of another question")
         if found.setdefault(said.party, said).chunks != said.chunks:
@@ -158,7 +158,7 @@ def certify(made: Listing, endorsements: Sequence[Endorsement]) -> None:
     signers = set()
     for said in endorsements:
         member = made.question.find(said.party)
-        require_signed(member.identity, said.party, said.signature, said.statement())
+        require_signed(member.key, said.party, said.signature, said.statement())
         if (said.question, said.listing) != (made.question.digest, made.digest):
             raise PeerProtocolError(f"{said.party} signed another list of ciphertexts")
         if said.party not in made.parties:

@@ -58,7 +58,6 @@ def party_to_bytes(party: Party) -> bytes:
             "state": "entrepot.threshold-party",
             "v": VERSION,
             "me": party.me,
-            "epoch": _epoch_to_json(party.epoch),
             "answers": [
                 [a.query, a.key, a.commitment.to_bytes().hex(), a.endorsed, a.revealed]
                 for a in party.answers
@@ -145,8 +144,8 @@ def _piece(value: JSON) -> Piece:
 
 def _party(value: JSON) -> Party:
     match value:
-        case {"me": str(me), "epoch": epoch, "answers": list(answers)}:
-            return Party(me=me, epoch=_epoch(epoch), answers=tuple(map(_answered, answers)))
+        case {"me": str(me), "answers": list(answers)}:
+            return Party(me=me, answers=tuple(map(_answered, answers)))
     raise PeerProtocolError("not the state of an input party")
 
 

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from secure_compute.errors import LocalProtocolError, PeerProtocolError, RefusedRequestError
-from secure_compute.secagg.epoch import Epoch
+from secure_compute.secagg.epoch import Roster
 from secure_compute.threshold import ciphertext, scheme
 from secure_compute.threshold.joint import JointKey
-from secure_compute.threshold.listing import Commitment, Endorsement, certify, listing
+from secure_compute.threshold.listing import Commitment, Endorsement, Listing, certify, listing
 from secure_compute.threshold.question import Question
 from secure_compute.threshold.statements import Sign
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What a party promised for one query. endorsed: the list it signed, or ""."""
+    """What a party promised for one query. endorsed: the list it signed or revealed for, or ""."""
 
     query: str
     key: str
@@ -37,7 +37,6 @@ class Party:
     """What an input party keeps; `answers` only grows, one for each query."""
 
     me: str
-    epoch: Epoch
     answers: tuple[Answered, ...] = ()
 
     def answer(self, query: str) -> Answered:
@@ -53,18 +52,24 @@ class Party:
 
 
 def submit(
-    party: Party, question: Question, joint: JointKey, values: Sequence[int], sign: Sign
+    party: Party,
+    roster: Roster,
+    question: Question,
+    joint: JointKey,
+    values: Sequence[int],
+    sign: Sign,
 ) -> tuple[Party, Commitment, tuple[bytes, ...]]:
     """Encrypt `values`, the cells with their noise in them, and commit to the ciphertexts.
 
+    roster: whose members this side verified.
     joint: added up here, by `joint.assemble`; whatever the question says its key is, is compared.
 
     Raises:
-        RosterError, PeerProtocolError: the question is of another cohort, epoch or key.
+        RosterError, PeerProtocolError: the question is of another cohort, roster or key.
         RefusedRequestError: the query was answered, or the key served another one.
         LocalProtocolError: a value is beyond the bound, or sums could wrap or not be hidden.
     """
-    question.require_joint(party.epoch, joint)
+    question.require_joint(roster, joint)
     question.find(party.me)
     if question.query in {answer.query for answer in party.answers}:
         raise RefusedRequestError("this query was answered: another list of it would be another")
@@ -91,10 +96,7 @@ def endorse(
     """
     answer = _ours(party, question)
     made = listing(question, commitments)
-    if answer.commitment not in made.commitments:
-        raise RefusedRequestError("the list holds another ciphertext of ours, or none")
-    if answer.endorsed not in {"", made.digest}:
-        raise RefusedRequestError("another list of this query was signed: there is only one")
+    _require_on(answer, made)
     said = Endorsement(question=question.digest, party=party.me, listing=made.digest).signed(sign)
     return _with(party, replace(answer, endorsed=made.digest)), said
 
@@ -108,21 +110,24 @@ def reveal(
 ) -> tuple[Party, tuple[bytes, ...]]:
     """Return the ciphertexts, which may leave now: the list they are on can be the only one.
 
+    It is the quorum's signatures that say so, and not ours: who was away when the list was signed
+    reveals as well, and signs no other list afterwards.
+
     made: what `submit` returned.
 
     Raises:
         as `certify` does, and
-        RefusedRequestError: the list is not the one that was signed here.
+        RefusedRequestError: another list was signed here, or our commitment is not on this one.
         LocalProtocolError: these are not the ciphertexts that we committed to.
     """
     answer = _ours(party, question)
     listed = listing(question, commitments)
-    if listed.digest != answer.endorsed:
-        raise RefusedRequestError("this is not the list that was signed here")
+    _require_on(answer, listed)
     certify(listed, endorsements)
     if _digests(made, question, party.me) != answer.commitment.chunks:
         raise LocalProtocolError("these are not the ciphertexts that were committed to")
-    return _with(party, replace(answer, revealed=True)), tuple(made)
+    shown = replace(answer, endorsed=listed.digest, revealed=True)
+    return _with(party, shown), tuple(made)
 
 
 def _ours(party: Party, question: Question) -> Answered:
@@ -130,6 +135,14 @@ def _ours(party: Party, question: Question) -> Answered:
     if answer.commitment.question != question.digest:
         raise RefusedRequestError("something was submitted for this query, asked differently")
     return answer
+
+
+def _require_on(answer: Answered, listed: Listing) -> None:
+    """Accept a list that holds what we committed to, if we know of no other list."""
+    if answer.commitment not in listed.commitments:
+        raise RefusedRequestError("the list holds another ciphertext of ours, or none")
+    if answer.endorsed not in {"", listed.digest}:
+        raise RefusedRequestError("another list of this query was signed here: there is only one")
 
 
 def _digests(made: Sequence[bytes], question: Question, me: str) -> tuple[str, ...]:

@@ -10,13 +10,14 @@ from typing import Final
 
 from secure_compute import canonical
 from secure_compute.canonical import JSON
-from secure_compute.errors import LocalProtocolError, PeerProtocolError
-from secure_compute.secagg.epoch import Epoch, Member
+from secure_compute.errors import LocalProtocolError, PeerProtocolError, RosterError
+from secure_compute.primitives.signature import VerifyKey
+from secure_compute.secagg.epoch import Identity, Roster
 from secure_compute.secagg.params import least_threshold
 from secure_compute.threshold.joint import JointKey
 from secure_compute.threshold.layout import Layout
 from secure_compute.threshold.params import require_safe
-from secure_compute.threshold.terms import VERSION, Terms, members
+from secure_compute.threshold.terms import VERSION, Terms
 
 MINIMUM: Final = 3
 """Organisations in every sum: of two, each would know the other's part."""
@@ -28,7 +29,8 @@ class Question:
 
     query, plan: id of the signed order; SHA-256 of the plan that each party evaluates.
     key:         digest of the joint key, which serves this question alone.
-    cohort:      input parties, sorted, one of each organisation.
+    cohort:      input parties, sorted, one of each organisation, as the roster names them. They
+                 are of no epoch: only keyholders agree on anything in secret.
     colluding:   c ≥ 1, organisations that may work with the aggregator.
     minimum:     the fewest parties in the sum, by the order.
     recipient:   who gets the partials, and nobody else does.
@@ -38,7 +40,7 @@ class Question:
     query: str
     plan: str
     key: str
-    cohort: tuple[Member, ...]
+    cohort: tuple[Identity, ...]
     colluding: int
     minimum: int
     recipient: str
@@ -90,8 +92,8 @@ class Question:
         """SHA-256 of the canonical form, in hexadecimal."""
         return canonical.digest(self.to_json())
 
-    def find(self, party: str) -> Member:
-        """Return the member called `party`.
+    def find(self, party: str) -> Identity:
+        """Return the identity of the party called `party`.
 
         Raises:
             PeerProtocolError: it is not of the cohort.
@@ -100,18 +102,18 @@ class Question:
             raise PeerProtocolError(f"{party} is not of this question's cohort")
         return self.cohort[self.parties.index(party)]
 
-    def require(self, epoch: Epoch, terms: Terms, key: str) -> None:
+    def require(self, roster: Roster, terms: Terms, key: str) -> None:
         """Accept this question under a key, whose digest is `key`, as this side verified both.
 
         Raises:
-            RosterError: the cohort or the keyholders are not those of `epoch`.
+            RosterError: the key is of another roster, or keyholders or cohort are not its members.
             PeerProtocolError: it names another key, or t − 1 colluders could be too many.
             LocalProtocolError: sums under this key might not open, or smudging would not hide.
         """
-        terms.require_epoch(epoch)
+        terms.require_roster(roster)
         for member in self.cohort:
-            if epoch.find(member.party) != member:
-                raise PeerProtocolError(f"the question names another identity for {member.party}")
+            if roster.find(member.party) != member:
+                raise RosterError(f"the question names another identity for {member.party}")
         if self.key != key:
             raise PeerProtocolError(
                 "the question names another key than the keyholders' parts add up to"
@@ -123,9 +125,9 @@ class Question:
             )
         require_safe(len(self.cohort), len(terms.pieces))
 
-    def require_joint(self, epoch: Epoch, joint: JointKey) -> None:
+    def require_joint(self, roster: Roster, joint: JointKey) -> None:
         """Accept this question under the joint key that this side added up; raises as `require`."""
-        self.require(epoch, joint.terms, joint.digest)
+        self.require(roster, joint.terms, joint.digest)
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
@@ -135,7 +137,7 @@ class Question:
             "query": self.query,
             "plan": self.plan,
             "key": self.key,
-            "cohort": [member.to_json() for member in self.cohort],
+            "cohort": [[m.party, m.organisation, m.key.hex] for m in self.cohort],
             "colluding": self.colluding,
             "minimum": self.minimum,
             "recipient": self.recipient,
@@ -166,7 +168,7 @@ class Question:
                     query=query,
                     plan=plan,
                     key=key,
-                    cohort=members(cohort),
+                    cohort=tuple(map(_identity, cohort)),
                     colluding=colluding,
                     minimum=minimum,
                     recipient=recipient,
@@ -176,3 +178,13 @@ class Question:
                 if canonical.encode(made.to_json()) == canonical.encode(value):
                     return made
         raise PeerProtocolError("not a question of this version")
+
+
+def _identity(value: JSON) -> Identity:
+    match value:
+        case [str(party), str(organisation), str(key)]:
+            try:
+                return Identity(party, organisation, VerifyKey(key))
+            except LocalProtocolError as why:
+                raise PeerProtocolError("an identity key is no key") from why
+    raise PeerProtocolError("not a party of a cohort")

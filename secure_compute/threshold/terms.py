@@ -13,7 +13,7 @@ from typing import Final
 from secure_compute import canonical
 from secure_compute.canonical import JSON, MAX_INTEGER
 from secure_compute.errors import LocalProtocolError, PeerProtocolError, RosterError
-from secure_compute.secagg.epoch import Epoch, Member
+from secure_compute.secagg.epoch import Epoch, Identity, Member, Roster
 from secure_compute.threshold.params import NAME, piece_count
 
 VERSION: Final = 1
@@ -114,6 +114,21 @@ class Terms:
             raise RosterError("the key is of another federation, roster or epoch than this side's")
         for member in self.keyholders:
             if epoch.find(member.party) != member:
+                raise RosterError(f"the key names another identity for {member.party}")
+
+    def require_roster(self, roster: Roster) -> None:
+        """Accept terms whose every keyholder is that of `roster`.
+
+        Their epoch keys are their own business: each signed its commitment to a key of these terms.
+
+        Raises:
+            RosterError: they are of another roster, or name another identity.
+        """
+        if (self.federation, self.roster) != (roster.federation, roster.digest):
+            raise RosterError("the key is of another federation or roster than this side's")
+        for member in self.keyholders:
+            named = Identity(member.party, member.organisation, member.identity)
+            if roster.find(member.party) != named:
                 raise RosterError(f"the key names another identity for {member.party}")
 
     def to_json(self) -> dict[str, JSON]:

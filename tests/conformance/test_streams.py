@@ -41,7 +41,10 @@ def enrolled() -> set[PartyId]:
 @pytest.fixture
 def server(tmp_path: Path, enrolled: set[PartyId]) -> Iterator[StreamExchange]:
     settings = OURS.server_settings(
-        tmp_path / "server", OURS.server(), capture=tmp_path / "sent.cap", largest=3 * PIECE
+        tmp_path / "server",
+        OURS.server(),
+        capture=Capture(tmp_path / "sent.cap"),
+        largest=3 * PIECE,
     )
     with StreamExchange(settings, lambda: enrolled) as running:
         yield running
@@ -316,7 +319,7 @@ def serve(
             tmp_path / "node",
             OF_A,
             server.address,
-            capture=tmp_path / "node.cap",
+            capture=Capture(tmp_path / "node.cap"),
             largest=2 * PIECE,
         )
         threads.append(threading.Thread(target=serve_stream, args=(settings, answer, stop)))

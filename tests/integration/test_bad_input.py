@@ -5,6 +5,7 @@ import shutil
 import socket
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pytest
 import tomli_w
 
 from experiments.commerce.write import Manifest
-from experiments.founding import DEMO_SEATS, Ports, found, free_ports
+from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
 from policies.parties import PartyId
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey
@@ -118,11 +119,11 @@ def test_a_sound_node_is_called_ready(home: Home, tmp_path: Path) -> None:
     assert "merchant-uk (merchant, UK) is ready; it offers orders" in said.out
 
 
-@pytest.mark.parametrize("which", ["fleet", "control"])
+@pytest.mark.parametrize("which", ["fleet", "control", "stream"])
 def test_a_taken_port_is_named(tmp_path: Path, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port, free = taken.getsockname()[1], free_ports().fleet
-        ports = Ports(port, free) if which == "fleet" else Ports(free, port)
+        port = taken.getsockname()[1]
+        ports = replace(free_ports(), **{which: port})
         home = found(tmp_path / "home", "test", DEMO_SEATS, LIMITS, ports)
         words = ("aggregator", "run", "--federation", str(home.folder))
         line = one_sentence(entrepot(*words, cwd=tmp_path, seconds=120))

@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 WAREHOUSES = {"warehouse-cn", "warehouse-eu", "warehouse-uk", "warehouse-us"}
 OTHERS = {"payments-eu", "payments-cn", "merchant-uk", "merchant-br"}
+KEYHOLDERS = {"keyholder-ch", "keyholder-eu", "keyholder-uk"}
 WAYS = {"local", "federated_dp", "federated", "pooled"}
 GIB = 1 << 30
 
@@ -107,13 +108,13 @@ def test_the_object_has_the_documented_keys(first: Shown) -> None:
     documented = {"schema", "demand", "fraud", "queries", "refusals", "budgets", "borders"}
     documented |= {"raw_rows_crossed", "seconds"}
     beside = {"domestic", "search", "processes", "notes", "faults", "version", "ledger"}
-    beside |= {"register"}
+    beside |= {"register", "keyholders"}
     assert value.keys() == documented | beside
     assert is_number(value["seconds"], 1.0)
     for part in (value["demand"], value["fraud"]):
         assert {"epsilon", "delta", "unit"} <= part.keys()
     assert all(
-        query.keys() == {"sql", "rows", "error", "exact_for_demo", "epsilon"}
+        query.keys() == {"sql", "rows", "error", "exact_for_demo", "epsilon", "low", "high"}
         for query in value["queries"]
     )
     assert all(
@@ -173,11 +174,31 @@ def test_queries_are_close_to_the_truth_as_their_errors_say(first: Shown) -> Non
             assert row.keys() == exact.keys()
             assert error.keys() <= row.keys()
             inside += [abs(row[name] - exact[name]) <= error[name] for name in error]
+        for row, low, high in zip(query["rows"], query["low"], query["high"], strict=True):
+            assert all(low[name] < row[name] < high[name] for name in low)
     assert "GROUP BY" in queries[0]["sql"]
     assert "AVG" in queries[1]["sql"]
     assert len(inside) == 17
     assert sum(inside) >= 12  # 95 % intervals: fewer happen once in ten thousand demos
     assert queries[0]["rows"] != queries[0]["exact_for_demo"]
+
+
+def test_two_of_three_keyholders_open_what_is_asked_after_one_was_killed(first: Shown) -> None:
+    told = first.value["keyholders"]
+    assert set(told["keyholders"]) == KEYHOLDERS and told["threshold"] == 2
+    assert told["killed"] == "keyholder-uk" and told["keys"] >= 2
+    assert len(told["questions"]) == len(first.value["queries"])
+    for question in told["questions"]:
+        assert question["by"] == ["keyholder-ch", "keyholder-eu"]
+        assert question["exchanges"] >= 7 and is_number(question["opening_ms"], 0.1)
+    print(f"questions: {told['questions']}")
+    sent = {(row["sender"], row["kind"]) for row in first.value["register"]}
+    assert {party for party, kind in sent if kind == "keys.shown"} == KEYHOLDERS
+    assert ("keyholder-uk", "query.opened") not in sent
+    assert "keyholder-uk was killed (SIGKILL)" in first.said.err
+    assert "keyholder-uk" in first.report.read_text(encoding="utf-8")
+    left = {path.name for path in (first.folder / "people").rglob("*.key")}
+    assert left == {"identity.key"}  # what opened the answers is gone
 
 
 def test_a_policy_and_a_budget_refuse_with_reasons_and_a_way_out(first: Shown) -> None:
@@ -218,15 +239,15 @@ def test_borders_are_crossed_by_what_was_needed_and_by_no_row(first: Shown) -> N
 
 def test_every_party_is_a_process_of_its_own(first: Shown) -> None:
     processes = {row["party"]: row["pid"] for row in first.value["processes"]}
-    assert processes.keys() == WAREHOUSES | OTHERS | {"keyholder-ch", "aggregator"}
+    assert processes.keys() == WAREHOUSES | OTHERS | KEYHOLDERS | {"aggregator"}
     assert None not in processes.values()
-    assert len(set(processes.values())) == 10
-    for party in WAREHOUSES | OTHERS | {"keyholder-ch"}:
+    assert len(set(processes.values())) == 12
+    for party in WAREHOUSES | OTHERS | KEYHOLDERS:
         assert first.watch.folders[processes[party]] == party
     assert first.watch.together == {
         "aggregator.superlink": 1,
         "aggregator.executor": 1,
-        "clients": 9,
+        "clients": 11,
     }
 
 
@@ -345,7 +366,7 @@ def audit(first: Shown, *words: str) -> Said:
 
 def test_the_demo_exports_its_ledgers_and_they_verify(first: Shown) -> None:
     ledger = first.value["ledger"]
-    parties = WAREHOUSES | OTHERS | {"keyholder-ch", "aggregator"}
+    parties = WAREHOUSES | OTHERS | KEYHOLDERS | {"aggregator"}
     assert {log["party"] for log in ledger["logs"]} == parties
     assert ledger["booked"] == len(parties)
     assert ledger["entries"] == sum(log["entries"] for log in ledger["logs"]) > 100

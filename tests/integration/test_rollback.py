@@ -18,7 +18,7 @@ from tests.processes import alive, finish, recorded, started, wait_until
 from tests.simulator import (
     CN,
     EU,
-    KEYHOLDER,
+    KEYHOLDERS,
     LIMITS,
     UK,
     US,
@@ -38,7 +38,7 @@ SEATS = tuple(
 
 
 class Town:
-    """Four warehouses, a keyholder and an aggregator, each under its own supervisor."""
+    """Four warehouses, three keyholders and an aggregator, each under its own supervisor."""
 
     def __init__(self, folder: Path) -> None:
         self.home: Home = found(folder, "rollback", SEATS, LIMITS, free_ports())
@@ -82,7 +82,7 @@ def town(tmp_path: Path) -> Iterator[Town]:
     with town.up:
         words = ("aggregator", "run", "--federation", str(town.home.folder))
         town.up.enter_context(started(*words, cwd=town.home.folder))
-        for party in (*WAREHOUSES, KEYHOLDER):
+        for party in (*WAREHOUSES, *KEYHOLDERS):
             town.start(party)
         yield town
 

@@ -129,7 +129,9 @@ def test_the_demo_leaves_everything_up_and_says_what_to_try(federation: Federati
     assert [line[0] for line in words] == ["query", "train", "budget", "audit", "demo"]
     assert words[-1][1] == "--stop"
     parties = [member.party for member in federation.home.holders()]
-    assert all(alive(federation.node(party)) for party in (*parties, "keyholder-ch"))
+    assert all(
+        alive(federation.node(party)) for party in (*parties, "keyholder-ch", "keyholder-uk")
+    )
     assert alive(federation.server("superlink"))
     assert alive(federation.server("executor"))
 

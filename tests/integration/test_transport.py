@@ -24,7 +24,7 @@ from aggregator.places import Places
 from clients.fleet import FleetClient
 from clients.patience import NotRegisteredError, WrongCertificateError
 from experiments.local_fleet import LocalFleet, wait_until
-from federation.control.captures import read_capture
+from federation.control.captures import Capture, read_capture
 from policies.parties import PartyId
 from secure_compute.primitives.certificates import make_certificates
 from secure_compute.primitives.node_keys import create_node_key
@@ -41,7 +41,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalFleet]:
 
 @pytest.fixture(scope="module")
 def exchange(fleet: LocalFleet) -> Iterator[FlowerExchange]:
-    capture = fleet.places.folder / "sent.cap"
+    capture = Capture(fleet.places.folder / "sent.cap")
     exchange = FlowerExchange(replace(fleet.settings, capture=capture))
     yield exchange
     exchange.close()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clients import analytics
-from federation import plans, sql
+from clients.queries import partial
+from federation.queries import parse
+from federation.queries.sensitivity import change, layout, measures
 from tests.orders_table import CATEGORIES, COHORT, contract, write
 from tests.seeded import SeededEntropy
 
@@ -22,6 +23,8 @@ SELECTED = (
     "SUM(LEAST(amount, 40))",
     "AVG(amount), COUNT(*)",
     "SUM(balance), COUNT(*), AVG(amount)",
+    "COUNT(DISTINCT customer_id), VAR_POP(amount), MEDIAN(balance)",
+    "CORR(amount, balance), SUM(amount) FILTER (WHERE gift)",
 )
 CONDITIONS = (
     "",
@@ -52,7 +55,7 @@ TABLES = st.lists(
 
 def exact(plan, rows, folder, seed):
     path = write(rows, folder)
-    return analytics.evaluate(plan, contract(), path, SeededEntropy(seed)).values
+    return partial.evaluate(plan, contract(), path, SeededEntropy(seed)).values
 
 
 NEIGHBOURS = given(
@@ -67,17 +70,16 @@ NEIGHBOURS = given(
 
 def check(rows, gone, query, seed):
     selected, condition, group = query
-    plan = sql.parse(
+    plan = parse.parse(
         f"SELECT {selected} FROM orders{condition}{group}", {"orders": contract()}, COHORT
     )
     fewer = [row for row in rows if row["customer_id"] != gone]
     with tempfile.TemporaryDirectory() as folder:
         whole = exact(plan, rows, Path(folder), seed)
         neighbour = exact(plan, fewer, Path(folder), seed)
-    size = len(plans.cells(plan))
-    for place, limit in enumerate(plans.sensitivities(plan)):
-        part = slice(place * size, (place + 1) * size)
-        assert math.dist(whole[part], neighbour[part]) <= limit
+    parts = [layout(plan, values) for values in (whole, neighbour)]
+    for measure in measures(plan):
+        assert math.dist(parts[0][measure], parts[1][measure]) <= change(plan, measure)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -97,10 +99,11 @@ def test_the_sensitivity_is_reached(tmp_path):
     """A bound that nothing reaches would buy noise for nothing."""
     worst = {"customer_id": 1, "amount": 1e9, "balance": -50, "category": "home"}
     rows = [worst] * 9
-    plan = sql.parse(
+    plan = parse.parse(
         "SELECT category, COUNT(*), SUM(amount), SUM(balance) FROM orders GROUP BY category",
         {"orders": contract()},
         COHORT,
     )
     values = exact(plan, rows, tmp_path, 1)
-    assert tuple(abs(sum(values[n * 3 : n * 3 + 3])) for n in range(3)) == plans.sensitivities(plan)
+    for measure, sums in layout(plan, values).items():
+        assert abs(sum(sums)) == change(plan, measure)

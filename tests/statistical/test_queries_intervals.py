@@ -7,7 +7,8 @@ import pytest
 
 from federation.queries import parse
 from federation.queries.post import answer, nonnegative
-from federation.queries.sensitivity import layout, measures, scale
+from federation.queries.pricing import scale
+from federation.queries.sensitivity import layout, measures
 from secure_compute.noise import discrete_gaussian
 from tests.orders_table import COHORT
 from tests.queries_table import contract, database, orders, partial

@@ -4,24 +4,18 @@ import math
 
 import pytest
 
-from clients.analytics import LocalPartial, add_noise
-from federation import sql
-from federation.answers import answer
-from federation.pricing import (
-    TOO_NOISY,
-    calibrate_query,
-    expected_errors,
-    explain,
-    price,
-    ratio_interval,
-    scales,
-)
+from clients.queries.partial import LocalPartial, add_noise
+from federation.noisy import TOO_NOISY, ratio_interval
+from federation.queries import parse
+from federation.queries.answers import answer
+from federation.queries.explaining import expected_errors, explain
+from federation.queries.pricing import calibrate, price, scales
 from policies.budget import accountant
 from tests.orders_table import COHORT, contract
 from tests.seeded import SeededEntropy
 
 TEXT = "SELECT category, COUNT(*), SUM(amount), AVG(amount) FROM orders GROUP BY category"
-PLAN = sql.parse(TEXT, {"orders": contract()}, COHORT)
+PLAN = parse.parse(TEXT, {"orders": contract()}, COHORT)
 NOISE = "4"
 NODES = 4
 EXACT = (900, 60, 400, 9_000_000, 300_000, 6_000_000, 900, 60, 400)
@@ -94,7 +88,7 @@ def test_fieller_solves_its_equation():
 
 
 def test_a_calibrated_query_costs_what_was_asked():
-    noise = calibrate_query(PLAN, "1", "1e-6")
+    noise = calibrate(PLAN, "1", "1e-6")
     paid = accountant.epsilon([price(PLAN, noise)], 1e-6)
     assert 0.99 < paid <= 1
     told = explain(PLAN, noise, "1e-6", 4)

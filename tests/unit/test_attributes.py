@@ -47,6 +47,7 @@ SOURCES = {
     "epsilon": "code",
     "code_matches": "code",
     "private": "code",
+    "discloses": "code",
     "today": "clock",
     "expired": "clock",
     "exported_persons": "ledger",

@@ -112,7 +112,7 @@ ROW = json.dumps({"id": ONE.record, "amount": ONE.amount, "at": ONE.time_text}).
     ],
 )
 @pytest.mark.parametrize("shift", [0, 3], ids=["even", "odd"])
-@pytest.mark.parametrize("kind", [Kind.TRAIN_UPDATE, Kind.QUERY_CIPHERTEXT])
+@pytest.mark.parametrize("kind", [Kind.TRAIN_UPDATE, Kind.QUERY_REVEALED])
 def test_a_planted_row_counts_once_however_it_is_spelled(
     blob: bytes, shift: int, kind: Kind
 ) -> None:
@@ -141,7 +141,7 @@ def test_an_amount_hidden_among_the_weights_of_a_model_counts(size: int) -> None
 def test_two_values_of_a_row_side_by_side_count_even_in_ciphertext() -> None:
     row = struct.pack(">ff", float(ONE.record), ONE.amount)
     blob = noise(70_001) + row + noise(70_000, 2)
-    assert found(frame(blob, Kind.QUERY_CIPHERTEXT)).found == (ONE.name,)
+    assert found(frame(blob, Kind.QUERY_REVEALED)).found == (ONE.name,)
 
 
 def test_a_column_of_amounts_counts_even_in_ciphertext() -> None:
@@ -149,12 +149,12 @@ def test_a_column_of_amounts_counts_even_in_ciphertext() -> None:
     blob = b"".join(
         struct.pack("<f", item.amount) + noise(200, place) for place, item in enumerate(hidden)
     )
-    assert len(found(frame(blob, Kind.QUERY_CIPHERTEXT)).found) == 20
+    assert len(found(frame(blob, Kind.QUERY_REVEALED)).found) == 20
 
 
 def test_four_lonely_bytes_in_ciphertext_are_taken_for_chance() -> None:
     blob = noise(500_000) + struct.pack("<f", ONE.amount) + noise(500_000, 2)
-    assert found(frame(blob, Kind.QUERY_CIPHERTEXT)).raw_rows_crossed == 0
+    assert found(frame(blob, Kind.QUERY_REVEALED)).raw_rows_crossed == 0
 
 
 def test_records_are_counted_once_and_each() -> None:
@@ -162,7 +162,7 @@ def test_records_are_counted_once_and_each() -> None:
     assert found(*frames).found == tuple(sorted([ONE.name, OTHER.name]))
 
 
-@pytest.mark.parametrize("kind", [Kind.QUERY_CIPHERTEXT, Kind.TRAIN_UPDATE])
+@pytest.mark.parametrize("kind", [Kind.QUERY_REVEALED, Kind.TRAIN_UPDATE])
 def test_eight_megabytes_of_chance_hold_no_row(kind: Kind) -> None:
     seen = found(frame(noise(8 << 20), kind))
     assert seen.raw_rows_crossed == 0
@@ -171,7 +171,7 @@ def test_eight_megabytes_of_chance_hold_no_row(kind: Kind) -> None:
 
 def test_a_federation_of_models_and_ciphertexts_holds_no_row_and_expects_none_by_chance() -> None:
     models = [frame(weights(3000 + place).tobytes()) for place in range(100)]
-    ciphertexts = [frame(noise(200_000, place), Kind.QUERY_CIPHERTEXT) for place in range(40)]
+    ciphertexts = [frame(noise(200_000, place), Kind.QUERY_REVEALED) for place in range(40)]
     seen = found(*models, *ciphertexts)
     assert seen.raw_rows_crossed == 0
     assert seen.chance < 1e-3

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from federation import pricing, sql
+from federation.queries import parse, pricing
 from policies.budget import accountant, attack, mixtures
 from policies.budget.attack import GaussianShift
 from policies.budget.certificate import INTERVAL, LEAST_DELTA, STEPS, Certificate, certify
@@ -194,7 +194,7 @@ def test_a_certificate_is_above_what_a_joint_query_shows(multiplier: str, rows: 
     """The event that production emits states z·Δ; what is drawn has σ = ceil(z·Δ)."""
     contract = load_contract(CONTRACT_TEXT)
     contract = replace(contract, unit=replace(contract.unit, rows=rows))
-    plan = sql.parse("SELECT COUNT(*) FROM orders", {"orders": contract}, COHORT)
+    plan = parse.parse("SELECT COUNT(*) FROM orders", {"orders": contract}, COHORT)
     event, (sigma,) = pricing.price(plan, multiplier), pricing.scales(plan, multiplier)
     truth = repeated(sigma, (rows,))
     if certify([event], DELTA) is not None:

@@ -17,7 +17,7 @@ from federation.binned import average_precision, rising, roc_area
 from federation.errors import MalformedMessageError, MalformedOrderError
 from federation.evaluation import BINS, EDGES, ForecastSums, ScoreSums, from_json
 from federation.models import ModelSpec, chances
-from federation.pricing import TOO_NOISY
+from federation.noisy import TOO_NOISY
 from federation.readings import counting, possible_counts, read_forecasts, read_scores, running
 from tests.scored import (
     IDENTITY,

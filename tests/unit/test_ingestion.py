@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clients import analytics, ingestion
+from clients import ingestion
 from clients.errors import ComputeError, NodeSettingsError
 from clients.ingestion import Ingestion, Readable, open_windows
+from clients.queries import partial
 from clients.rowkeys import key_columns, row_keys
 from clients.training.tables import load_rows
 from experiments.ordering import published_contracts
-from federation import sql
+from federation.queries import parse
 from federation.tasks import TrainingTask
 from policies.contracts import load_contract
 from tests.orders_table import COHORT
@@ -489,9 +490,9 @@ def test_the_clock_has_no_say(folder, years, monkeypatch):
 
 
 def answer(folder, *windows):
-    plan = sql.parse(COUNT, {"orders": folder.contracts[0]}, COHORT)
+    plan = parse.parse(COUNT, {"orders": folder.contracts[0]}, COHORT)
     found = folder.readable(*windows)
-    return analytics.evaluate(
+    return partial.evaluate(
         plan, folder.contracts[0], found.table, SeededEntropy(1), positions=found.positions
     ).values
 

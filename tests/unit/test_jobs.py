@@ -48,3 +48,23 @@ def test_the_newest_round_is_what_counts(tmp_path):
     for number in (0, 1, 10, 2):
         table(tmp_path).commit_round("one", Checkpoint(number, b"w", b"v", ("a", "b")))
     assert table(tmp_path).last_round("one") == Checkpoint(10, b"w", b"v", ("a", "b"))
+
+
+def test_an_answer_is_noted_once_and_only_where_one_is_sealed(tmp_path):
+    jobs = table(tmp_path)
+    for name, result in (
+        ("sealed", {"answer": None, "sealed": True, "parties": ["cn"]}),
+        ("model", {"model": "m"}),
+        ("repeated", {"answer": {"rows": [1]}, "reused": {}}),
+    ):
+        jobs.add(name, b"", 1.0)
+        jobs.end(name, "done", result)
+        jobs.keep_answer(name, {"rows": ["first"]})
+        jobs.keep_answer(name, {"rows": ["second"]})
+    jobs.add("open", b"", 1.0)
+    jobs.keep_answer("open", {"rows": []})
+    first = {"answer": {"rows": ["first"]}, "sealed": True, "parties": ["cn"]}
+    assert jobs.find("sealed").result == first
+    assert jobs.find("model").result == {"model": "m"}
+    assert jobs.find("repeated").result == {"answer": {"rows": [1]}, "reused": {}}
+    assert jobs.find("open").result is None

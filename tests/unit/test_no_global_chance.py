@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PRIVATE = ("clients/training", "secure_compute", "policies", "federation")
 PACKAGES = ("clients", "secure_compute", "policies", "federation", "aggregator")
 FILES = sorted(path for folder in PRIVATE for path in (ROOT / folder).rglob("*.py"))
-FILES += [ROOT / "clients" / "analytics.py"]
+FILES += [ROOT / "clients" / "queries" / "partial.py"]
 TORCH_CHANCE = {
     "manual_seed", "seed", "rand", "randn", "randint", "randperm", "normal", "bernoulli",
     "multinomial", "poisson", "rand_like", "randn_like", "randint_like", "dropout", "Generator",

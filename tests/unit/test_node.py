@@ -8,7 +8,6 @@ import pytest
 
 from clients import books_entries
 from clients.errors import RefusedWorkError
-from clients.keyring import Keyring
 from clients.node import SCRUBBED
 from clients.outbox import Outbox
 from experiments.founding import AGGREGATOR
@@ -24,7 +23,7 @@ from federation.messages import REPLIES, Kind
 from federation.orders import sign_order
 from policies.parties import PartyId
 from secure_compute.errors import BadSignatureError
-from tests.simulator import CN, EU, KEYHOLDER, UK, WAREHOUSES, Killed, killed, recipe
+from tests.simulator import CN, EU, KEYHOLDER, Killed, killed, recipe
 
 EVENT = recipe().event()
 
@@ -139,7 +138,7 @@ def test_an_order_of_another_federation_is_refused(simulation):
 def test_an_order_that_was_never_accepted_is_not_worked_on(simulation):
     order = simulation.training()
     with simulation.nothing_happens(CN):
-        for kind in (Kind.TRAIN_ROUND, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN):
+        for kind in (Kind.TRAIN_ROUND, Kind.QUERY_COMMIT, Kind.QUERY_OPEN):
             assert_failed(simulation.ask(kind, CN, order.id, weights=b"", public_key=b""))
 
 
@@ -158,7 +157,7 @@ def test_a_round_beyond_the_reserved_ones_is_refused(simulation, accepted):
 
 def test_an_order_for_one_kind_of_work_serves_no_other(simulation, accepted):
     with simulation.nothing_happens(CN):
-        assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, accepted.id, public_key=b""))
+        assert_failed(simulation.ask(Kind.QUERY_COMMIT, CN, accepted.id, key=b""))
 
 
 def test_weights_of_another_model_are_not_trained_from(simulation, accepted):
@@ -508,92 +507,3 @@ def stored(simulation):
     outbox = Outbox(simulation.folder(CN) / "outbox.sqlite")
     with outbox._open() as db:
         return [bytes(row[0]) for row in db.execute("SELECT wire FROM replies")]
-
-
-# -- keyholding -----------------------------------------------------------------------------------
-
-
-def test_only_the_keyholder_makes_keys(simulation):
-    order = simulation.query(cohort=WAREHOUSES)
-    wire = sign(simulation.home, order)
-    with simulation.nothing_happens(CN):
-        assert_failed(simulation.ask(Kind.QUERY_KEYS, CN, order.id, order=wire))
-        assert simulation.node(CN)._outbox.accepted(order.id) is None
-    assert not (simulation.folder(CN) / "keyring.sqlite").exists()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"minimum": 2},
-        {"cohort": (CN, EU), "minimum": 2},
-        {"cohort": (CN, AGGREGATOR, PartyId("analyst"))},
-        {"code": "0" * 64},
-        {"expires": 1},
-    ],
-    ids=str,
-)
-def test_no_key_is_made_for_a_query_that_may_not_be_opened(simulation, changes):
-    order = dataclasses.replace(simulation.query(cohort=WAREHOUSES), **changes)
-    wire = sign(simulation.home, order)
-    assert_failed(simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire))
-    assert not (simulation.folder(KEYHOLDER) / "keyring.sqlite").exists()
-
-
-def test_no_key_is_made_for_training(simulation):
-    order = simulation.training()
-    wire = sign(simulation.home, order)
-    assert_failed(simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire))
-
-
-def test_the_same_query_has_the_same_key_letter(simulation):
-    """Else a repeated request would be another release at every holder."""
-    order = simulation.query(cohort=WAREHOUSES)
-    letter = simulation.letter(
-        Kind.QUERY_KEYS, KEYHOLDER, order.id, order=sign(simulation.home, order)
-    )
-    first = simulation.node(KEYHOLDER).answer(letter)
-    assert simulation.read(first).kind is Kind.QUERY_PUBLIC_KEY
-    assert simulation.restart(KEYHOLDER).answer(letter) == first
-
-
-def test_a_query_that_was_open_at_a_start_is_opened_by_nobody(simulation):
-    """A copy put back cannot know which list was opened since it was made."""
-    order = simulation.query(cohort=WAREHOUSES)
-    wire = sign(simulation.home, order)
-    simulation.put(order)
-    simulation.mail.kill(Kind.QUERY_OPEN, "before")
-    assert killed(simulation.work)
-    simulation.restart(KEYHOLDER)
-    simulation.work()
-    job = simulation.job(order)
-    assert job.status == "abandoned"
-    offered = simulation.ask(Kind.QUERY_KEYS, KEYHOLDER, order.id, order=wire)
-    assert offered.kind is Kind.QUERY_PUBLIC_KEY  # as it was kept
-
-
-def test_a_key_of_somebody_else_is_not_encrypted_under(simulation):
-    order = simulation.query(cohort=WAREHOUSES)
-    ask = simulation.letter(
-        Kind.QUERY_KEYS, KEYHOLDER, order.id, order=sign(simulation.home, order)
-    )
-    offered = simulation.read(simulation.node(KEYHOLDER).answer(ask))
-    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
-    for sender, kind in ((UK, offered.kind), (KEYHOLDER, Kind.PONG)):
-        letter = seal(
-            dataclasses.replace(offered, sender=sender, kind=kind), simulation.key(sender)
-        )
-        with simulation.nothing_happens(CN):
-            assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, order.id, public_key=letter))
-
-
-def test_a_holder_that_offers_a_key_of_its_own_gets_no_sum(simulation, tmp_path):
-    """Its offer is sound in itself: for this query, signed by the one it names."""
-    order = simulation.query(cohort=WAREHOUSES)
-    assert simulation.offer(CN, order).kind is Kind.ACCEPTED
-    own = Keyring(tmp_path / "own.sqlite").offer(order.id, UK, simulation.key(UK).sign)
-    parts = {"statement": own.statement, "signature": own.signature, "public_key": own.public}
-    offered = Envelope(Kind.QUERY_PUBLIC_KEY, UK, AGGREGATOR, order.id, 0, {}, parts)
-    letter = seal(offered, simulation.key(UK))
-    with simulation.nothing_happens(CN):
-        assert_failed(simulation.ask(Kind.QUERY_PARTIAL, CN, order.id, public_key=letter))

@@ -10,17 +10,8 @@ from federation.errors import FederationError, MalformedOrderError, UnsupportedQ
 from federation.queries import expressions, parse, tree
 from federation.queries.expressions import Call, Column, Literal
 from federation.queries.fitting import fit
-from federation.queries.sensitivity import (
-    drowned,
-    expected,
-    joint_squared,
-    least_rows,
-    measures,
-    price,
-    scale,
-    squared,
-    width,
-)
+from federation.queries.pricing import drowned, expected, least_rows, price, scale
+from federation.queries.sensitivity import joint_squared, measures, squared, width
 from secure_compute import canonical
 from tests.orders_table import COHORT, member
 from tests.queries_table import contract, database, orders, partial

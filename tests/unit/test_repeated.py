@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 
+from experiments.explaining import explanation
 from experiments.founding import AGGREGATOR
 from experiments.ordering import sign
-from experiments.querying import ask, explanation
+from experiments.querying import ask
 from federation.envelopes import Envelope, seal
 from federation.ledger.entries import EntryKind
 from federation.membership import Member, Roster, sign_roster
@@ -49,7 +50,10 @@ def question(simulation, **changes):
     order = simulation.query(
         changes.pop("epsilon", "0.3"), changes.pop("sql", SQL), cohort=cohort, **terms
     )
-    return dataclasses.replace(order, **changes)
+    made = dataclasses.replace(order, **changes)
+    keys = simulation.home.people / "answers"
+    (keys / f"{order.id}.key").rename(keys / f"{made.id}.key")  # it is named after the order
+    return made
 
 
 def run(simulation, order):
@@ -57,6 +61,7 @@ def run(simulation, order):
     key = KEYS.get(order.proposer) or simulation.key(order.proposer)
     simulation.jobs.add(order.id, sign_order(order, key), float(order.created))
     simulation.work()
+    simulation.open(order)
     job = simulation.job(order)
     assert job.status == "done", job.result
     return job.result
@@ -103,7 +108,7 @@ def test_the_same_question_twice_costs_once(simulation):
     assert recorded(simulation, EntryKind.DELIVERED) == {
         again.id: {"past": first.id, "recipients": [analyst]}
     }
-    for kind in (Kind.QUERY_KEYS, Kind.QUERY_PARTIAL, Kind.QUERY_OPEN):
+    for kind in (Kind.QUERY_COMMIT, Kind.QUERY_REVEAL, Kind.QUERY_OPEN):
         assert {letter.order for letter in simulation.mail.sent(kind)} == {first.id}
 
 
@@ -164,8 +169,9 @@ def test_a_past_release_can_be_demanded_and_nothing_is_ever_paid_for_it(simulati
 
 
 OTHER_RELEASES = {
-    "cohort": {"cohort": (CN, EU, US)},
-    "larger cohort": {"cohort": (CN, EU, UK, US)},
+    "larger cohort": {
+        "cohort": (CN, EU, UK, US, *(PartyId(f"merchant-{p}") for p in ("uk", "br")))
+    },
     "plan": {"sql": "SELECT category, COUNT(*), SUM(amount) FROM orders GROUP BY category"},
     "finer": {"epsilon": "0.5"},
     "window": {"windows": ("2025",)},
@@ -317,8 +323,8 @@ def test_a_repetition_is_no_order_to_work_on(simulation):
     run(simulation, first)
     again = question(simulation)
     offered(simulation, CN, again, first.id)
-    (public, *_) = [f.wire for f in simulation.mail.replies(Kind.QUERY_PUBLIC_KEY)]
-    reply = simulation.ask(Kind.QUERY_PARTIAL, CN, again.id, public_key=public)
+    (key, *_) = [letter.blobs["key"] for letter in simulation.mail.sent(Kind.QUERY_COMMIT)]
+    reply = simulation.ask(Kind.QUERY_COMMIT, CN, again.id, key=key)
     assert reply.kind is Kind.FAILED
     assert releases(simulation, CN) == [1]
 
@@ -348,10 +354,11 @@ def test_a_node_that_says_nothing_or_something_else_lets_nothing_go(simulation):
 def test_a_run_that_was_begun_is_seen_through(simulation):
     first, second = question(simulation), question(simulation, source="any")
     simulation.put(second)
-    simulation.mail.kill(Kind.QUERY_PARTIAL, "before")
+    simulation.mail.kill(Kind.QUERY_COMMIT, "before")
     assert killed(simulation.work)
     simulation.mail.repair()
     simulation.work()
+    simulation.open(second)
     assert simulation.job(second).result.get("reused") is None
     assert run(simulation, first)["reused"]["run"] == second.id
     assert releases(simulation) == [1, 1, 1]
@@ -428,7 +435,7 @@ def test_a_setting_that_helps_a_repetition_is_told(simulation):
 
 
 def at_home(simulation):
-    """Put aggregator, keyholder and analyst into the UK."""
+    """Put aggregator, keyholders and analyst into the UK."""
     members = tuple(
         dataclasses.replace(m, jurisdiction=Jurisdiction.UK)
         if m.role in {Role.AGGREGATOR, Role.KEYHOLDER} or m.party == simulation.home.analyst

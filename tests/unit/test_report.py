@@ -20,19 +20,21 @@ from experiments.outcome import (
     Crossing,
     Language,
     Node,
+    Query,
     Scores,
     Step,
     Unit,
     borders,
     to_json,
 )
+from experiments.report.answers import query_plots
 from experiments.report.page import render
 from experiments.report.picture import picture, write_picture
 from experiments.report.plots import burn_down
 from experiments.showing import columns_of, coverage, intervals, query_of
-from experiments.terminal import Silence, Steps, show
+from experiments.terminal import Silence, Steps, opened_by, show
 from experiments.words import LANGUAGES, say
-from federation.answers import Answer, Cell, Row
+from federation.queries.answers import Answer, Cell, Row
 from tests.made_up import LEAKING, LEDGER, OUTCOME, PEOPLE
 
 VOID = {"meta", "br", "circle", "rect", "line", "path"}
@@ -104,13 +106,16 @@ def test_every_drawing_is_well_formed_and_told_to_those_who_cannot_see_it(
 
 def test_the_page_says_the_numbers(language: Language) -> None:
     page = render(OUTCOME, language)
-    for number in ("0.254", "0.311", "0.301", "812,346", "14,200", "2.2781", "1.1219", "17.3 MB"):
+    for number in ("0.254", "0.311", "0.301", "812,346", "14,200", "2.2781", "1.1219", "21.4 MB"):
         assert number in page
     for party in OUTCOME.nodes:
         assert party.party in page
     for refusal in OUTCOME.refusals:
         assert refusal.reasons[0].said.spoken(language) in page
         assert refusal.fix.spoken(language) in page
+    assert "keyholder-ch" in opened_by(OUTCOME, 0, language)
+    for place in range(len(OUTCOME.queries)):
+        assert opened_by(OUTCOME, place, language) in page
     assert say("unprotected.coalition", language, colluding=1) in page.replace("&#39;", "'")
     assert say("unprotected.collusion", language) in page.replace("&#39;", "'")
     assert say("verdict.helps_not", language, parties="warehouse-eu") in page
@@ -179,7 +184,9 @@ def test_json_has_exactly_the_agreed_keys() -> None:
     for model in ("demand", "fraud"):
         assert value[model].keys() >= {"epsilon", "delta", "unit"}
     assert "commercial confidentiality" in value["demand"]["unit"]
-    assert value["queries"][0].keys() == {"sql", "rows", "error", "exact_for_demo", "epsilon"}
+    assert value["queries"][0].keys() == {
+        "sql", "rows", "error", "exact_for_demo", "epsilon", "low", "high",
+    }  # fmt: skip
     for refusal in value["refusals"]:
         assert refusal.keys() >= {"node", "kind", "reasons", "fix"}
         assert all(reason["en"] and reason["zh"] for reason in refusal["reasons"])
@@ -190,9 +197,12 @@ def test_json_has_exactly_the_agreed_keys() -> None:
     assert value["borders"][0].keys() == {"origin", "destination", "kind", "messages", "bytes"}
     assert all(border["origin"] != border["destination"] for border in value["borders"])
     assert value["ledger"]["entries"] == sum(log["entries"] for log in value["ledger"]["logs"])
-    assert value["ledger"]["booked"] == 10
+    assert value["ledger"]["booked"] == 12
     assert value["ledger"]["verified"].keys() == {"en", "zh"}
     assert {"export", "trust", "code", "last", "register"} <= value["ledger"].keys()
+    told = value["keyholders"]
+    assert told.keys() == {"threshold", "keyholders", "killed", "keys", "questions"}
+    assert told["questions"][0].keys() == {"by", "exchanges", "seconds", "opening_ms"}
     assert value["raw_rows_crossed"] == 0
     assert to_json(LEAKING)["raw_rows_crossed"] == 1
 
@@ -306,6 +316,32 @@ def test_an_answer_of_the_federation_is_shown_as_it_is() -> None:
     assert columns_of(query) == (("category",), ("spent", "mean"))
     assert list(intervals(query, "mean")) == [(1.5, 1.2, 2.2, 2.1)]
     assert coverage(query) == (2, 3)
+
+
+def test_a_chart_has_a_bar_for_every_row_that_says_something() -> None:
+    rows = ({"k": "a", "n": 5}, {"k": "b", "n": None}, {"k": "c", "n": -2})
+    ends = ({"n": 3}, {"n": None}, {"n": -4}), ({"n": 7}, {"n": None}, {"n": 0})
+    query = Query("SELECT", rows, ({"n": 2}, {"n": None}, {"n": 2}), (), 0.1, *ends)
+    (chart,) = query_plots(query, "en")
+    assert chart.count("<rect") == 2
+    assert chart.count(say("plot.silent", "en")) == 1
+    # Every name stands beside its own row: 28 px apart, whatever the rows between them say.
+    at = [re.search(rf'y="([\d.]+)"[^>]*>{name}</text>', chart).group(1) for name in "abc"]
+    assert [float(y) for y in at] == [53, 81, 109]
+    discs = re.findall(r'<circle cx="[\d.]+" cy="([\d.]+)"', chart)
+    assert [float(y) for y in discs] == [48, 104]
+
+
+def test_bars_begin_at_zero_and_an_answer_without_keys_has_none() -> None:
+    far = Query(
+        "SELECT", ({"k": "a", "n": 100},), ({"n": 1},), (), 0.1, ({"n": 99},), ({"n": 101},)
+    )
+    (chart,) = query_plots(far, "en")
+    (bar,) = re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', chart)
+    assert float(bar[0]) == 190
+    assert float(bar[1]) > 500
+    (alone,) = query_plots(replace(far, rows=({"n": 100},)), "en")
+    assert "<rect" not in alone
 
 
 def test_the_terminal_shows_every_part(language: Language) -> None:

@@ -9,8 +9,7 @@ from aggregator.reuse import find_past, repeated
 from federation.errors import MalformedOrderError, UnknownPartyError
 from federation.orders import WorkOrder
 from federation.past import is_fine_enough, is_same_question, may_see
-from federation.plans import Comparison, Where
-from federation.sql import parse
+from federation.queries.parse import parse
 from federation.tasks import QueryTask
 from policies.errors import SmallCohortError
 from policies.parties import PartyId
@@ -93,18 +92,11 @@ def again(**changes):
 # -- the same question -----------------------------------------------------------------------------
 
 OTHER_QUESTIONS = {
-    "plan": {"parameters": task(plan=replace(PLAN, keys=()))},
+    "plan": {"parameters": task(plan=replace(PLAN, child=replace(PLAN.child, keys=())))},
     "condition": {
-        "parameters": task(
-            plan=replace(
-                PLAN,
-                child=replace(
-                    PLAN.child, child=Where(PLAN.child.child.child, Comparison("amount", ">", "11"))
-                ),
-            )
-        )
+        "parameters": task(plan=parse(SQL.replace("10", "11"), {"orders": contract()}, COHORT))
     },
-    "bound": {"parameters": task(plan=replace(PLAN, child=replace(PLAN.child, rows=2)))},
+    "bound": {"parameters": task(plan=parse(SQL, {"orders": contract(2)}, COHORT))},
     "contract": {"contract": "returns"},
     "version": {"contract_version": 2},
     "window": {"windows": ("2025",)},
@@ -145,6 +137,14 @@ def test_windows_are_a_set(table):
     table.add(asked(windows=("2025", "2026")))
     assert table.find(again(windows=("2026", "2025"))) is not None
     assert table.find(again(windows=("2026",))) is None
+
+
+def test_an_order_of_version_1_of_the_language_asks_another_question(table):
+    old = task()
+    before = asked(parameters={**old, "plan": {**old["plan"], "v": 1}})
+    table.add(before)
+    assert not is_same_question(before, again())
+    assert table.find(again()) is None
 
 
 def test_training_is_no_question():

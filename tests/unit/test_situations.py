@@ -81,7 +81,7 @@ def test_a_situation_is_judged_as_a_request_would_be() -> None:
 
 def test_the_caps_of_a_law_are_asked_at_and_just_above() -> None:
     found = caps_of(law(train="2.5", query="0.3"))
-    assert found == tuple(map(Decimal, ("0.3", "0.3001", "2.5", "2.5001")))
+    assert found == tuple(map(Decimal, ("0.3", "0.3001", "1", "1.0001", "2.5", "2.5001")))
 
 
 # -- what changes ----------------------------------------------------------------------------------

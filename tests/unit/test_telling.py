@@ -55,6 +55,17 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": DIGEST, "statements": [DIGEST] * 3},
     EntryKind.OPENED: {"listing": DIGEST},
+    EntryKind.MATCHED: {"partner": "merchant-br", "step": "list", "given": DIGEST},
+    EntryKind.DISCLOSED: {
+        "partner": "merchant-br",
+        "subjects": "customers",
+        "reveals": "join_tokens",
+        "receiver": "payments-eu",
+        "cap": 20000,
+        "basis": "contract",
+        "terms": DIGEST,
+        "approval": DIGEST,
+    },
     EntryKind.RELEASED: {"recipients": ["analyst", "merchant-br"], "rule": "EU-004"},
     EntryKind.DELIVERED: {"past": DIGEST, "recipients": ["analyst"]},
     EntryKind.CROSSED: {

@@ -6,7 +6,7 @@ import sqlite3
 import pandas as pd
 import pytest
 
-from clients import analytics
+from clients.queries import partial
 from experiments.errors import UsageError
 from experiments.ordering import Terms, query_order, training_order
 from experiments.querying import read_terms
@@ -22,13 +22,13 @@ COUNT = "SELECT COUNT(*) FROM orders"
 @pytest.fixture
 def read(monkeypatch):
     """What every partial summed up before its noise; no node ever shows this."""
-    seen, real = [], analytics.evaluate
+    seen, real = [], partial.evaluate
 
     def spied(*given, **more):
         seen.append(real(*given, **more))
         return seen[-1]
 
-    monkeypatch.setattr(analytics, "evaluate", spied)
+    monkeypatch.setattr(partial, "evaluate", spied)
     return seen
 
 
@@ -182,7 +182,7 @@ def test_rows_that_come_between_acceptance_and_work_under_a_new_label_are_not_re
     """The reservation pays in the windows that were open then."""
     order = simulation.query("0.3", COUNT, cohort=COHORT)
     simulation.put(order)
-    simulation.mail.kill(Kind.QUERY_PARTIAL, "before")
+    simulation.mail.kill(Kind.QUERY_COMMIT, "before")
     assert killed(simulation.work)
     size = len(pd.read_parquet(simulation.folder(CN) / "data" / "orders.parquet"))
     for party in COHORT:

@@ -127,7 +127,7 @@ def no_network(monkeypatch):
     def connected(*_):
         raise AssertionError("the node went on to connect")
 
-    monkeypatch.setattr("clients.worker.serve", connected)
+    monkeypatch.setattr("clients.worker.serve_both", connected)
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -195,6 +195,6 @@ def test_a_ledger_that_cannot_be_trusted_ends_the_node_for_good(
             raise failure
 
     monkeypatch.setattr(worker, "build", spy)
-    monkeypatch.setattr(worker, "serve", served)
+    monkeypatch.setattr(worker, "serve_both", served)
     assert run(simulation.folder(CN)) == 30
     assert capfd.readouterr().out == "entrepot node: an older copy was put back\n"

@@ -137,3 +137,18 @@ def test_what_nobody_waits_for_any_more_is_not_sent() -> None:
 
 def test_nobody_is_waited_for_longer_than_the_timeout() -> None:
     assert Switchboard().ask({A: b"?"}, 0.0, {A: LONG}) == {A: UNREACHABLE}
+
+
+def test_who_left_is_remembered_for_a_while_and_until_it_is_back() -> None:
+    moment = 100.0
+    board = Switchboard(lambda: moment)
+    one, other = board.connect(PartyId("one")), board.connect(PartyId("other"))
+    newer = board.connect(PartyId("other"))  # the older one is over, and nobody left
+    board.disconnect(other, "replaced")
+    assert board.left(30.0) == frozenset()
+    board.disconnect(one, "killed")
+    moment = 130.0
+    assert board.left(30.0) == {"one"} and board.left(29.0) == frozenset()
+    board.disconnect(newer, "killed")
+    board.connect(PartyId("other"))
+    assert board.left(30.0) == {"one"}

@@ -40,6 +40,17 @@ BODIES = {
     EntryKind.CLOSED: {},
     EntryKind.GIVEN_BACK: {"release": "3/abc", "statements": [SHA, SHA]},
     EntryKind.OPENED: {"listing": SHA},
+    EntryKind.MATCHED: {"partner": "merchant-br", "step": "list", "given": SHA},
+    EntryKind.DISCLOSED: {
+        "partner": "merchant-br",
+        "subjects": "customers",
+        "reveals": "join_tokens",
+        "receiver": "payments-eu",
+        "cap": 20000,
+        "basis": "contract",
+        "terms": SHA,
+        "approval": SHA,
+    },
     EntryKind.RELEASED: {"recipients": ["ana"], "rule": "cn.transfer"},
     EntryKind.DELIVERED: {"past": SHA, "recipients": ["ana"]},
     EntryKind.CROSSED: {

@@ -22,8 +22,8 @@ from secure_compute.threshold.memory import party_from_bytes, party_to_bytes
 from secure_compute.threshold.params import MODULUS, PLAIN_MODULUS, PRIMES
 from secure_compute.threshold.party import Party
 from secure_compute.threshold.ring import DATA, KEY
-from tests.joined import EPOCH, HOLDERS, PARTIES, Asked, answered, ask, make_key
-from tests.masked import make_epoch, signing_key
+from tests.joined import HOLDERS, PARTIES, ROSTER, Asked, answered, ask, make_key
+from tests.masked import roster, signing_key
 
 FOUR = PARTIES[:4]
 ROWS = {name: [1000 + place, -7, 0] for place, name in enumerate(FOUR)}
@@ -134,6 +134,7 @@ def test_keyholders_bind_no_question_under_another_key(asked):
     with pytest.raises(PeerProtocolError, match="another key than"):
         keyholder.bind(
             other.holders[HOLDERS[0]],
+            ROSTER,
             other.terms.digest,
             asked.listed,
             tuple(asked.endorsements.values()),
@@ -144,7 +145,12 @@ def test_a_key_serves_one_query_at_the_party_and_at_the_keyholder(asked):
     later = ask(asked.made, FOUR, query="q2", cells=3)
     with pytest.raises(RefusedRequestError, match="a key is used once"):
         party.submit(
-            asked.parties[FOUR[0]], later, asked.made.joint, [1, 2, 3], signing_key(FOUR[0]).sign
+            asked.parties[FOUR[0]],
+            ROSTER,
+            later,
+            asked.made.joint,
+            [1, 2, 3],
+            signing_key(FOUR[0]).sign,
         )
     again = answered(asked.made, ROWS, query="q2")
     bound = asked.bind(HOLDERS[0])
@@ -210,7 +216,8 @@ def test_a_list_without_a_quorum_is_not_bound_nor_revealed_to(asked):
     with pytest.raises(PeerProtocolError, match="signed this list and 3 must"):
         party.reveal(asked.parties[name], asked.question, said, few, asked.ciphertexts[name])
     with pytest.raises(PeerProtocolError, match="signed this list and 3 must"):
-        keyholder.bind(asked.made.holders[HOLDERS[0]], asked.made.terms.digest, asked.listed, few)
+        state, terms = asked.made.holders[HOLDERS[0]], asked.made.terms
+        keyholder.bind(state, ROSTER, terms.digest, asked.listed, few)
 
 
 def test_a_key_that_was_not_made_to_the_end_opens_nothing(asked):
@@ -221,12 +228,25 @@ def test_a_key_that_was_not_made_to_the_end_opens_nothing(asked):
         asked.bind(HOLDERS[0], halfway)
 
 
-def test_nothing_is_revealed_on_a_list_that_was_not_signed_here():
+def test_nothing_is_revealed_on_another_list_than_was_signed_here():
     asked = submitted()
+    smaller = [asked.commitments[name] for name in FOUR[:3]]
+    asked.endorse(FOUR[0], smaller)
     for name in FOUR[1:]:
         asked.endorse(name)
-    with pytest.raises(RefusedRequestError, match="not the list that was signed here"):
+    del asked.endorsements[FOUR[0]]
+    with pytest.raises(RefusedRequestError, match="another list of this query was signed here"):
         asked.reveal(FOUR[0])
+
+
+def test_who_signed_no_list_reveals_on_the_certified_one_and_signs_no_other():
+    asked, late = submitted(), FOUR[0]
+    for name in FOUR[1:]:
+        asked.endorse(name)
+    assert asked.reveal(late) == asked.ciphertexts[late]
+    with pytest.raises(RefusedRequestError, match="another list of this query was signed here"):
+        asked.endorse(late, [asked.commitments[name] for name in FOUR[:3]])
+    asked.endorse(late)
 
 
 def test_signatures_count_for_their_own_list_question_and_signer(asked):
@@ -369,7 +389,7 @@ def test_a_query_is_answered_once_and_the_same_list_signed_again():
             signing_key(name).sign,
         )
     with pytest.raises(PeerProtocolError, match="nothing was submitted"):
-        Party(me=name, epoch=EPOCH).answer("q1")
+        Party(me=name).answer("q1")
 
 
 def test_only_what_was_committed_to_is_revealed():
@@ -388,19 +408,20 @@ def test_a_value_beyond_the_bound_is_refused_and_nothing_is_promised():
     asked.submit(FOUR[0], [-10])
 
 
-def test_a_question_of_another_epoch_or_identity_is_refused():
+def test_a_question_of_another_roster_or_identity_is_refused():
     made = make_key(3, 2)
-    other = make_epoch((*HOLDERS, *PARTIES), digest="cd" * 32)
-    stranger = Party(me=FOUR[0], epoch=other)
-    with pytest.raises(RosterError):
-        party.submit(stranger, ask(made, FOUR), made.joint, [0] * 5, signing_key(FOUR[0]).sign)
+    other, me = roster((*HOLDERS, *PARTIES), digest="cd" * 32), FOUR[0]
+    with pytest.raises(RosterError, match="another federation or roster"):
+        party.submit(
+            Party(me=me), other, ask(made, FOUR), made.joint, [0] * 5, signing_key(me).sign
+        )
     swapped = tuple(
-        replace(EPOCH.find(name), identity=signing_key("mallory").verify_key)
+        replace(ROSTER.find(name), key=signing_key("mallory").verify_key)
         if name == FOUR[3]
-        else EPOCH.find(name)
+        else ROSTER.find(name)
         for name in FOUR
     )
-    with pytest.raises(PeerProtocolError, match=f"another identity for {FOUR[3]}"):
+    with pytest.raises(RosterError, match=f"another identity for {FOUR[3]}"):
         Asked(made, ask(made, FOUR, cohort=swapped)).submit(FOUR[0], [0] * 5)
     with pytest.raises(PeerProtocolError, match="not of this question's cohort"):
         Asked(made, ask(made, FOUR)).submit(PARTIES[8], [0] * 5)
@@ -432,9 +453,9 @@ def test_questions_that_protect_nobody_are_refused(change):
 
 
 def test_two_nodes_of_one_organisation_are_one():
-    epoch = make_epoch(PARTIES, organisation=lambda name: "acme" if name < "node-02" else name)
+    two = roster(PARTIES, organisation=lambda name: "acme" if name < "node-02" else name)
     with pytest.raises(PeerProtocolError, match="one organisation"):
-        ask(make_key(3, 2), cohort=tuple(epoch.members))
+        ask(make_key(3, 2), cohort=two.identities)
 
 
 # What is not protected

@@ -1,0 +1,152 @@
+"""What a node promised and encrypted for joint questions (`answers.sqlite`), until they are over.
+
+One state holds every promise, for ever: a query gets one commitment and one list. Questions and
+ciphertexts are kept beside it as long as they are of use; the file is its owner's alone.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from clients.errors import RefusedWorkError
+from clients.outbox import WAIT
+from secure_compute import canonical
+from secure_compute.threshold.memory import party_from_bytes, party_to_bytes
+from secure_compute.threshold.party import Party
+from secure_compute.threshold.question import Question
+
+T = TypeVar("T")
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS party (one INTEGER PRIMARY KEY CHECK (one = 1), state BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS questions (
+    query TEXT PRIMARY KEY, question BLOB NOT NULL, release TEXT NOT NULL, expires INTEGER NOT NULL,
+    commitments BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS chunks (
+    query TEXT NOT NULL REFERENCES questions ON DELETE CASCADE, place INTEGER NOT NULL,
+    wire BLOB NOT NULL, PRIMARY KEY (query, place));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question that was answered here and is not over.
+
+    release:     under which key its release is charged.
+    expires:     when its order does, seconds since 1970.
+    commitments: the packed commitments that were shown last; b"" before.
+    """
+
+    question: Question
+    release: str
+    expires: int
+    commitments: bytes = b""
+
+
+class AnswerStore:
+    """The answers of one node; safe for several threads and processes."""
+
+    def __init__(self, path: Path, me: str) -> None:
+        self._path = path
+        self._me = me
+        self._ready = False
+
+    def party(self) -> Party:
+        """Return everything that was ever promised."""
+        with closing(self._open()) as db:
+            return self._party(db)
+
+    def answer(self, asked: Asked, step: Callable[[Party], tuple[Party, T, Sequence[bytes]]]) -> T:
+        """Keep a new answer: its promise, its question, and its ciphertexts; all or nothing.
+
+        step: from the promises so far to those with this one, what is said, and the ciphertexts.
+        """
+        query = asked.question.query
+        with self._transaction() as db:
+            after, said, chunks = step(self._party(db))
+            self._keep(db, after)
+            row = (
+                query,
+                canonical.encode(asked.question.to_json()),
+                asked.release,
+                asked.expires,
+                asked.commitments,
+            )
+            db.execute("INSERT INTO questions VALUES (?, ?, ?, ?, ?)", row)
+            rows = [(query, place, wire) for place, wire in enumerate(chunks)]
+            db.executemany("INSERT INTO chunks VALUES (?, ?, ?)", rows)
+        return said
+
+    def change(self, step: Callable[[Party], tuple[Party, T]]) -> T:
+        """Replace the promises by what `step` makes of them, and return what it says beside."""
+        with self._transaction() as db:
+            before = self._party(db)
+            after, said = step(before)
+            if after != before:
+                self._keep(db, after)
+        return said
+
+    def show(self, query: str, commitments: bytes) -> None:
+        """Remember which commitments were shown for a query; nothing is promised by that."""
+        with self._transaction() as db:
+            db.execute("UPDATE questions SET commitments = ? WHERE query = ?", (commitments, query))
+
+    def asked(self, query: str) -> Asked:
+        """Return a question that was answered here.
+
+        Raises:
+            RefusedWorkError: it was not, or it is over.
+        """
+        with closing(self._open()) as db:
+            row = db.execute(
+                "SELECT question, release, expires, commitments FROM questions WHERE query = ?",
+                (query,),
+            ).fetchone()
+        if row is None:
+            raise RefusedWorkError("this query was not answered here, or it is over")
+        question = Question.from_json(canonical.decode(bytes(row[0])))
+        return Asked(question, str(row[1]), int(row[2]), bytes(row[3]))
+
+    def chunks(self, query: str) -> list[bytes]:
+        """Return the ciphertexts of a query, in order."""
+        with closing(self._open()) as db:
+            rows = db.execute("SELECT wire FROM chunks WHERE query = ? ORDER BY place", (query,))
+            return [bytes(row[0]) for row in rows]
+
+    def forget(self, query: str = "", until: float = 0) -> None:
+        """Delete what is kept of a query, and of all whose orders expired by `until`."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM questions WHERE query = ? OR expires <= ?", (query, until))
+
+    def _party(self, db: sqlite3.Connection) -> Party:
+        row = db.execute("SELECT state FROM party").fetchone()
+        return Party(me=self._me) if row is None else party_from_bytes(bytes(row[0]))
+
+    def _keep(self, db: sqlite3.Connection, party: Party) -> None:
+        db.execute("INSERT OR REPLACE INTO party VALUES (1, ?)", (party_to_bytes(party),))
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.touch(mode=0o600)
+        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
+        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
+            db.execute(f"PRAGMA {setting}")
+        db.execute("PRAGMA foreign_keys = ON")
+        if not self._ready:
+            self._path.chmod(0o600)
+            db.executescript(_SCHEMA)
+            self._ready = True
+        return db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with closing(self._open()) as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")

@@ -1,0 +1,72 @@
+"""What came out of a match at this end, in the node's own folder: `matches/ORDER.*`.
+
+A noised size is a number in JSON. Whom both sets hold is a table for this party's eyes: who of its
+own people are in both, by identifier, and with tokens the token of each of its own and whether the
+partner has it too. Nothing of it is sent.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from secure_compute.psi.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One result. size: with noise; common: identifiers in both sets; tokens: of either side."""
+
+    size: int | None = None
+    common: tuple[str, ...] | None = field(default=None, repr=False)
+    tokens: Tokens | None = field(default=None, repr=False)
+
+    def summary(self) -> str:
+        """Return what the node's own file keeps beside the messages."""
+        if self.size is not None:
+            return json.dumps({"size": self.size})
+        own = self.common if self.tokens is None else self.tokens.common
+        return json.dumps({"common": len(own or ())})
+
+
+def table_of(folder: Path, order: str) -> Path:
+    """Return where the table of a disclosure lies in a node's folder."""
+    return folder / "matches" / f"{order}.parquet"
+
+
+def write_found(folder: Path, order: str, found: Found) -> None:
+    """Write a result whole; a crash leaves none or all of it."""
+    path = table_of(folder, order)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if found.size is not None:
+        _replace(path.with_suffix(".json"), (json.dumps({"size": found.size}) + "\n").encode())
+        return
+    sink = pa.BufferOutputStream()
+    pq.write_table(_table(found), sink)
+    _replace(path, sink.getvalue().to_pybytes())
+
+
+def _table(found: Found) -> pa.Table:
+    if found.tokens is None:
+        return pa.table({"identifier": pa.array(found.common or (), pa.string())})
+    own, others = found.tokens.own, found.tokens.others
+    return pa.table(
+        {
+            "identifier": pa.array([name for name, _ in own], pa.string()),
+            "token": pa.array([token for _, token in own], pa.binary()),
+            "common": pa.array([token in others for _, token in own], pa.bool_()),
+        }
+    )
+
+
+def _replace(path: Path, content: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)

@@ -1,1 +1,0 @@
-"""Joint sums under homomorphic encryption."""

@@ -1,0 +1,180 @@
+"""Joint questions over real processes, some of them killed: a node, keyholders, the executor."""
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aggregator.jobs import FINAL, Job, Jobs
+from aggregator.key_pool import KeyPool
+from experiments.founding import DEMO_SEATS, found, free_ports
+from experiments.home import Home
+from experiments.opening import released
+from experiments.ordering import Terms, published_contracts, query_order, sign
+from experiments.query_truth import bounded_rows
+from experiments.running import Fleet, running
+from federation.orders import WorkOrder
+from federation.tasks import QueryTask
+from policies.parties import PartyId, Role
+from tests.processes import alive, entrepot, recorded, wait_until
+from tests.simulator import (
+    CN,
+    EU,
+    KEYHOLDERS,
+    LIMITS,
+    SQL,
+    UK,
+    US,
+    WAREHOUSES,
+    demand_table,
+    orders_table,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SEATS = tuple(
+    seat
+    for seat in DEMO_SEATS
+    if seat.role in {Role.WAREHOUSE, Role.KEYHOLDER, Role.AGGREGATOR, Role.ANALYST}
+)
+STAGES = ("offered", "committed", "endorsed", "revealed")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Four warehouses with an executor that is told of every stage, three keyholders."""
+    limits = LIMITS | {"orders": {"epsilon": "8", "delta": "1e-6"}}
+    made = found(tmp_path / "federation", "asked", SEATS, limits, free_ports())
+    for number, party in enumerate(WAREHOUSES):
+        data = made.node(party) / "data"
+        orders_table(number).to_parquet(data / "orders.parquet")
+        demand_table(number).to_parquet(data / "demand.parquet")
+    return made
+
+
+@pytest.fixture
+def fleet(home: Home) -> Iterator[Fleet]:
+    with running(home, stay=False) as up:
+        up.start_aggregator()
+        up.start_nodes()
+        up.wait_joined(lambda *_: None)
+        pool = KeyPool(home.aggregator / "keys.sqlite")
+        wait_until(lambda: pool.ready == 4, 90.0, "keys are made ahead")
+        yield up
+
+
+def put(home: Home, **terms: Any) -> WorkOrder:
+    order = query_order(
+        home, SQL, "0.4", Terms(purpose="market_statistics", source="fresh", **terms)
+    )
+    Jobs(home.jobs).add(order.id, sign(home, order), time.time())
+    return order
+
+
+def ended(home: Home, order: WorkOrder) -> Job:
+    def over() -> bool:
+        job = Jobs(home.jobs).find(order.id)
+        return job is not None and job.status in FINAL
+
+    wait_until(over, 240.0, "the question ends")
+    job = Jobs(home.jobs).find(order.id)
+    assert job is not None
+    return job
+
+
+def reached(home: Home, order: WorkOrder, stage: str) -> bool:
+    notes = Jobs(home.jobs).notes(order.id)
+    return any(note["stage"] == stage for _, note in notes)
+
+
+def charges(home: Home, party: PartyId, order: WorkOrder) -> int:
+    with closing(sqlite3.connect(home.node(party) / "books.sqlite")) as books:
+        rows = books.execute("SELECT COUNT(*) FROM settlements WHERE order_id = ?", (order.id,))
+        return int(rows.fetchone()[0])
+
+
+def within_its_errors(home: Home, order: WorkOrder, answer: dict[str, Any]) -> None:
+    """Every cell is within 3 times its 95 % interval of what the rows say, bounded, without noise.
+
+    Wrong once in a hundred million draws.
+    """
+    plan = QueryTask.from_json(order.parameters).plan
+    tables = [home.node(party) / "data" / "orders.parquet" for party in order.cohort]
+    exact = bounded_rows(plan, published_contracts()["orders"], tables)
+    assert len(answer["rows"]) == len(exact) > 1
+    for row, right in zip(answer["rows"], exact, strict=True):
+        for label, cell in zip(answer["labels"], row["cells"], strict=True):
+            gap = abs(Decimal(cell["value"]) - Decimal(str(right[label])))
+            assert gap <= 3 * Decimal(cell["error"]), (label, cell, right)
+
+
+def test_one_keyholder_is_killed_then_another(home: Home, fleet: Fleet) -> None:
+    fleet.kill_node(KEYHOLDERS[2])
+    words = ("query", SQL, "privacy.epsilon=0.4", "--federation", str(home.folder))
+    said = entrepot(*words, "--json", cwd=home.folder)
+    assert said.code == 0, said.err
+    value = json.loads(said.out)
+    first = Jobs(home.jobs).find(value["run"])
+    assert first is not None and first.result is not None
+    assert first.result["opened_by"] == [*KEYHOLDERS[:2]]
+    assert value["charged"] == value["epsilon"] and value["parties"] == sorted(WAREHOUSES)
+    print(f"one keyholder dead: {value['seconds']} s, {first.result['exchanges']} exchanges")
+    again = entrepot("query", "--resume", value["run"][:12], *words[-2:], "--json", cwd=home.folder)
+    assert again.code == 0 and json.loads(again.out)["answer"] == value["answer"]
+
+    fleet.kill_node(KEYHOLDERS[1])
+    refused = entrepot(*words, "--fresh", cwd=home.folder)
+    assert refused.code == 1 and "Traceback" not in refused.err
+    for word in ("1 of at least 2 keyholders", KEYHOLDERS[1], "nothing was spent"):
+        assert word in refused.err
+    books = entrepot("budget", "show", "--json", *words[-2:], cwd=home.folder)
+    spent = [row for row in json.loads(books.out)["budgets"] if row["releases"]]
+    assert {row["node"] for row in spent} == {*WAREHOUSES}
+    assert all(row["releases"] == 1 for row in spent)
+
+
+def test_the_executor_is_killed_at_every_step_and_a_node_once(home: Home, fleet: Fleet) -> None:
+    order, run = put(home), home.aggregator / "run" / "executor.pid"
+    for stage in STAGES:
+        wait_until(lambda stage=stage: reached(home, order, stage), 120.0, stage)
+        worker = recorded(run)
+        os.kill(worker, signal.SIGKILL)
+        if stage == "committed":  # what it committed to is on its disk, and so is its promise
+            os.kill(recorded(home.node(US) / "run" / "node.pid"), signal.SIGKILL)
+        wait_until(lambda worker=worker: recorded(run) not in {0, worker}, 60.0, "it is up again")
+    job = ended(home, order)
+    assert job.status == "done", job.result
+    result = released(home, Jobs(home.jobs), job)
+    assert result["parties"] == sorted(WAREHOUSES)
+    within_its_errors(home, order, result["answer"])
+    assert [charges(home, party, order) for party in WAREHOUSES] == [1, 1, 1, 1]
+    assert KeyPool(home.aggregator / "keys.sqlite").ready == 3
+    assert fleet.home is home
+
+
+def test_a_node_that_dies_for_good_after_its_commitment_ends_the_question(
+    home: Home, fleet: Fleet
+) -> None:
+    order = put(home)
+    wait_until(lambda: reached(home, order, "committed"), 120.0, "all have committed")
+    executor = recorded(home.aggregator / "run" / "executor.pid")
+    os.kill(executor, signal.SIGSTOP)
+    assert not reached(home, order, "endorsed")
+    worker = recorded(home.node(UK) / "run" / "node.pid")
+    fleet.kill_node(UK)
+    wait_until(lambda: not alive(worker), 10.0, "it is gone")
+    os.kill(executor, signal.SIGCONT)
+    job = ended(home, order)
+    assert job.status == "abandoned" and job.result is not None
+    assert f"{UK} committed to a part of the sum and did not show it" in job.result["error"]
+    assert f"ε {order.epsilon} is spent at" in job.result["error"]
+    assert [charges(home, party, order) for party in (CN, EU, US)] == [1, 1, 1]
+    assert not (home.aggregator / "answers").exists()
