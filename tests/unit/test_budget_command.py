@@ -319,7 +319,7 @@ def ledgers(home: Home) -> dict[str, list[tuple[Any, ...]]]:
                 *books.execute("SELECT number, entry FROM leaves ORDER BY number"),
                 *books.execute("SELECT * FROM tallies ORDER BY line, number"),
             ]
-    assert len(found) == 9
+    assert len(found) == 11
     return found
 
 
