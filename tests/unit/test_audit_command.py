@@ -35,6 +35,7 @@ from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.primitives.signature import SigningKey
 from tests.played import Played, played
+from tests.simulator import KEYHOLDERS
 
 UK = "warehouse-uk"
 
@@ -83,7 +84,7 @@ def test_every_party_shows_what_it_did(
     kinds = {log["party"]: [e["kind"] for e in log["shown"]] for log in value["logs"]}
     assert kinds.keys() == {
         *(member.party for member in federation.home.holders()),
-        "keyholder-ch",
+        *KEYHOLDERS,
         "aggregator",
     }
     assert kinds[UK].count("settled") == 3  # two rounds and a question
@@ -175,7 +176,7 @@ def sizes(federation: Played) -> dict[Path, int]:
     for path in files:
         with sqlite3.connect(path) as books:
             counts[path] = books.execute("SELECT COUNT(*) FROM leaves").fetchone()[0]
-    assert len(counts) == 10
+    assert len(counts) == 12
     assert all(counts.values())
     return counts
 
@@ -200,7 +201,7 @@ def test_an_export_verifies_with_the_keys_and_ends_with_two_without(
 ) -> None:
     code, out, _ = said(capsys, "audit", "verify", str(ledger), "--trust", str(federation.keys))
     assert code == 0
-    assert out.startswith("proven: 10 of 10 ledgers")
+    assert out.startswith("proven: 12 of 12 ledgers")
     assert len(out.splitlines()) == 1
     code, out, _ = said(capsys, "audit", "verify", str(ledger))
     assert code == 2

@@ -43,10 +43,10 @@ def fixed(monkeypatch):
 
 
 def width(order):
-    from federation import plans
+    from federation.queries import sensitivity
     from federation.tasks import QueryTask
 
-    return plans.width(QueryTask.from_json(order.parameters).plan)
+    return sensitivity.width(QueryTask.from_json(order.parameters).plan)
 
 
 def state(simulation, party=CN):
