@@ -13,7 +13,8 @@ import pytest
 from federation.queries import parse
 from federation.queries.expressions import Column
 from federation.queries.post import answer
-from federation.queries.sensitivity import layout, scale
+from federation.queries.pricing import scale
+from federation.queries.sensitivity import layout
 from secure_compute.noise import discrete_gaussian
 from tests import queries_cases, queries_joined, queries_table
 from tests.orders_table import COHORT
