@@ -16,7 +16,7 @@ from experiments.home import Home
 from policies.parties import PartyId
 from tests.simulator import LIMITS
 
-NODES = 9
+NODES = 11
 
 
 @pytest.fixture
