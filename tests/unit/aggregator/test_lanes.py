@@ -81,7 +81,7 @@ def test_both_ways_are_waited_for_at_the_same_time() -> None:
     meeting = threading.Barrier(2)
 
     def wait(requests: Mapping[PartyId, bytes], *_: object) -> Mapping[PartyId, bytes | str]:
-        meeting.wait(LONG)
+        meeting.wait(30.0)
         return dict(requests)
 
     carry = preferring(Lane(wait, lambda: {A}), Lane(wait, lambda: {B}))
