@@ -127,6 +127,7 @@ class KeyStore:
         """Delete every pool, and believe these openings (listing by query)."""
         with self._transaction() as db:
             db.execute("DELETE FROM pools")
+            db.execute("UPDATE openings SET secret = x''")
             rows = [(query, listing, "", b"", 0) for query, listing in openings.items()]
             db.executemany("INSERT OR REPLACE INTO openings VALUES (?, ?, ?, ?, ?)", rows)
         self.wipe()

@@ -137,6 +137,10 @@ class _Scene:
         return PartyId(self.terms.party(self.role))
 
 
+_BOOK: Final = "book"
+"""What matches take turns at: there is one book of sets, read and written as a whole."""
+
+
 class Matching:
     """The sessions of one node."""
 
@@ -160,7 +164,7 @@ class Matching:
 
     def advertise(self, order: WorkOrder) -> bytes:
         """Return this node's signed key for the partner of an order: one, however often asked."""
-        with self._turns.of(order.id):
+        with self._turns.of(_BOOK):
             scene = self._scene(order, begin=True)
         key = AgreementKey(scene.session.pair)
         return advertise(order.id, scene.me, scene.partner, key, self._settings.identity)
@@ -178,7 +182,7 @@ class Matching:
                 the node's log names another state than this folder holds.
             FederationError, SecureComputeError: the partner said what the protocol does not allow.
         """
-        with self._turns.of(order.id):
+        with self._turns.of(_BOOK):
             scene = self._scene(order)
             _require_turn(scene, step, parts)
             pair = self._pair(scene, key)

@@ -10,6 +10,7 @@ every opening before a partial leaves.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -148,8 +149,9 @@ class Opener:
         """Delete the pieces of the key that served a query, if any did: it is over."""
         found = self._store.openings().get(query)
         if found is not None and found.secret:
-            owner = self._store.pool_of(found.key)
-            self._store.change(owner, lambda state: (pool.retire(state, found.key), None))
+            with suppress(RefusedWorkError):  # its pool was given up, and the pieces with it
+                owner = self._store.pool_of(found.key)
+                self._store.change(owner, lambda state: (pool.retire(state, found.key), None))
             self._store.retired(query)
             self._store.wipe()
 
@@ -161,7 +163,8 @@ class Opener:
 
     def require_current(self) -> None:
         """Give up the keys of an old copy: one that does not know what the log says was opened."""
-        known, named = self._store.openings(), self._told.openings()
+        named = self._told.openings()  # first: a list is in the file before it is in the log
+        known = self._store.openings()
         missing = {
             query: listed
             for query, listed in named.items()

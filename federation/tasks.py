@@ -30,6 +30,7 @@ MODELS: Final = ("demand", "fraud")
 _MOST_SEED: Final = 1 << 53
 _ORDER_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SEALING: Final = _ORDER_ID
+_NOISE: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,17})?", re.ASCII)
 
 UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "demand": ("demand", ("retailer", "week")),
@@ -327,6 +328,10 @@ class QueryTask:
         if self.sealing and _SEALING.fullmatch(self.sealing) is None:
             raise MalformedOrderError(
                 "A query order's sealing key is 64 hexadecimal digits in lower case."
+            )
+        if _NOISE.fullmatch(self.noise_multiplier) is None or not Decimal(self.noise_multiplier):
+            raise MalformedOrderError(
+                "A query order's noise is a multiple above 0 and below a million, in plain digits."
             )
 
     def to_json(self) -> dict[str, JSON]:

@@ -252,6 +252,12 @@ def test_a_repetition_passes_the_disclosure_gate_again(table):
 # -- the task --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noise", ["", "abc", "1/3", "-1", "0", "0.0", "1e9", "1e999999999", "01"])
+def test_noise_that_is_no_plain_number_is_no_question(noise):
+    with pytest.raises(MalformedOrderError, match="plain digits"):
+        QueryTask.from_json({**task(), "noise_multiplier": noise})
+
+
 @pytest.mark.parametrize("source", ["any", "fresh", "past"])
 def test_a_task_has_one_spelling(source):
     value = task(source=source)

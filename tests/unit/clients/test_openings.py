@@ -429,6 +429,23 @@ def test_an_old_copy_of_the_keys_is_given_up(alone, tmp_path, caplog):
     assert third.open(ONE).kind is Kind.QUERY_OPENED
 
 
+def test_an_old_copy_with_an_opening_that_is_not_over_blocks_no_later_one(alone, tmp_path):
+    """Its pieces are given up with it: what was to be deleted at its end is gone already."""
+    asked, pool = alone
+    simulation = asked.simulation
+    asked.answered()
+    assert asked.open(ONE).kind is Kind.QUERY_OPENED
+    kept = copy_of(simulation, tmp_path, "keys.sqlite*")
+    second = Joint(simulation, question(simulation), pool.package(1).to_bytes()).answered()
+    assert second.open(ONE).kind is Kind.QUERY_OPENED
+    put_back(simulation, kept, "keys.sqlite*")
+    fresh = Pool(simulation, "ab" * 32).made()
+    third = Joint(simulation, question(simulation), fresh.package().to_bytes()).answered()
+    assert third.open(ONE).kind is Kind.QUERY_OPENED
+    closed = simulation.letter(Kind.CLOSE, ONE, asked.order.id)
+    assert simulation.read(simulation.node(ONE).answer(closed)).kind is Kind.CLOSED
+
+
 def test_a_folder_put_back_opens_no_second_list(alone, tmp_path):
     """Whatever left, its opening was witnessed: the witnesses find the shorter log."""
     asked, _ = alone
