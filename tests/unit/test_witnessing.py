@@ -119,7 +119,7 @@ def test_a_keyholder_that_has_just_started_asks_too(simulation):
 def test_fewer_than_a_quorum_is_not_enough_and_only_others_with_data_or_keys_count(
     simulation, order, besides
 ):
-    reply = offered(simulation, order, seen=words(simulation, *ENOUGH[:4], *besides))
+    reply = offered(simulation, order, seen=words(simulation, *ENOUGH[:-1], *besides))
     assert reply.kind is Kind.LEDGER_UNSURE
     assert spent(simulation) is None
 
@@ -423,12 +423,12 @@ def test_a_release_waits_until_its_reservation_is_witnessed_by_a_quorum(
     reply = round_with(simulation, order)
     assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "witness"
     head = reply.blobs["head"]
-    few = simulation.cosign(CN, head, ENOUGH[:4])
+    few = simulation.cosign(CN, head, ENOUGH[:-1])
     assert round_with(simulation, order, cosigned=few).kind is Kind.LEDGER_UNSURE
     relayed = simulation.cosign(CN, head, (AGGREGATOR,))
     assert round_with(simulation, order, cosigned=relayed).kind is Kind.LEDGER_UNSURE
     assert simulation.workshops[CN].rounds == [] and simulation.account(CN).releases == 0
-    again = round_with(simulation, order, cosigned=simulation.cosign(CN, head, ENOUGH[4:]))
+    again = round_with(simulation, order, cosigned=simulation.cosign(CN, head, ENOUGH[-1:]))
     assert again.kind is Kind.TRAIN_UPDATE
     assert simulation.account(CN).releases == 1
     # The kept reply answers a letter with other parts, or none of them.
