@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from aggregator.durable import Database
+from federation.durable import Database
 from policies.parties import PartyId
 
 SCHEMA: Final = """
@@ -42,7 +42,7 @@ class KeyPool:
     """The packages in the database `path`; safe for several processes."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database.create(path, SCHEMA)
+        self._database = Database(path, SCHEMA)
 
     @property
     def ready(self) -> int:

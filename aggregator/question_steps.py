@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
-from aggregator.durable import Database
+from federation.durable import Database
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS parts (
@@ -22,7 +22,7 @@ class QuestionSteps:
     """The parts in the database `path`; safe for several processes."""
 
     def __init__(self, path: Path) -> None:
-        self._database = Database.create(path, SCHEMA)
+        self._database = Database(path, SCHEMA)
 
     def keep(self, job: str, step: str, parts: Mapping[str, bytes]) -> None:
         """Make the parts of a step durable; a part that is here already stays what it is."""

@@ -5,14 +5,13 @@ ciphertexts are kept beside it as long as they are of use; the file is its owner
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from clients.errors import RefusedWorkError
-from clients.outbox import WAIT
+from federation.durable import Database
 from secure_compute import canonical
 from secure_compute.threshold.memory import party_from_bytes, party_to_bytes
 from secure_compute.threshold.party import Party
@@ -29,6 +28,7 @@ CREATE TABLE IF NOT EXISTS chunks (
     query TEXT NOT NULL REFERENCES questions ON DELETE CASCADE, place INTEGER NOT NULL,
     wire BLOB NOT NULL, PRIMARY KEY (query, place));
 """
+_STATE: Final = "SELECT state FROM party"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,12 @@ class AnswerStore:
     """The answers of one node; safe for several threads and processes."""
 
     def __init__(self, path: Path, me: str) -> None:
-        self._path = path
+        self._database = Database(path, _SCHEMA)
         self._me = me
-        self._ready = False
 
     def party(self) -> Party:
         """Return everything that was ever promised."""
-        with closing(self._open()) as db:
-            return self._party(db)
+        return self._party(self._database.read(_STATE))
 
     def answer(self, asked: Asked, step: Callable[[Party], tuple[Party, T, Sequence[bytes]]]) -> T:
         """Keep a new answer: its promise, its question, and its ciphertexts; all or nothing.
@@ -65,8 +63,8 @@ class AnswerStore:
         step: from the promises so far to those with this one, what is said, and the ciphertexts.
         """
         query = asked.question.query
-        with self._transaction() as db:
-            after, said, chunks = step(self._party(db))
+        with self._database.writing() as db:
+            after, said, chunks = step(self._party(db.execute(_STATE).fetchall()))
             self._keep(db, after)
             row = (
                 query,
@@ -82,8 +80,8 @@ class AnswerStore:
 
     def change(self, step: Callable[[Party], tuple[Party, T]]) -> T:
         """Replace the promises by what `step` makes of them, and return what it says beside."""
-        with self._transaction() as db:
-            before = self._party(db)
+        with self._database.writing() as db:
+            before = self._party(db.execute(_STATE).fetchall())
             after, said = step(before)
             if after != before:
                 self._keep(db, after)
@@ -91,7 +89,7 @@ class AnswerStore:
 
     def show(self, query: str, commitments: bytes) -> None:
         """Remember which commitments were shown for a query; nothing is promised by that."""
-        with self._transaction() as db:
+        with self._database.writing() as db:
             db.execute("UPDATE questions SET commitments = ? WHERE query = ?", (commitments, query))
 
     def asked(self, query: str) -> Asked:
@@ -100,53 +98,30 @@ class AnswerStore:
         Raises:
             RefusedWorkError: it was not, or it is over.
         """
-        with closing(self._open()) as db:
-            row = db.execute(
-                "SELECT question, release, expires, commitments FROM questions WHERE query = ?",
-                (query,),
-            ).fetchone()
-        if row is None:
+        rows = self._database.read(
+            "SELECT question, release, expires, commitments FROM questions WHERE query = ?",
+            (query,),
+        )
+        if not rows:
             raise RefusedWorkError("this query was not answered here, or it is over")
+        (row,) = rows
         question = Question.from_json(canonical.decode(bytes(row[0])))
         return Asked(question, str(row[1]), int(row[2]), bytes(row[3]))
 
     def chunks(self, query: str) -> list[bytes]:
         """Return the ciphertexts of a query, in order."""
-        with closing(self._open()) as db:
-            rows = db.execute("SELECT wire FROM chunks WHERE query = ? ORDER BY place", (query,))
-            return [bytes(row[0]) for row in rows]
+        rows = self._database.read(
+            "SELECT wire FROM chunks WHERE query = ? ORDER BY place", (query,)
+        )
+        return [bytes(row[0]) for row in rows]
 
     def forget(self, query: str = "", until: float = 0) -> None:
         """Delete what is kept of a query, and of all whose orders expired by `until`."""
-        with self._transaction() as db:
+        with self._database.writing() as db:
             db.execute("DELETE FROM questions WHERE query = ? OR expires <= ?", (query, until))
 
-    def _party(self, db: sqlite3.Connection) -> Party:
-        row = db.execute("SELECT state FROM party").fetchone()
-        return Party(me=self._me) if row is None else party_from_bytes(bytes(row[0]))
+    def _party(self, rows: Sequence[tuple[Any, ...]]) -> Party:
+        return party_from_bytes(bytes(rows[0][0])) if rows else Party(me=self._me)
 
     def _keep(self, db: sqlite3.Connection, party: Party) -> None:
         db.execute("INSERT OR REPLACE INTO party VALUES (1, ?)", (party_to_bytes(party),))
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.touch(mode=0o600)
-        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            db.execute(f"PRAGMA {setting}")
-        db.execute("PRAGMA foreign_keys = ON")
-        if not self._ready:
-            self._path.chmod(0o600)
-            db.executescript(_SCHEMA)
-            self._ready = True
-        return db
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._open()) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")

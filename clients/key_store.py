@@ -5,14 +5,13 @@ owner's alone, and what is deleted is overwritten.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
 from clients.errors import RefusedWorkError
-from clients.outbox import WAIT
+from federation.durable import Database
 from secure_compute.threshold.memory import keyholder_from_bytes, keyholder_to_bytes
 from secure_compute.threshold.pool import Keyholder
 
@@ -52,15 +51,14 @@ class KeyStore:
     """The pools of one keyholder; safe for several threads and processes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._ready = False
+        self._database = Database(path, _SCHEMA)
 
     def begin(self, pool: str, asked: str, state: Keyholder, deals: bytes) -> None:
         """Keep a pool that was begun, with what is dealt; the oldest beyond the most is given up.
 
         asked: digest of the request that began it.
         """
-        with self._transaction() as db:
+        with self._database.writing() as db:
             row = (pool, asked, deals, keyholder_to_bytes(state))
             db.execute("INSERT INTO pools (id, asked, deals, state) VALUES (?, ?, ?, ?)", row)
             number = db.execute("SELECT number FROM pools WHERE id = ?", (pool,)).fetchone()[0]
@@ -70,9 +68,8 @@ class KeyStore:
 
     def begun(self, pool: str) -> tuple[str, bytes] | None:
         """Return by which request a pool was begun, and what was dealt; None if it was not."""
-        with closing(self._open()) as db:
-            row = db.execute("SELECT asked, deals FROM pools WHERE id = ?", (pool,)).fetchone()
-        return None if row is None else (str(row[0]), bytes(row[1]))
+        rows = self._database.read("SELECT asked, deals FROM pools WHERE id = ?", (pool,))
+        return (str(rows[0][0]), bytes(rows[0][1])) if rows else None
 
     def pool_of(self, key: str) -> str:
         """Return the pool of a key.
@@ -80,13 +77,12 @@ class KeyStore:
         Raises:
             RefusedWorkError: there is no such key here.
         """
-        with closing(self._open()) as db:
-            row = db.execute(
-                "SELECT pools.id FROM keys JOIN pools ON number = pool WHERE keys.id = ?", (key,)
-            ).fetchone()
-        if row is None:
+        rows = self._database.read(
+            "SELECT pools.id FROM keys JOIN pools ON number = pool WHERE keys.id = ?", (key,)
+        )
+        if not rows:
             raise RefusedWorkError("this node holds nothing of that key; take another pool's")
-        return str(row[0])
+        return str(rows[0][0])
 
     def change(self, pool: str, step: Callable[[Keyholder], tuple[Keyholder, T]]) -> T:
         """Replace a pool's state by what `step` makes of it, and return what it says beside.
@@ -94,7 +90,7 @@ class KeyStore:
         Raises:
             RefusedWorkError: the pool was not begun here, or was given up.
         """
-        with self._transaction() as db:
+        with self._database.writing() as db:
             return self._changed(db, pool, step)
 
     def bind(
@@ -107,7 +103,7 @@ class KeyStore:
 
         opening: what is kept of a listing that is new here.
         """
-        with self._transaction() as db:
+        with self._database.writing() as db:
             known = db.execute("SELECT query, listing FROM openings ORDER BY query").fetchall()
             queries = tuple((str(query), str(listing)) for query, listing in known)
             listing = self._changed(db, pool, lambda state: step(replace(state, queries=queries)))
@@ -119,13 +115,12 @@ class KeyStore:
 
     def openings(self) -> dict[str, Opening]:
         """Return what was ever bound, by query."""
-        with closing(self._open()) as db:
-            rows = db.execute("SELECT * FROM openings").fetchall()
+        rows = self._database.read("SELECT * FROM openings")
         return {row[0]: Opening(*row) for row in rows}
 
     def give_up(self, openings: Mapping[str, str]) -> None:
         """Delete every pool, and believe these openings (listing by query)."""
-        with self._transaction() as db:
+        with self._database.writing() as db:
             db.execute("DELETE FROM pools")
             db.execute("UPDATE openings SET secret = x''")
             rows = [(query, listing, "", b"", 0) for query, listing in openings.items()]
@@ -134,13 +129,12 @@ class KeyStore:
 
     def retired(self, query: str) -> None:
         """Forget what a query's boxes were sealed from."""
-        with self._transaction() as db:
+        with self._database.writing() as db:
             db.execute("UPDATE openings SET secret = x'' WHERE query = ?", (query,))
 
     def wipe(self) -> None:
         """Leave no byte of what was deleted in the files of the database."""
-        with closing(self._open()) as db:
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._database.wipe()
 
     def _changed(
         self, db: sqlite3.Connection, pool: str, step: Callable[[Keyholder], tuple[Keyholder, T]]
@@ -154,26 +148,3 @@ class KeyStore:
             state = keyholder_to_bytes(after)
             db.execute("UPDATE pools SET state = ? WHERE id = ?", (state, pool))
         return said
-
-    def _open(self) -> sqlite3.Connection:
-        self._path.touch(mode=0o600)
-        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        for setting in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
-            db.execute(f"PRAGMA {setting}")
-        db.execute("PRAGMA foreign_keys = ON")
-        if not self._ready:
-            self._path.chmod(0o600)
-            db.executescript(_SCHEMA)
-            self._ready = True
-        return db
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with closing(self._open()) as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")

@@ -13,6 +13,7 @@ from experiments.exits import WAITING_FOR_APPROVAL
 from experiments.following import Watcher, follow, require_done
 from experiments.home import Home
 from experiments.ordering import LIFETIME_SECONDS, Terms, sign, terms_in_common
+from experiments.overrides import overridden
 from experiments.statements import statements
 from federation.matching import MatchTask, Mode, event_of, law_for, terms_of
 from federation.membership import Member
@@ -76,17 +77,13 @@ def read_terms(overrides: Sequence[str]) -> tuple[str, int | None, Terms]:
     Raises:
         UsageError: an override is unknown or has no sensible value.
     """
-    known = {
+    defaults = {
         "privacy.epsilon": DEFAULT_EPSILON,
         "purpose": "fraud_prevention",
         "legal_basis": "contract",
         "cap": "0",
     }
-    for override in overrides:
-        name, sign_, value = override.partition("=")
-        if name not in known or not sign_:
-            raise UsageError(f"{override!r} is not one of {', '.join(f'{key}=…' for key in known)}")
-        known[name] = value
+    known = overridden(defaults, overrides)
     try:
         epsilon, cap = Decimal(known["privacy.epsilon"]), int(known["cap"])
     except (InvalidOperation, ValueError) as why:

@@ -12,6 +12,7 @@ from experiments.following import Watcher, follow, require_done
 from experiments.home import Home
 from experiments.opening import forget_key, released
 from experiments.ordering import Terms, named_run, sign
+from experiments.overrides import overridden
 from federation.orders import WorkOrder, open_order
 from federation.tasks import QueryTask, Source
 
@@ -26,18 +27,14 @@ def read_terms(overrides: Sequence[str], source: Source = "any") -> tuple[str, T
     Raises:
         UsageError: an override is unknown or has no sensible value.
     """
-    known = {
+    defaults = {
         "privacy.epsilon": DEFAULT_EPSILON,
         "purpose": "market_statistics",
         "legal_basis": "contract",
         "cohort.minimum": "3",
         "windows": "",
     }
-    for override in overrides:
-        name, sign_, value = override.partition("=")
-        if name not in known or not sign_:
-            raise UsageError(f"{override!r} is not one of {', '.join(f'{key}=…' for key in known)}")
-        known[name] = value
+    known = overridden(defaults, overrides)
     try:
         epsilon, minimum = Decimal(known["privacy.epsilon"]), int(known["cohort.minimum"])
     except (InvalidOperation, ValueError) as why:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -51,12 +50,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 def psi(home: Home, *words: str) -> Said:
     """Run the command, again while the processes still come up."""
-    deadline = time.monotonic() + 240
-    while True:
-        said = entrepot("psi", *words, "--federation", str(home.folder), cwd=home.folder.parent)
-        if said.code in {0, 2, 10, 12} or time.monotonic() > deadline:
-            return said
-        time.sleep(2)
+    said: list[Said] = []
+
+    def settled() -> bool:
+        line = ("psi", *words, "--federation", str(home.folder))
+        said.append(entrepot(*line, cwd=home.folder.parent))
+        return said[-1].code in {0, 2, 10, 12}
+
+    wait_until(settled, 240, "the command finds all processes")
+    return said[-1]
 
 
 def size(home: Home) -> Said:
