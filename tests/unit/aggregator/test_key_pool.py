@@ -89,7 +89,8 @@ def test_a_batch_goes_on_where_it_was_and_leaves_no_letters(path):
 
 
 def test_keys_and_letters_are_their_owners_alone(path, tmp_path):
-    QuestionSteps(tmp_path / "questions.sqlite")
+    QuestionSteps(tmp_path / "questions.sqlite").keep("one", "committed", {"cn": b"1"})
+    assert KeyPool(path).ready >= 0
     for name in ("keys.sqlite", "questions.sqlite"):
         assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
 

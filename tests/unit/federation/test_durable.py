@@ -1,0 +1,45 @@
+"""A small database: a transaction whole or not at all, its owner alone reads it, nothing stays."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from federation.durable import Database
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY);"
+
+
+def words(database: Database) -> list[str]:
+    return [row[0] for row in database.read("SELECT word FROM words ORDER BY word")]
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    database = Database(tmp_path / "small.sqlite", SCHEMA)
+    with pytest.raises(RuntimeError), database.writing() as db:
+        db.execute("INSERT INTO words VALUES ('half')")
+        raise RuntimeError
+    with database.writing() as db:
+        db.execute("INSERT INTO words VALUES ('whole')")
+    assert words(database) == words(Database(tmp_path / "small.sqlite", SCHEMA)) == ["whole"]
+
+
+def test_no_file_is_made_before_it_is_opened_and_then_it_is_its_owners_alone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "small.sqlite"
+    database = Database(path, SCHEMA)
+    assert not path.exists()
+    path.touch(mode=0o644)
+    assert words(database) == []
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_was_deleted_and_wiped_stands_in_no_file(tmp_path: Path) -> None:
+    database = Database(tmp_path / "small.sqlite", SCHEMA)
+    with database.writing() as db:
+        db.execute("INSERT INTO words VALUES ('a seed that nobody may find')")
+    with database.writing() as db:
+        db.execute("DELETE FROM words")
+    database.wipe()
+    assert b"nobody may find" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
