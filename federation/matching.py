@@ -144,14 +144,14 @@ def task_of(order: WorkOrder) -> MatchTask:
 def terms_of(order: WorkOrder) -> Terms:
     """Return the terms of the session that an order asks for.
 
-    A set that is matched for its size is bound by window and contract; a set that is disclosed is
-    bound by the order that people approve, and another set is another order.
+    A set that is matched for its size is bound by window, contract and column; a set that is
+    disclosed is bound by the order that people approve, and another set is another order.
 
     Raises:
         MalformedOrderError: no session has such terms.
     """
     task = task_of(order)
-    standing = f"{order.contract}/{order.contract_version}"
+    standing = f"{order.contract}/{order.contract_version}/{task.column}"
     try:
         return Terms(
             federation=order.federation,

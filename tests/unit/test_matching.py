@@ -245,6 +245,14 @@ def test_a_set_that_was_lost_is_not_chosen_anew(matched):
     assert MatchFile(matched.folder(RECEIVER)).chosen(place(terms_of(order), RECEIVER)) is None
 
 
+def test_a_set_is_of_the_column_that_the_order_names(matched):
+    """Of two columns of one kind, the second is not answered from the first one's set."""
+    order = match(matched)
+    other = replace(order, parameters={**order.parameters, "column": "work_email"})
+    assert place(terms_of(order), RECEIVER) == place(terms_of(match(matched)), RECEIVER)
+    assert place(terms_of(order), RECEIVER) != place(terms_of(other), RECEIVER)
+
+
 def test_another_approval_is_another_set(matched):
     assert matched.run(match(matched)).status == "done"
     order = match(matched, "tokens")
