@@ -26,6 +26,10 @@ What one unit can do, step by step:
    coordinate by less than 1 more. So one unit moves the result by less than
    grid · C · (1 + 2^-40) + √d, which is below `Recipe.sensitivity`.
 
+Blocks end with their units, in steps of 32 lanes. That changes no bit either: between products
+every lane is computed by operations of IEEE 754, and where a library's own (exp, tanh) work on
+several lanes at once, all but a block's idle ones lie in whole groups, as in any other block.
+
 No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs nothing, as in
 `private_sgd.rounded_sum`.
 """
@@ -33,7 +37,7 @@ No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs n
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import ceil, floor, log2, sqrt
+from math import floor, log2, sqrt
 from typing import Any, Final
 
 import numpy as np
@@ -118,7 +122,7 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
         held: Floats = weights.astype(precision.dtype)
         if np.isfinite(held).all():
             network = Network.of(recipe.model, held, precision)
-            for block in grouped(batch, lambda rows: _lanes(recipe, rows)):
+            for block in grouped(batch, lambda rows: _lanes(recipe, rows), _STEP):
                 _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
     return [total.astype(np.int64, copy=False) for total in totals]
 
@@ -147,16 +151,10 @@ def _portions(batch: Batch) -> Iterator[Batch]:
 
 
 def _lanes(recipe: Recipe, rows: int) -> int:
-    """Return the lanes of a block, and the idle ones: from the recipe alone.
-
-    If as many units have up to 1, 2, 4, … rows, a draw of two standard deviations above the
-    expected one still fits into blocks that are nearly full.
-    """
+    """Return the most lanes of a block, with the idle ones: from the recipe alone."""
     columns = min(max(_ENTRIES // max(recipe.model.layers), 256), _MOST_LANES)
-    most = max(columns // rows, min(128, _MOST_COLUMNS // rows))
-    alike = max(recipe.divisor / ((recipe.rows_per_unit - 1).bit_length() + 1), 1.0)
-    units = alike + 2.0 * sqrt(alike)
-    return _STEP * ceil(units / ceil(units / most) / _STEP) + IDLE
+    units = max(columns // rows, min(128, _MOST_COLUMNS // rows))
+    return _STEP * max(units // _STEP, 1) + IDLE
 
 
 def model_precision(recipe: Recipe) -> Precision:

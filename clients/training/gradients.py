@@ -58,19 +58,23 @@ def blocks(batch: Batch, numbers: int, width: int = 0) -> Iterator[Block]:
     return grouped(batch, lambda reach: _lanes(max(numbers, reach * wide)))
 
 
-def grouped(batch: Batch, lanes_of: Callable[[int], int]) -> Iterator[Block]:
+def grouped(
+    batch: Batch, lanes_of: Callable[[int], int], step: int | None = None
+) -> Iterator[Block]:
     """Yield the units that have rows, in blocks of `lanes_of(rows)` lanes.
 
     A unit of n rows stands among units of as many, rounded up to a power of two or to K.
+    step: blocks end this often, and after those who are there; None for full blocks alone.
     """
     most = batch.present.shape[1]
     rows = (batch.present * np.arange(1, most + 1)).max(1, initial=0)
     for reach in sorted({min(most, 1 << place) for place in range(most.bit_length() + 1)}):
         here = np.flatnonzero((rows > reach // 2) & (rows <= reach))
         rows[here] = 0
-        lanes = lanes_of(reach)
-        for start in range(0, len(here), lanes - IDLE):
-            units = here[start : start + lanes - IDLE]
+        most = lanes_of(reach) - IDLE
+        for start in range(0, len(here), most):
+            units = here[start : start + most]
+            lanes = (-(-len(units) // step) * step if step else most) + IDLE
             # Everybody needs no picking out, which would be a copy.
             some = batch if len(units) == len(rows) else batch.of(units)
             yield Block(

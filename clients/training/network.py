@@ -1,8 +1,8 @@
 """Forward and backward through a network of integers, every matrix product of which is exact.
 
 Weights, what enters a layer and slopes are rounded to integers (`exact.py`), with one scale per
-matrix and one per row. Between products everything works lane by lane, in blocks of one shape with
-idle lanes at their end, as in `gradients.py`. So a unit's numbers are a function of its own rows
+matrix and one per row. Between products everything works lane by lane, in blocks with idle
+lanes at their end, as in `gradients.py`. So a unit's numbers are a function of its own rows
 and of the weights, to the last bit, whoever stands beside it.
 
 Rounding moves what enters a layer by about √n · 2^-13 of its norm in single precision, and weights

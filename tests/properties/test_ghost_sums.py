@@ -126,6 +126,14 @@ def test_a_units_place_in_a_block_and_the_number_of_blocks_change_no_bit(
             assert same(ghost.exact_sums(agreed, weights, with_one), added([rest, alone]))
 
 
+def test_blocks_end_with_their_units_however_many_rows_each_has():
+    agreed = recipe(ModelSpec((3, 2, 1)))
+    for rows, units, lanes in ((1, 24, 40), (1, 1000, 1032), (2, 33, 72), (2000, 1, 40)):
+        batch = made_batch(np.ones((units, rows, 3)), *np.ones((2, units, rows)))
+        found = grouped(batch, lambda reach: ghost._lanes(agreed, reach), ghost._STEP)
+        assert [block.present.shape[1] for block in found] == [lanes]
+
+
 @pytest.mark.parametrize("rows", [1, 2])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_hidden_sums_that_cancel_are_the_same_beside_anybody(precision, activation, rows):
