@@ -22,10 +22,10 @@ demo: setup
 	@$(BIN)/entrepot demo $(ARGS)
 
 test: setup
-	@$(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@TMPDIR="$$(.ci/scratch)" $(BIN)/python -m pytest -q -n logical --maxprocesses 4 --dist loadfile $(ARGS)
 
 slow: setup
-	@$(BIN)/python -m pytest -q -m slow $(ARGS)
+	@TMPDIR="$$(.ci/scratch)" $(BIN)/python -m pytest -q -m slow $(ARGS)
 
 claims: setup
 	@$(BIN)/python -m tests.claims
