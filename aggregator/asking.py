@@ -22,7 +22,7 @@ from aggregator.letters import Answer, Desk, Silence
 from aggregator.transport import Transport
 from aggregator.witnessing import Relay, statements
 from federation.ledger import seen
-from federation.messages import SPENDING, Kind
+from federation.messages import PROPOSING, SPENDING, Kind
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.canonical import JSON
 from secure_compute.entropy import SystemEntropy
@@ -34,8 +34,8 @@ ATTEMPTS: Final = 3
 
 WITNESS_SECONDS: Final = 10.0
 
-_CARRIERS: Final = (SPENDING | {Kind.LEDGER_WITNESS}) - {Kind.OFFER}
-"""Letters in which cosignatures ride; an offer comes before any of them."""
+_CARRIERS: Final = (SPENDING | {Kind.LEDGER_WITNESS, Kind.QUERY_ENDORSE}) - PROPOSING
+"""Letters in which cosignatures ride; what proposes an order comes before any of them."""
 
 _SHOWING: Final = _CARRIERS - {Kind.QUERY_OPEN, Kind.KEYS_BEGIN}
 """Letters in which heads ride, because whoever answers them says something of the heads."""
@@ -48,14 +48,12 @@ class Question:
     """What one party is asked.
 
     shows: heads ride in it, where its kind carries them.
-    once:  who is unsure is not asked again: what it lacks is fetched before the next letter.
     """
 
     kind: Kind
     blobs: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     body: Mapping[str, JSON] = field(default_factory=dict)
     shows: bool = True
-    once: bool = False
 
     @property
     def is_ledgers(self) -> bool:
@@ -111,7 +109,7 @@ class Asking:
             unsure = {
                 party: answer
                 for party, answer in found.items()
-                if answer.envelope.kind is Kind.LEDGER_UNSURE and not pending[party].once
+                if answer.envelope.kind is Kind.LEDGER_UNSURE
             }
             answers |= {party: a for party, a in found.items() if party not in unsure}
             if not unsure:
@@ -255,7 +253,7 @@ class Asking:
         read = self._desk.read(question.kind, order, sequence, party, reply)
         if isinstance(read, Silence):
             return read
-        if read.envelope.kind is Kind.REFUSED and question.kind is not Kind.OFFER:
+        if read.envelope.kind is Kind.REFUSED and question.kind not in PROPOSING:
             return Silence(f"{party} refused: {read.envelope.body}")
         if read.envelope.body.get("lacks") != "seen":
             self._sure.add(party)

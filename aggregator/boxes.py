@@ -24,15 +24,14 @@ OPENINGS: Final = 3
 """How often what a silent keyholder was to help with is asked of others."""
 
 
-def told_ahead(
-    stepping: Stepping, going: Going, parts: Mapping[str, bytes]
-) -> dict[PartyId, Question]:
-    """Return letters that show the list to those who will open it, before its ciphertexts come.
+def told_ahead(stepping: Stepping, going: Going, commitments: bytes) -> dict[PartyId, Question]:
+    """Return letters that show the list to those who will open it, while it is being signed.
 
-    Each writes the list into its ledger, and says that it waits for others to cosign that.
+    Each writes the list into its ledger, so that others have cosigned that when it is to be opened.
     """
     likely = stepping.asking.likely(going.keyholders)[: going.package.terms.threshold]
-    return dict.fromkeys(likely, Question(Kind.QUERY_OPEN, parts, once=True))
+    parts = {"order": going.job.wire, "commitments": commitments}
+    return dict.fromkeys(likely, Question(Kind.QUERY_BIND, parts, {"key": going.key}))
 
 
 def boxes_of(
@@ -52,7 +51,7 @@ def boxes_of(
         if not missing or len(likely) < terms.threshold:
             break
         asked = shared_out(terms, likely, missing)
-        found = _asked(stepping, going.job, parts, asked, attempt)
+        found = _asked(stepping, going, parts, asked, attempt)
         stepping.steps.keep(going.job.id, _step(attempt), found)
         away |= asked.keys() - found.keys()
     boxes, _ = _here(stepping, going.job)
@@ -68,7 +67,7 @@ def boxes_of(
 
 def _asked(
     stepping: Stepping,
-    job: Job,
+    going: Going,
     parts: Mapping[str, bytes],
     asked: Mapping[str, Sequence[int]],
     attempt: int,
@@ -80,10 +79,10 @@ def _asked(
         return pack([places, answer.envelope.blobs["sealed"]])
 
     questions = {
-        PartyId(party): Question(Kind.QUERY_OPEN, parts, {"places": list(places)})
+        PartyId(party): Question(Kind.QUERY_OPEN, parts, {"key": going.key, "places": list(places)})
         for party, places in asked.items()
     }
-    return stepping.ask(job, questions, read, sequence=attempt)
+    return stepping.ask(going.job, questions, read, sequence=attempt)
 
 
 def _here(stepping: Stepping, job: Job) -> tuple[tuple[Box, ...], set[int]]:

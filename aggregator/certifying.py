@@ -6,11 +6,13 @@ up for themselves. It is checked here so that whoever sent what cannot be used i
 
 from collections.abc import Mapping, Sequence
 
-from aggregator.errors import MalformedReplyError
-from federation.joint_keys import unpack
+from aggregator.errors import LateError, MalformedReplyError
+from federation.joint_keys import views
+from federation.slots import late
 from secure_compute.threshold import ciphertext
 from secure_compute.threshold.listing import Commitment, Endorsement, Listing
 from secure_compute.threshold.question import Question
+from secure_compute.threshold.residues import Wire
 from secure_compute.threshold.statements import require_signed
 from secure_compute.threshold.terms import Terms
 
@@ -19,9 +21,12 @@ def read_commitment(question: Question, party: str, wire: bytes) -> Commitment:
     """Return a party's commitment to its part of this question.
 
     Raises:
+        LateError: the party says that it has none in time.
         MalformedReplyError: it is to something else, or of somebody else.
         SecureComputeError: it cannot be read, or was not signed.
     """
+    if wire == late(question, party):
+        raise LateError
     said = Commitment.read(wire)
     require_signed(question.find(party).key, party, said.signature, said.statement())
     if (said.party, said.question, len(said.chunks)) != (
@@ -47,14 +52,14 @@ def read_endorsement(listed: Listing, party: str, wire: bytes) -> Endorsement:
     return said
 
 
-def read_chunks(listed: Listing, party: str, blob: bytes) -> tuple[bytes, ...]:
-    """Return the ciphertexts that a party committed to.
+def read_chunks(listed: Listing, party: str, blob: bytes) -> tuple[memoryview, ...]:
+    """Return the ciphertexts that a party committed to, as they lie in `blob`.
 
     Raises:
         MalformedReplyError: they are others.
         MalformedMessageError: they cannot be read.
     """
-    wires = tuple(unpack(blob))
+    wires = tuple(views(blob))
     hashes = tuple(
         ciphertext.digest(wire, listed.question.digest, party, at) for at, wire in enumerate(wires)
     )
@@ -63,7 +68,7 @@ def read_chunks(listed: Listing, party: str, blob: bytes) -> tuple[bytes, ...]:
     return wires
 
 
-def totals(listed: Listing, shown: Mapping[str, Sequence[bytes]]) -> tuple[bytes, ...]:
+def totals(listed: Listing, shown: Mapping[str, Sequence[Wire]]) -> tuple[bytes, ...]:
     """Return the sum of each chunk over the list, as bytes.
 
     Raises:

@@ -1,6 +1,7 @@
 """Takes orders from the table one at a time and sees them through.
 
-    offer → accepted, with heads → witness → rounds or a query → witness, when the table is idle
+    offer → accepted, with heads → witness → rounds or a match → witness, when the table is idle
+    a question: commit → endorse → reveal → open; it is offered with the letter that asks for it
 
 The shell around `aggregator.training` and `aggregator.asking`: it waits, sends and writes down.
 After a crash it takes up the interrupted order at its last committed round; nodes answer what
@@ -9,13 +10,14 @@ they had already sent from their own outbox, so a repeated request costs no priv
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from aggregator.answer_files import keep_answer
 from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, AggregatorError, MalformedReplyError
+from aggregator.inviting import Inviting, RefusedError
 from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.keeping import keep_round, last_state
 from aggregator.key_making import KeyMaking
@@ -23,7 +25,7 @@ from aggregator.key_pool import KeyPool
 from aggregator.letters import UNREADABLE, Answer, Desk
 from aggregator.matching import Matching, paired
 from aggregator.question_steps import QuestionSteps
-from aggregator.questions import Questions, fewest
+from aggregator.questions import Questions
 from aggregator.record import Record
 from aggregator.reuse import Past, find_past, reader, repeated
 from aggregator.settings import AggregatorSettings
@@ -53,8 +55,7 @@ from federation.secure_sums import (
 from federation.sum_recipes import SumRecipe
 from federation.tasks import QueryTask, TrainingTask, is_same, sums_of
 from policies.errors import PolicyError
-from policies.parties import DATA_ROLES, PartyId
-from secure_compute.canonical import JSON
+from policies.parties import PartyId
 from secure_compute.errors import SecureComputeError
 from secure_compute.secagg.ring import Ring
 
@@ -66,15 +67,6 @@ QUIET_SECONDS = 1.0
 
 STARTS = 3
 """How often a job is taken up without a committed step before it is given up."""
-
-
-class RefusedError(AbandonedError):
-    """Too many nodes refused the order; `refusals` says who, and why."""
-
-    def __init__(self, refusals: Sequence[Mapping[str, object]]) -> None:
-        names = ", ".join(str(refusal["node"]) for refusal in refusals)
-        super().__init__(f"refused by {names}")
-        self.refusals = [dict(refusal) for refusal in refusals]
 
 
 class Coordinator:
@@ -105,13 +97,20 @@ class Coordinator:
         self._record = Record(settings.ledger, settings.party, key, roster, now)
         relay = Relay(roster, self._record)
         self._asking = Asking(self._desk, jobs, transport, relay, present, training)
+        self._inviting = Inviting(self._asking, jobs, self._record, roster, settings.threshold)
         self._summing = Summing(self._asking, jobs)
         self._pool, self._steps = KeyPool(settings.keys), QuestionSteps(settings.steps)
         self._making = KeyMaking(
             self._asking, self._pool, roster, settings.threshold, lambda: jobs.next() is not None
         )
         self._questions = Questions(
-            self._asking, jobs, self._pool, self._steps, roster, settings.threshold
+            self._asking,
+            self._inviting,
+            jobs,
+            self._pool,
+            self._steps,
+            roster,
+            settings.threshold,
         )
         going_on = jobs.next()
         self._steps.forget_all_but([] if going_on is None else [going_on.id])
@@ -358,8 +357,7 @@ class Coordinator:
         if self._jobs.last_round(job.id) is None:
             self._making.ensure(job.id)
             self._questions.require_keyholders()
-        willing = self._willing(job, order)
-        kept = self._questions.answer(job, order, willing)
+        kept = self._questions.answer(job, order)
         self._record.released(job.id, order)
         keep_answer(self._settings.answers, job.id, kept)
         parties = list(kept.parties)
@@ -368,6 +366,7 @@ class Coordinator:
             "answer": None,
             "sealed": True,
             "parties": parties,
+            "late": self._questions.late(job),
             "opened_by": list(kept.keyholders),
             "exchanges": self._asking.exchanges,
         }
@@ -382,15 +381,6 @@ class Coordinator:
         self._record.released(job.id, order)
         return result
 
-    def _willing(self, job: Job, order: WorkOrder) -> tuple[PartyId, ...]:
-        """Return the parties that accepted; after a crash they are not asked again."""
-        last = self._jobs.last_round(job.id)
-        if last is None:
-            last = Checkpoint(0, b"", b"", self._offer(job, order))
-            self._jobs.commit_round(job.id, last)
-            self._asking.witness(job.id)
-        return last.parties
-
     def _organisations(self, parties: tuple[PartyId, ...]) -> int:
         return len({self._desk.roster.find(party).organisation for party in parties})
 
@@ -398,27 +388,14 @@ class Coordinator:
 
     def _offer(self, job: Job, order: WorkOrder) -> tuple[PartyId, ...]:
         """Return the parties that accepted, in cohort order."""
-        holders = {member.party for member in self._desk.roster.with_role(*DATA_ROLES)}
-        cohort = [party for party in order.cohort if party in holders]
         offer = Question(Kind.OFFER, {"order": job.wire})
-        questions = self._asking.with_unconfirmed(dict.fromkeys(cohort, offer))
-        replies = self._asking.ask(job.id, 0, questions, OFFER_SECONDS)
-        refusals = {
-            party: answer.envelope.body
-            for party, answer in replies.items()
-            if answer.envelope.kind is Kind.REFUSED
-        }
-        for party, refusal in refusals.items():
-            self._record.refused(job.id, party, refusal)
-        accepted = {
-            party: replies[party].envelope
-            for party in cohort
-            if party in replies and replies[party].envelope.kind is Kind.ACCEPTED
-        }
+        invited = self._inviting.invite(job, order, offer, OFFER_SECONDS)
+        accepted = {party: answer.envelope for party, answer in invited.accepted.items()}
         if order.kind == "match":
             self._jobs.keep_keys(job.id, paired(order, accepted))
         willing = self._keyed(job, accepted) if sums_of(order) else tuple(accepted)
-        return self._enough(job, order, willing, refusals)
+        self._inviting.require_enough(job, order, willing, invited.refused)
+        return willing
 
     def _keyed(self, job: Job, accepted: Mapping[PartyId, Envelope]) -> tuple[PartyId, ...]:
         """Return the parties whose key for the order's secure sums is good; the keys are kept."""
@@ -434,30 +411,6 @@ class Coordinator:
                 self._jobs.note(job.id, stage="silence", party=party, reason=f"{party}: {why}")
         self._jobs.keep_keys(job.id, pack_keys(list(keys.values())))
         return tuple(keys)
-
-    def _enough(
-        self,
-        job: Job,
-        order: WorkOrder,
-        willing: tuple[PartyId, ...],
-        refusals: Mapping[PartyId, Mapping[str, JSON]],
-    ) -> tuple[PartyId, ...]:
-        """Return the willing, if they are enough.
-
-        Then the data team learns how many declined and no more; who did and why stands in the
-        ledgers. If they are too few, it needs the reasons to write an order that would pass.
-        """
-        least = _fewest_of(order, self._settings.threshold)
-        enough = len(willing) >= least
-        told = [] if enough else [{"node": p, **refusal} for p, refusal in refusals.items()]
-        self._jobs.note(
-            job.id, stage="offered", willing=willing, refusals=told, declined=len(refusals)
-        )
-        if enough:
-            return willing
-        if refusals:
-            raise RefusedError(told)
-        raise AbandonedError(f"{len(willing)} of at least {least} parties answered the offer")
 
     def _close(self, job: Job, saw_it_through: Collection[PartyId] = ()) -> None:
         """Tell the others of the cohort that nothing more will be asked, and forget its letters."""
@@ -475,14 +428,3 @@ class Coordinator:
         if others:
             questions = dict.fromkeys(others, Question(Kind.CLOSE))
             self._asking.ask(job.id, 0, questions, CLOSE_SECONDS)
-
-
-def _fewest_of(order: WorkOrder, threshold: int) -> int:
-    """Return how many must accept an order.
-
-    Its minimum, that in each of its sums' groups, or as many as sign a question's one list.
-    """
-    recipe = sums_of(order)
-    if order.kind == "query":
-        return fewest(order, threshold)
-    return order.minimum if recipe is None else recipe.least(order.minimum)

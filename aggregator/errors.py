@@ -21,6 +21,16 @@ class MalformedReplyError(AggregatorError):
     """A node's reply is signed and well formed, but not what was asked for."""
 
 
+class LateError(AggregatorError):
+    """A party had no answer when its slot ended; only its own log says why."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "it had no answer when its slot ended, and is charged; its operator finds why in its "
+            "log. If its table takes longer, ask with a later deadline=SECONDS"
+        )
+
+
 class MalformedModelError(AggregatorError):
     """A file is no model of this registry, or not all of one; the sentence names it and why."""
 

@@ -8,7 +8,7 @@ from typing import Final
 from federation.envelopes import Envelope, open_envelope, seal
 from federation.errors import FederationError
 from federation.membership import Roster
-from federation.messages import REPLIES, SPENDING, Kind
+from federation.messages import PROPOSING, REPLIES, SPENDING, Kind
 from policies.parties import PartyId
 from secure_compute.canonical import JSON
 from secure_compute.errors import SecureComputeError
@@ -75,7 +75,8 @@ class Desk:
             return Silence(f"{party} answered another question")
         if envelope.kind is Kind.FAILED:
             return Silence(f"{party}: {envelope.body.get('reason', 'failed')}")
-        if envelope.kind is Kind.REFUSED and asked is Kind.OFFER and not _says_why(envelope.body):
+        declined = envelope.kind is Kind.REFUSED and asked in PROPOSING
+        if declined and not _says_why(envelope.body):
             return Silence(f"{party} declined, and its reasons cannot be read")
         return Answer(envelope, wire)
 

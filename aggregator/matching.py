@@ -1,10 +1,10 @@
 """Carries a match between its two ends: sealed bytes of lengths that the terms decide.
 
-    commit (both) → list → reply → conclude → hear
+    commit (both) → list → reply → conclude → hear → take (of a sum)
 
 The aggregator keeps no state of it: taken up again after a crash it asks from the beginning, and
-either end says again what it said. It learns lengths, times, and of a size what the receiver tells
-whoever asked: the number with the noise of both ends.
+either end says again what it said. It learns lengths, times, and of a size and a sum what the ends
+tell whoever asked: the numbers with the noise of both ends.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError, MalformedReplyError
 from aggregator.jobs import Job, Jobs
 from federation.envelopes import Envelope
-from federation.matching import task_of
+from federation.matching import PRICED, task_of
 from federation.messages import Kind
 from federation.orders import WorkOrder
 from federation.pairing import PAIR_KEY
@@ -25,7 +25,7 @@ MATCH_SECONDS: Final = 600.0
 """A hundred thousand identifiers a side take half a minute of a core; millions take their time."""
 
 SAID: Final = "said"
-_COMMIT, _LIST, _REPLY, _CONCLUDE, _HEAR = range(5)
+_COMMIT, _LIST, _REPLY, _CONCLUDE, _HEAR, _TAKE = range(6)
 
 
 def paired(order: WorkOrder, accepted: Mapping[PartyId, Envelope]) -> bytes:
@@ -58,10 +58,16 @@ class Matching:
         reply = self._one(job, order, _REPLY, sender, brought)
         self._jobs.note(job.id, stage="both_masked", parties=list(ends))
         told = self._one(job, order, _CONCLUDE, receiver, {"reply": _part(reply)})
-        if task.mode != "intersection":
-            self._one(job, order, _HEAR, sender, {"conclude": _part(told)})
         result: dict[str, Any] = {"match": task.mode, "parties": list(ends)}
-        return result | ({"size": _size(told)} if task.mode == "size" else {})
+        if task.mode in PRICED:
+            result["size"] = _number(told, "size")
+        if task.mode == "intersection":
+            return result
+        heard = self._one(job, order, _HEAR, sender, {"conclude": _part(told)})
+        if task.mode == "sum":
+            result["sum"] = _number(heard, "sum")
+            self._one(job, order, _TAKE, receiver, {"hear": _part(heard)})
+        return result
 
     def _one(
         self, job: Job, order: WorkOrder, step: int, party: PartyId, parts: Mapping[str, bytes]
@@ -92,8 +98,8 @@ def _part(letter: Envelope) -> bytes:
     return letter.blobs.get(SAID, b"")
 
 
-def _size(letter: Envelope) -> int:
-    match letter.body.get("size"):
-        case int(size) if not isinstance(size, bool):
-            return size
-    raise MalformedReplyError("the receiver of a size told none")
+def _number(letter: Envelope, what: str) -> int:
+    match letter.body.get(what):
+        case int(number) if not isinstance(number, bool):
+            return number
+    raise MalformedReplyError(f"{letter.sender} was to tell a {what} and told none")

@@ -1,44 +1,41 @@
 """Sees a joint question through under a key that nobody holds alone.
 
-    commit → endorse → reveal → open, each on disk before the next one's letters leave
+    commit → endorse → reveal → open, one exchange each, on disk before the next one's letters leave
 
 The aggregator carries letters and reads none of the answer: what opens it comes in boxes for
-whoever asked. A party that does not commit is left out. Once a list is signed it is the only one,
-so that a party on it that shows nothing ends the question: what was committed to is spent. A
-keyholder that does not answer is done without, as long as enough others do.
+whoever asked. The letter that proposes a question asks for the commitment too; who refuses or does
+not commit is left out. Once a list is signed it is the only one, so that a party on it that shows
+nothing ends the question. A keyholder that does not answer is done without, as long as enough
+others do.
+
+What others must have witnessed rides along. Reservations come with the commitments and are cosigned
+while the list is signed, before ciphertexts leave. Keyholders write the list down in that exchange,
+and that is cosigned while ciphertexts are shown, before a partial leaves.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping
 
 from aggregator.asking import Asking, Question
 from aggregator.boxes import boxes_of, told_ahead
 from aggregator.certifying import read_chunks, read_commitment, read_endorsement, totals
 from aggregator.errors import AbandonedError
+from aggregator.inviting import Inviting
 from aggregator.jobs import Job, Jobs
 from aggregator.key_pool import KeyPool
 from aggregator.letters import Answer
 from aggregator.question_steps import QuestionSteps
-from aggregator.stepping import COMMITTED, ENDORSED, REVEALED, Going, Stepping
-from federation.joint_keys import Package, pack, unpack
+from aggregator.stepping import COMMITTED, ENDORSED, LETTER_SECONDS, REVEALED, Going, Stepping
+from federation.joint_keys import Package, pack, unpack, views
 from federation.joint_questions import question_of
 from federation.kept_answers import KeptAnswer
 from federation.membership import Roster
 from federation.messages import Kind
 from federation.orders import WorkOrder
+from federation.slots import slot_seconds
+from federation.tasks import QueryTask
 from policies.parties import PartyId, Role
-from secure_compute.secagg.params import least_threshold
 from secure_compute.threshold.listing import Commitment, Listing, listing
-from secure_compute.threshold.question import MINIMUM
 from secure_compute.threshold.question import Question as Joint
-
-COMMIT_SECONDS: Final = 60.0
-"""How long a party may read its rows."""
-
-
-def fewest(order: WorkOrder, threshold: int) -> int:
-    """Return how many parties must take part in a question, so that its list can be certified."""
-    return max(order.minimum, MINIMUM, least_threshold(len(order.cohort), threshold - 1))
 
 
 class Questions:
@@ -47,6 +44,7 @@ class Questions:
     def __init__(
         self,
         asking: Asking,
+        inviting: Inviting,
         jobs: Jobs,
         pool: KeyPool,
         steps: QuestionSteps,
@@ -54,6 +52,7 @@ class Questions:
         threshold: int,
     ) -> None:
         self._asking = asking
+        self._inviting = inviting
         self._stepping = Stepping(asking, jobs, steps)
         self._pool = pool
         self._roster = roster
@@ -65,7 +64,7 @@ class Questions:
         return [party for party in holders if self._asking.is_heard(party)]
 
     def require_keyholders(self) -> None:
-        """Return if enough keyholders are there to open an answer, before anything is spent.
+        """Return if enough keyholders are there to open an answer; asked until something is spent.
 
         Raises:
             AbandonedError: they are not.
@@ -76,34 +75,39 @@ class Questions:
             away = " and ".join(party for party in holders if party not in there)
             raise AbandonedError(
                 f"{len(there)} of at least {self._threshold} keyholders are there to open an "
-                f"answer, and {away} do not answer; have one of them started, then ask anew. No "
-                "row was read, and nothing was spent."
+                f"answer, and {away} do not answer; have one of them started, then ask anew. "
+                "Nothing was spent."
             )
 
-    def answer(self, job: Job, order: WorkOrder, willing: Sequence[PartyId]) -> KeptAnswer:
+    def answer(self, job: Job, order: WorkOrder) -> KeptAnswer:
         """Return the answer, sealed; a crash takes it up at the last step that was over.
 
         Raises:
+            RefusedError: too many refused it.
             AbandonedError: too few saw it through; the message says what that cost.
         """
         wire = self._pool.hand(job.id)
         if not wire:
             raise AbandonedError("no key is left for this question. Nothing was spent.")
         going = Going(job, order, Package.read(wire), wire)
-        listed = self._list(going, self._question(going), willing)
+        listed = self._list(going, self._question(going))
         lists = {"commitments": _packed(listed), "endorsements": self._signed(going, listed)}
-        parts = {"order": job.wire, "key": wire, **lists}
-        shown = self._shown(going, listed, lists, parts)
+        shown = self._shown(going, listed, lists)
         chunks = {f"of:{party}": blob for party, blob in shown.items()}
-        boxes = boxes_of(self._stepping, going, parts | chunks, going.spent(listed.parties))
-        sums = totals(listed, {party: unpack(blob) for party, blob in shown.items()})
+        parts = {"order": job.wire, **lists, **chunks}
+        boxes = boxes_of(self._stepping, going, parts, going.spent(listed.parties))
+        sums = totals(listed, {party: views(blob) for party, blob in shown.items()})
         return KeptAnswer(wire, tuple(unpack(lists["commitments"])), sums, boxes)
+
+    def late(self, job: Job) -> list[str]:
+        """Return who had no answer in its slot, and was left out."""
+        return sorted(self._stepping.late(job))
 
     def _question(self, going: Going) -> Joint:
         joint = going.package.assemble(self._roster, self._threshold)
         return question_of(going.order, self._roster, joint.terms, joint.digest)
 
-    def _list(self, going: Going, question: Joint, willing: Sequence[PartyId]) -> Listing:
+    def _list(self, going: Going, question: Joint) -> Listing:
         """Return the list of all who committed; who has not is left out for good."""
 
         def read(party: str, answer: Answer) -> bytes:
@@ -112,14 +116,16 @@ class Questions:
         found = self._stepping.steps.kept(going.job.id, COMMITTED)
         if not found:
             self.require_keyholders()
-            asked = dict.fromkeys(willing, Question(Kind.QUERY_COMMIT, {"key": going.wire}))
-            found = self._stepping.ask(going.job, asked, read, seconds=COMMIT_SECONDS)
-            if len(found) < question.needed:
-                raise AbandonedError(
-                    f"{len(found)} of at least {question.needed} parties took part in the "
-                    f"question, and nothing was opened. {going.spent(found)}"
-                )
+            parts = {"order": going.job.wire, "key": going.wire}
+            asked = Question(Kind.QUERY_COMMIT, parts)
+            seconds = LETTER_SECONDS + slot_seconds(QueryTask.from_json(going.order.parameters))
+            invited = self._inviting.invite(going.job, going.order, asked, seconds)
+            found = self._stepping.read(going.job, invited.accepted, read)
+            going.late.update(self._stepping.late(going.job))
+            willing, cost = tuple(map(PartyId, found)), going.spent(())
+            self._inviting.require_enough(going.job, going.order, willing, invited.refused, cost)
             self._stepping.keep(going.job, COMMITTED, found)
+        going.late.update(self._stepping.late(going.job))  # also those of before a crash
         return listing(question, map(Commitment.read, found.values()))
 
     def _signed(self, going: Going, listed: Listing) -> bytes:
@@ -130,42 +136,44 @@ class Questions:
 
         found = self._stepping.steps.kept(going.job.id, ENDORSED)
         if not found:
-            question = Question(Kind.QUERY_ENDORSE, {"commitments": _packed(listed)})
-            found = self._stepping.ask(going.job, _to_all(listed, question), read)
+            self.require_keyholders()
+            said = _packed(listed)
+            asked = _to_all(listed, Question(Kind.QUERY_ENDORSE, {"commitments": said}))
+            beside = self._asking.with_witnesses(told_ahead(self._stepping, going, said))
+            found = self._stepping.ask(going.job, asked, read, beside=beside)
             if len(found) < listed.question.quorum:
                 raise AbandonedError(
                     f"{len(found)} of at least {listed.question.quorum} parties signed the list of "
-                    "what is to be summed, and there is no second list of a question: nothing was "
-                    f"shown or opened. {going.spent(listed.parties)}"
+                    "what is to be summed, and there is no second list of a question. Nothing was "
+                    "shown or opened, and nothing was spent; the order can be written anew."
                 )
             self._stepping.keep(going.job, ENDORSED, found)
         return pack([*found.values()])
 
-    def _shown(
-        self, going: Going, listed: Listing, lists: Mapping[str, bytes], parts: Mapping[str, bytes]
-    ) -> dict[str, bytes]:
-        """Return the ciphertexts of everybody on the list, packed, by party.
+    def _shown(self, going: Going, listed: Listing, lists: Mapping[str, bytes]) -> dict[str, bytes]:
+        """Return the ciphertexts of everybody on the list, packed, by party; lists: what is shown.
 
-        lists: what parties are shown; parts: what keyholders are shown in the same exchange, so
-        that others have cosigned what they write down when the ciphertexts are here.
+        Everybody else cosigns what keyholders have written down.
         """
 
         def read(party: str, answer: Answer) -> bytes:
-            return pack(read_chunks(listed, party, answer.envelope.blobs["chunks"]))
+            blob = answer.envelope.blobs["chunks"]
+            read_chunks(listed, party, blob)  # packed once more they would be the same bytes
+            return blob
 
         found = self._stepping.steps.kept(going.job.id, REVEALED)
         if not found:
+            self.require_keyholders()
             asked = _to_all(listed, Question(Kind.QUERY_REVEAL, lists))
-            ahead = told_ahead(self._stepping, going, parts)
-            found = self._stepping.ask(going.job, asked | ahead, read)
+            beside = self._asking.with_witnesses({})
+            found = self._stepping.ask(going.job, asked, read, beside=beside)
             if missing := [party for party in listed.parties if party not in found]:
                 raise AbandonedError(
                     f"{' and '.join(missing)} committed to a part of the sum and did not show it; "
                     "the list was signed with it and there is no second one: nothing was opened. "
-                    f"{going.spent(listed.parties)}"
+                    f"{going.spent(found, missing)}"
                 )
             self._stepping.keep(going.job, REVEALED, found)
-            self._asking.witness(going.job.id)
         return found
 
 

@@ -61,7 +61,7 @@ class Record:
         body: dict[str, JSON] = {
             "proposer": order.proposer,
             "purpose": order.purpose,
-            "contract": order.contract,
+            "contract": ", ".join(read.contract for read in order.reads),
             "epsilon": order.epsilon,
         }
         self._once(EntryKind.PROPOSED, order_id, body)

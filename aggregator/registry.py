@@ -7,13 +7,14 @@ Version 1 wrote one `.npz` at the end of a run. Now every round is a file of `li
 import io
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Final
 from zipfile import BadZipFile
 
 import numpy as np
 
-from aggregator.stored import load
+from aggregator.stored import load, read_bytes
 from federation.errors import MalformedOrderError, VersionMismatchError
 from federation.models import ModelSpec, Vector
 from federation.orders import WorkOrder
@@ -21,6 +22,11 @@ from federation.tasks import TrainingTask
 from policies.disclosure import Releasable
 
 VERSION: Final = 1
+_BROKEN: Final = (
+    *(KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, RecursionError),
+    *(NotImplementedError, RuntimeError, MemoryError, BadZipFile, zlib.error, MalformedOrderError),
+)
+"""What numpy, zipfile and json raise at bytes that are no archive of arrays."""
 
 
 def save_model(
@@ -62,10 +68,10 @@ def load_model(path: Path) -> tuple[Vector, dict[str, object]]:
         stored = load(path)
         return stored.weights, {**stored.card.to_json()}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as archive:
             weights, card = archive["weights"], json.loads(archive["card"].tobytes())
         shape = (ModelSpec.from_json(card["recipe"]["model"]).dimension,)
-    except (KeyError, TypeError, ValueError, BadZipFile, MalformedOrderError) as why:
+    except _BROKEN as why:
         raise VersionMismatchError(f"{path} is not a model of this version; train again") from why
     if card.get("version") != VERSION or weights.shape != shape:
         raise VersionMismatchError(f"{path} was written by another version; train again")

@@ -89,7 +89,7 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
         raise AggregatorSettingsError(f"{path} lacks {why}") from why
     except ForeignLedgerError as why:
         raise AggregatorSettingsError(f"{path}: ledger: {why}") from why
-    except (tomllib.TOMLDecodeError, ValueError, LocalProtocolError) as why:
+    except (ValueError, TypeError, OverflowError, RecursionError, LocalProtocolError) as why:
         raise AggregatorSettingsError(f"{path}: {why}") from why
 
 

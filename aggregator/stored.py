@@ -117,7 +117,7 @@ def read_bytes(path: Path) -> bytes:
         if not path.is_file():
             raise MalformedModelError(f"{path} is no file: name a model's file")
         with path.open("rb") as handle:
-            data = handle.read(LARGEST_FILE + 1)
+            data = handle.read(min(path.stat().st_size, LARGEST_FILE) + 1)
     except OSError as why:
         raise MalformedModelError(f"{path} cannot be read: {why.strerror}") from why
     if len(data) > LARGEST_FILE:

@@ -68,6 +68,18 @@ class Answering:
         question.require_joint(signers(self._roster), joint)
         return Posed(question, joint)
 
+    def promised(self, question: Question) -> bytes | None:
+        """Return the commitment that was made to a question; None for one that may be answered.
+
+        No row has a say.
+
+        Raises:
+            RefusedRequestError: the query was answered under another key, or the key served
+                another one.
+        """
+        known = self._known(question)
+        return None if known is None else known.commitment.to_bytes()
+
     def commit(self, order: WorkOrder, posed: Posed, release: str, values: Values) -> bytes:
         """Return this node's commitment; its ciphertexts and the promise are on disk.
 
@@ -78,9 +90,8 @@ class Answering:
                 another one.
             LocalProtocolError: a value is beyond the bound.
         """
-        known = self._known(posed.question)
-        if known is not None:
-            return known.commitment.to_bytes()
+        if (promised := self.promised(posed.question)) is not None:
+            return promised
         self._remember(order.id)
         asked = Asked(posed.question, release, order.expires)
         cells = values()

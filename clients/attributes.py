@@ -5,7 +5,7 @@ Grades, units and limits are the node's own contracts'; roles and places are the
 is computed from the plan; the day is the witnessed time's; what left is the ledger's. No row.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -18,8 +18,9 @@ from clients.settings import NodeSettings
 from federation.matching import MatchTask
 from federation.membership import Roster
 from federation.orders import WorkOrder
-from federation.queries.uses import aggregated, filtered, grouped
+from federation.queries.uses import aggregated, filtered, grouped, linked
 from federation.tasks import QueryTask, TrainingTask, keys_only
+from policies.budget.account import stated_delta
 from policies.budget.events import Event, from_json, spell
 from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
@@ -45,29 +46,44 @@ class Uses:
     filtered: frozenset[Grade]
     aggregated: frozenset[Grade]
     masked: frozenset[Grade]
-    joined: frozenset[Grade] = frozenset()
+    joined: frozenset[Grade]
 
 
-def uses_of(order: WorkOrder, contract: DataContract) -> Uses:
-    """Return how an order uses the columns of `contract`; training is taken to read all of them."""
+def uses_of(order: WorkOrder, *contracts: DataContract) -> Uses:
+    """Return how an order uses the columns of all contracts that it reads, together.
+
+    What comes of a join is made of all of them at once.
+    """
+    return Uses(*map(_together, zip(*(_used(order, one) for one in contracts), strict=True)))
+
+
+def _together(grades: Sequence[frozenset[Grade]]) -> frozenset[Grade]:
+    return frozenset().union(*grades)
+
+
+def _used(order: WorkOrder, contract: DataContract) -> tuple[frozenset[Grade], ...]:
+    """Return the parts of `Uses` for one contract; training is taken to read all its columns."""
+    nothing: frozenset[Grade] = frozenset()
     keys = {*contract.unit.columns, *(name for unit in contract.also for name in unit.columns)}
     if order.kind == "query":
         # What the plan reads beside these are the units' columns, which bound contributions.
         plan = QueryTask.from_json(order.parameters).plan
-        return Uses(
-            contract.grades(grouped(plan)),
-            contract.grades(filtered(plan)),
-            contract.grades(aggregated(plan)),
-            contract.grades(keys),
+        groups, filters, sums, links = (
+            contract.grades(used(plan, contract.name))
+            for used in (grouped, filtered, aggregated, linked)
         )
+        # A person's column links rows as a key alone; what any other links by also filters.
+        chosen = filters | (links - {Grade.S3})
+        return groups, chosen, sums, contract.grades(keys) | links, nothing
     if order.kind == "match":
-        joined = contract.grades([MatchTask.from_json(order.parameters).column])
-        nothing: frozenset[Grade] = frozenset()
-        return Uses(nothing, nothing, nothing, contract.grades(keys) | joined, joined)
+        task = MatchTask.from_json(order.parameters)
+        joined = contract.grades([task.column])
+        summed = contract.grades([] if task.value is None else [task.value.column])
+        return nothing, nothing, summed, contract.grades(keys) | joined, joined
     known = {column.name for column in contract.columns}
     masked = keys_only(TrainingTask.from_json(order.parameters)) & known
     read = contract.grades(known - masked)
-    return Uses(frozenset(), frozenset(), read, contract.grades(masked | keys))
+    return nothing, nothing, read, contract.grades(masked | keys), nothing
 
 
 def informed(order: WorkOrder) -> set[PartyId]:
@@ -100,14 +116,20 @@ class Attributes:
     def of(self, order: WorkOrder, event: Event | None, past: WorkOrder | None = None) -> Request:
         """Return what the law is asked about an order whose every release does `event`.
 
+        It is asked the same about every contract that the order reads; here it is about the first.
+
         event: None where no event describes it: who is in two sets, which people approve.
         past: the order whose release is given out instead of a new one: that is what is priced.
 
         Raises:
             MisstatedOrderError: the order says another epsilon than it costs.
         """
-        contract = self.contracts[order.contract]
-        uses = uses_of(order, contract)
+        return self._of(order, self.contracts[order.contract], event, past)
+
+    def _of(
+        self, order: WorkOrder, contract: DataContract, event: Event | None, past: WorkOrder | None
+    ) -> Request:
+        uses = uses_of(order, *self._read(order))
         recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
         aggregator, keyholder = self._aggregator(), next(iter(self._keyholders(order)), None)
         return Request(
@@ -122,7 +144,7 @@ class Attributes:
             dataset=contract.name,
             unit=contract.unit.kind,
             units=frozenset({contract.unit.kind, *(unit.kind for unit in contract.also)}),
-            epsilon=self._epsilon(order, contract, event, past),
+            epsilon=self._epsilon(order, event, past),
             delta=(past or order).delta,
             grouped=uses.grouped,
             filtered=uses.filtered,
@@ -147,14 +169,15 @@ class Attributes:
     def each(
         self, order: WorkOrder, event: Event | None, past: WorkOrder | None = None
     ) -> tuple[Request, ...]:
-        """Return what the law is asked, once for each place where pieces of a key lie.
+        """Return what the law is asked, for each contract and each place where a key's pieces lie.
 
         Raises:
             MisstatedOrderError: the order says another epsilon than it costs.
         """
-        first = self.of(order, event, past)
+        firsts = [self._of(order, contract, event, past) for contract in self._read(order)]
         others = self._keyholders(order)[1:]
-        return (first, *(self._with_key_in(place, first, order) for place in others))
+        more = [self._with_key_in(place, first, order) for place in others for first in firsts]
+        return (*firsts, *more)
 
     def cleared(self, order: WorkOrder) -> tuple[Cleared, ...]:
         """Return the proofs that the order's figures may go to everybody who will have them.
@@ -163,15 +186,15 @@ class Attributes:
             NoMechanismError: nothing on record covers somebody; no rule of the folder changes that.
             MisplacedError: the aggregator or the keyholder may not work where it is.
         """
-        contract, here = self.contracts[order.contract], self.settings.jurisdiction
-        personal = bool(groups_of(contract))
+        read, here = self._read(order), self.settings.jurisdiction
+        personal = bool(groups_of(*read))
         on = EPOCH + timedelta(self.now // DAY)
         place([here], personal, self._aggregator(), self._keyholders(order), on, self.known)
         recipients = frozenset(self.roster.find(p).jurisdiction for p in informed(order))
         made = Artefact(
             origin=frozenset({here}),
             kind="model" if order.kind == "train" else "answer",
-            grade=max(column.grade for column in contract.columns),
+            grade=max(column.grade for contract in read for column in contract.columns),
             destinations=recipients,
             personal=personal,
         )
@@ -186,10 +209,9 @@ class Attributes:
         Raises:
             NoMechanismError: nothing on record covers somebody.
         """
-        contract = self.contracts.get(order.contract)
-        if contract is None:
+        if any(read.contract not in self.contracts for read in order.reads):
             return ()
-        here, personal = self.settings.jurisdiction, bool(groups_of(contract))
+        here, personal = self.settings.jurisdiction, bool(groups_of(*self._read(order)))
         on = EPOCH + timedelta(self.now // DAY)
         ends: set[tuple[Place, Jurisdiction]] = {("aggregator", self._aggregator())}
         ends |= {("results", self.roster.find(party).jurisdiction) for party in informed(order)}
@@ -200,6 +222,10 @@ class Attributes:
         )
         return tuple(sorted({rule.id for rule in found}))
 
+    def _read(self, order: WorkOrder) -> tuple[DataContract, ...]:
+        """Return this node's texts of every contract that an order reads."""
+        return tuple(self.contracts[read.contract] for read in order.reads)
+
     def _with_key_in(self, there: Jurisdiction, request: Request, order: WorkOrder) -> Request:
         abroad = leaves(request.jurisdiction, request.recipients, request.aggregator, there)
         exported = self._exported(order, abroad)
@@ -208,15 +234,13 @@ class Attributes:
     def _aggregator(self) -> Jurisdiction:
         return self.roster.find(self.settings.aggregator).jurisdiction
 
-    def _epsilon(
-        self, order: WorkOrder, contract: DataContract, event: Event | None, past: WorkOrder | None
-    ) -> str:
+    def _epsilon(self, order: WorkOrder, event: Event | None, past: WorkOrder | None) -> str:
         """Return the most that may be spent, having compared what the order states."""
         if event is None:
             if (order.epsilon, dict(order.event)) != ("0", {}):
                 raise MisstatedOrderError("it states a price for what has none")
             return "0"
-        outlay = outlay_of(order, event, contract.limit.delta)
+        outlay = outlay_of(order, event, stated_delta(self._read(order)))
         epsilon = repr(outlay.stated)
         if order.epsilon != spell(Decimal(epsilon)):
             raise MisstatedOrderError(f"it says epsilon {order.epsilon} and costs {epsilon}")
@@ -236,14 +260,13 @@ class Attributes:
 
         None: not counted in this territory, or a contract does not say how many people there are.
         """
-        contract = self.contracts[order.contract]
         found = counted(
             self.settings.jurisdiction,
             self.contracts.values(),
             self.left,
             int(self.now),
             besides=order.id,
-            wanted=groups_of(contract) if abroad else (),
+            wanted=groups_of(*self._read(order)) if abroad else (),
             known=self.known,
         )
         return None if found is None else found[1].known

@@ -19,7 +19,7 @@ from clients.outbox import require_readable
 from clients.policy import load_packs, load_policy
 from clients.rehearsal import Rehearsal
 from clients.settings import NodeSettings
-from clients.tables import conform_table, file_marks
+from clients.tables import conform_table, marks_of, require_snapshots
 from federation.ledger.notes import origin_of
 from federation.membership import Roster
 from policies.budget.account import scope_of, scopes_of
@@ -57,10 +57,11 @@ def sound(settings: NodeSettings) -> Sound:
         raise NodeSettingsError(
             f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
         )
+    require_snapshots(settings)
     for name, contract in contracts.items():
         scope_of(name, contracts.values())
         conform_table(contract, settings.table(contract))
-    files = {c.table: file_marks(settings.table(c)) for c in contracts.values()}
+    files = {c.table: marks_of(settings, c) for c in contracts.values()}
     require_own_files(contracts.values(), files)
     _require_transport(settings)
     policy = settings.folder / "policy"

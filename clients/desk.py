@@ -6,6 +6,7 @@ waits for any more and that no worker took is forgotten; whoever wants it asks a
 """
 
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -33,6 +34,7 @@ class Desk:
         self._wake = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._addresses: dict[str, list[_Address]] = {}
+        self._came: dict[str, float] = {}
         self._closed = False
 
     def bring(self, request: bytes, asker: Asker, number: int) -> None:
@@ -43,6 +45,7 @@ class Desk:
                 self._addresses[key].append(address)
                 return
             self._addresses[key] = [address]
+            self._came[key] = time.monotonic()
             self._waiting.append(request)
             self._wake.notify()
 
@@ -52,10 +55,16 @@ class Desk:
             self._wake.wait_for(lambda: self._waiting or self._closed)
             return None if self._closed else self._waiting.popleft()
 
+    def came(self, request: bytes) -> float:
+        """Return when a request that is under way was first brought, monotonic seconds."""
+        with self._wake:
+            return self._came[request_key(request)]
+
     def done(self, request: bytes, answer: bytes | None) -> None:
         """The answer is on its way to whoever asked until now."""
         with self._wake:
             addresses = self._addresses.pop(request_key(request))
+            del self._came[request_key(request)]
         for address in addresses:
             address.asker.send(address.number, answer)
 
@@ -66,7 +75,7 @@ class Desk:
                 addresses[:] = [address for address in addresses if address.asker is not asker]
             for request in [r for r in self._waiting if not self._addresses[request_key(r)]]:
                 self._waiting.remove(request)
-                del self._addresses[request_key(request)]
+                del self._addresses[request_key(request)], self._came[request_key(request)]
 
     def close(self) -> None:
         """Nobody is given anything any more."""

@@ -24,6 +24,7 @@ class Endings:
         self._now = now
         self._lock = threading.Lock()
         self._own: dict[str, int] = {}
+        self._unpriced: dict[str, int] = {}
 
     def begin(self) -> None:
         """Every order that an earlier process left open is over, and paid whole."""
@@ -41,6 +42,22 @@ class Endings:
         with self._lock:
             self._own[order.id] = order.expires
 
+    def accepted_unpriced(self, order: WorkOrder) -> None:
+        """An order for which nothing is set aside is under way until it is closed or expires."""
+        with self._lock:
+            self._unpriced[order.id] = order.expires
+
+    def while_idle(self, act: Callable[[], None]) -> None:
+        """Do something that no order may see happen, unless one is under way.
+
+        An order reads nothing before it is told of here, so that it comes before or after.
+        """
+        now = self._now()
+        with self._lock:
+            self._unpriced = {o: expires for o, expires in self._unpriced.items() if expires > now}
+            if not self._own and not self._unpriced:
+                act()
+
     def is_own(self, order: str) -> bool:
         """Return whether this process set the order's price aside, and it is not over."""
         return order in self._own
@@ -52,6 +69,7 @@ class Endings:
             UnknownReservationError: nothing was reserved for the order.
         """
         with self._lock:
+            self._unpriced.pop(order, None)
             own = self._own.pop(order, None)
         if own is None:
             self._books.doubt(order)

@@ -59,3 +59,15 @@ class BrokenBooksError(ClientError):
     """The books do not say what the log beside them says; nothing is spent from them."""
 
     exit_code = 30
+
+
+class SourceError(ClientError):
+    """A table's source is not what the contract promises; the snapshot before stays."""
+
+    exit_code = 2
+
+
+class UnreachableSourceError(ClientError):
+    """A table's database does not answer, or stopped answering; the snapshot before stays."""
+
+    exit_code = 20

@@ -111,10 +111,8 @@ def counted(
 
 
 def _people(charges: Any) -> frozenset[str]:
-    by_table: dict[str, list[tuple[str, str]]] = {}
-    for charge in charges:
-        by_table.setdefault(charge["dataset"], []).append((charge["subjects"], charge["unit"]))
-    return frozenset().union(*map(person_groups, by_table.values()))
+    """Return the groups of people whose accounts one order charged: of one table, or of a join."""
+    return person_groups((charge["subjects"], charge["unit"]) for charge in charges)
 
 
 def _stays(rules: Any) -> bool:

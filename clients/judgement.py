@@ -18,18 +18,17 @@ from clients.reasons import isolating, made_already, misstated, poor, stays, una
 from clients.release import code_digest
 from clients.settings import NodeSettings
 from federation.errors import ClockError, FederationError, OnePartyQueryError
-from federation.matching import event_of, require_contract, task_of, terms_of
+from federation.matching import columns_of, event_of, require_contract, task_of, terms_of
 from federation.membership import Roster
-from federation.offers import OFFERED_BY
-from federation.orders import SignedOrder, WorkOrder
-from federation.queries import tree
+from federation.offers import offering
+from federation.orders import Read, SignedOrder, WorkOrder
 from federation.queries.holders import holders_of
 from federation.queries.isolation import require_shared
 from federation.queries.parse import parse
 from federation.queries.pricing import price
 from federation.sum_recipes import MOST_EPSILON
-from federation.tasks import QueryTask, TrainingTask, require_unit, sums_of
-from policies.budget.account import Charge, charges
+from federation.tasks import QueryTask, TrainingTask, reads_of, require_unit, sums_of
+from policies.budget.account import Charge, charges_together, stated_delta
 from policies.budget.events import Event, from_json, to_json
 from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
@@ -41,7 +40,7 @@ from policies.errors import (
     PolicyError,
 )
 from policies.nearest import PRICE, nearest, restated
-from policies.parties import DATA_ROLES, Role
+from policies.parties import Role
 from policies.transfers import Cleared, Packs
 from secure_compute.canonical import JSON
 
@@ -59,13 +58,19 @@ CLOCK_SECONDS: Final = 300
 class Agreed:
     """The proofs that an order may be worked on, and what it reads.
 
+    contracts: every one of which rows are read, the order's own first.
     cleared: that its figures may go to everybody who will have them.
     """
 
     permit: Permit
     reservation: Reservation
-    contract: DataContract
+    contracts: tuple[DataContract, ...]
     cleared: tuple[Cleared, ...]
+
+    @property
+    def contract(self) -> DataContract:
+        """The order's own contract; the only one unless it joins."""
+        return self.contracts[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ class Judge:
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (misstated(why),))
         cleared = self._attributes().cleared(order)
-        return Agreed(found, reservation, self._contract(order), cleared)
+        return Agreed(found, reservation, self._contracts(order), cleared)
 
     def permit(self, signed: SignedOrder, past: WorkOrder) -> Permit | Refusal:
         """Ask the law whether the release of `past` may be given out for another order.
@@ -145,7 +150,7 @@ class Judge:
         found = self._judged(signed.order, past)
         if not isinstance(found, Deny):
             return found
-        passes = nearest(found.request, self.law)
+        passes = nearest(found.request, self.law, beside=found.beside)
         priced = any(setting.startswith(f"{PRICE}=") for setting in passes)
         return Refusal("policy", tuple(map(made_already, found.reasons)), () if priced else passes)
 
@@ -179,7 +184,7 @@ class Judge:
         try:
             self._require_cohort(order)
             self._require_dates(order)
-            self._contract(order)
+            self._contracts(order)
             attributes = self._attributes()
             decision = self._decided(attributes.each(order, self._event(order), past))
             if order.kind == "query" and past is None:  # a past release shows nothing new
@@ -195,17 +200,18 @@ class Judge:
             return Refusal("order", (misstated(why),))
 
     def _decided(self, requests: Sequence[Request]) -> Permit | Deny:
-        """Return what the law says where one request was made for each place that a key lies."""
+        """Return what the law says of all requests: one for each contract and place of a key."""
         decisions = [decide(request, self.law) for request in requests]
         denied = [decision for decision in decisions if isinstance(decision, Deny)]
         if not denied:
             return decisions[0]
         reasons = dict.fromkeys(reason for deny in denied for reason in deny.reasons)
-        return replace(denied[0], reasons=tuple(reasons))
+        beside = tuple(request for request in requests if request != denied[0].request)
+        return replace(denied[0], reasons=tuple(reasons), beside=beside)
 
     def _denied(self, deny: Deny, besides: tuple[Reason, ...], outlay: Outlay) -> Refusal:
         """Return the refusal that the law's reasons and the accounts' make together."""
-        passes = _affordable(deny.request, self.law, besides, outlay)
+        passes = _affordable(deny.request, self.law, besides, outlay, deny.beside)
         told = [restated(reason, outlay) for reason in deny.reasons]
         return Refusal("policy", (*told, *besides), passes)
 
@@ -214,9 +220,9 @@ class Judge:
         _require_payable(order)
         # The windows as they stood when the order was set aside: one opened since is not read.
         windows = self.books.windows(order.id)
-        contract, event = self._contract(order), from_json(order.event)
+        read, event = self._contracts(order), from_json(order.event)
         contracts = self.contracts.values()
-        due = charges(contract, contracts, windows, event, order.releases, order.windows)
+        due = charges_together(read, contracts, windows, event, order.releases, order.windows)
         if sums_of(order) and any(each.scope.epsilon > MOST_EPSILON for each in due):
             raise MisstatedOrderError(
                 f"an account that it touches allows more than epsilon {MOST_EPSILON}, up to which "
@@ -268,14 +274,14 @@ class Judge:
             raise RefusedWorkError("the order was written for other code than is installed here")
         if not QueryTask.from_json(order.parameters).sealing:
             raise MisstatedOrderError("it names no key to seal what opens its answer to")
-        if any(member.role not in DATA_ROLES for member in cohort):
+        if any(member.role not in _holders(order) for member in cohort):
             raise RefusedWorkError("only parties that hold rows contribute to a sum")
         if len(organisations) < MINIMUM_ORGANISATIONS or order.minimum < MINIMUM_ORGANISATIONS:
             raise RefusedWorkError("a sum of fewer than three organisations is not opened")
 
     def _require_cohort(self, order: WorkOrder) -> None:
         # A party without rows could add what it knows, and count as an organisation.
-        holders = OFFERED_BY.get(order.contract, ())
+        holders = _holders(order)
         if any(self.roster.find(party).role not in holders for party in order.cohort):
             raise MisstatedOrderError("its cohort names a party that holds no rows")
         if self.settings.party not in order.cohort:
@@ -312,19 +318,26 @@ class Judge:
         if not order.recipients:
             raise MisstatedOrderError("it names nobody who will know the result")
 
-    def _contract(self, order: WorkOrder) -> DataContract:
-        contract = self.contracts.get(order.contract)
-        if contract is None or contract.version != order.contract_version:
+    def _contracts(self, order: WorkOrder) -> tuple[DataContract, ...]:
+        """Return this node's texts of all that an order reads, its own contract first."""
+        found = tuple(self._offered(read) for read in order.reads)
+        delta = stated_delta(found)
+        for contract in found:
+            if (order.unit, order.delta) != (contract.unit.kind, str(delta)):
+                raise MisstatedOrderError(
+                    f"{contract.name} protects the unit {contract.unit.kind} at delta "
+                    f"{delta}; the order says {order.unit} at {order.delta}"
+                )
+        return found
+
+    def _offered(self, read: Read) -> DataContract:
+        contract = self.contracts.get(read.contract)
+        if contract is None or contract.version != read.version:
             raise MisstatedOrderError(
-                f"this node does not offer {order.contract} version {order.contract_version}"
-            )
-        if order.unit != contract.unit.kind or order.delta != str(contract.limit.delta):
-            raise MisstatedOrderError(
-                f"{contract.name} protects the unit {contract.unit.kind} at delta "
-                f"{contract.limit.delta}; the order says {order.unit} at {order.delta}"
+                f"this node does not offer {read.contract} version {read.version}"
             )
         known = {column.name for column in contract.columns}
-        if not set(order.columns) <= known:
+        if not set(read.columns) <= known:
             raise MisstatedOrderError(f"the order reads columns that {contract.name} does not have")
         return contract
 
@@ -344,8 +357,8 @@ class Judge:
             event, releases = price(query.plan, query.noise_multiplier), 1
             rows = contract.unit.rows
             cohort = [self.roster.find(party) for party in order.cohort]
-            same_columns = tree.asked(query.plan) == order.columns
-            if query.plan != parse(query.sql, self.contracts, cohort) or not same_columns:
+            same_reads = reads_of(query.plan) == order.reads
+            if query.plan != parse(query.sql, self.contracts, cohort) or not same_reads:
                 raise MisstatedOrderError("the plan is not what its SQL means under the contract")
             holders = holders_of(cohort, self.contracts, self.settings.party)
             require_shared(query.plan, self.contracts, holders)
@@ -366,8 +379,10 @@ class Judge:
         task = task_of(order)
         require_contract(task, contract)
         terms_of(order)
-        if order.columns != tuple(sorted({*contract.unit.columns, task.column})):
-            raise MisstatedOrderError("a match reads the unit's columns and that of identifiers")
+        if order.columns != columns_of(task, contract):
+            raise MisstatedOrderError(
+                "a match reads the unit's columns, that of identifiers and that of a sum's numbers"
+            )
         if task.discloses:
             return None
         event = event_of(task)
@@ -395,14 +410,23 @@ def _require_payable(order: WorkOrder) -> None:
 
 
 def _affordable(
-    request: Request, law: Law, besides: tuple[Reason, ...], outlay: Outlay
+    request: Request,
+    law: Law,
+    besides: tuple[Reason, ...],
+    outlay: Outlay,
+    beside: tuple[Request, ...] = (),
 ) -> tuple[str, ...]:
     """Return the nearest settings that law and accounts accept; none where nothing helps."""
     if not besides:
-        return nearest(request, law, (), outlay)
+        return nearest(request, law, (), outlay, beside)
     # The first account's setting is one that every account can pay.
     first = besides[0].override
-    return nearest(request, law, [first], outlay) if first else ()
+    return nearest(request, law, [first], outlay, beside) if first else ()
+
+
+def _holders(order: WorkOrder) -> tuple[Role, ...]:
+    """Return the roles that may hold rows of everything that an order reads."""
+    return offering(read.contract for read in order.reads)
 
 
 def _outlay(order: WorkOrder) -> Outlay:

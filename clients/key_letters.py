@@ -1,8 +1,9 @@
 """The keyholder's letters: keys made ahead, and one list of each query opened.
 
-Everything is on disk before it is said. An opening stands in the log, and a quorum of other
+Everything is on disk before it is said. A list stands in the log, and a quorum of other
 organisations has put its names to that, before a partial leaves: a folder that is put back later is
-found by them, and opens no second list.
+found by them, and opens no second list. It is written down while parties sign it, so that it has
+its witnesses once they have shown their ciphertexts.
 """
 
 from clients.errors import RefusedWorkError
@@ -74,21 +75,31 @@ class KeyLetters:
         parts = self._pool.show(letter.order, part(letter, "commitments"))
         return reply_of(Kind.KEYS_SHOWN, parts=parts)
 
-    def open(self, letter: Envelope) -> Reply:
-        """Bind a query's one list, and once that is witnessed answer for pieces.
+    def bind(self, letter: Envelope) -> Reply:
+        """Write a query's one list down, before it is certified: no other is opened.
 
-        The list may be sent ahead, without ciphertexts: what is lacking then is said, and fetched
-        while they are on their way.
+        Raises:
+            UnsureError: witnesses have not spoken yet.
+            RefusedWorkError: the order is none that a key is held for.
+        """
+        signed = self._agreed(letter)
+
+        def write() -> Reply:
+            self._opener.expect(signed.order, _key(letter), part(letter, "commitments"))
+            return reply_of(Kind.QUERY_BOUND)
+
+        return self._letters.with_its_entry(letter, write)
+
+    def open(self, letter: Envelope) -> Reply:
+        """Bind a query's one list, now certified, and once that is witnessed answer for pieces.
 
         Raises:
             UnsureError: witnesses have not spoken yet, or not put their names to the opening.
             RefusedWorkError: the order is none that a key is held for.
         """
-        signed = self._letters.order_in(letter, part(letter, "order"))
-        self._witnessing.require_sure()
-        self._judge.as_keyholder(signed)
-        self._opener.retire_expired(self._judge.now())
-        bound = self._bound(letter, signed)
+        signed = self._agreed(letter)
+        lists = (part(letter, name) for name in ("commitments", "endorsements"))
+        bound = self._opener.bind(signed.order, _key(letter), *lists)
         self._witnessing.require_entry_witnessed(self._opener.entry(letter.order))
         return self._letters.with_ledgers(letter, lambda: self._opened(letter, signed, bound))
 
@@ -97,12 +108,16 @@ class KeyLetters:
         if self._is_keyholder():
             self._opener.retire(order)
 
-    def _bound(self, letter: Envelope, signed: SignedOrder) -> Bound:
+    def _agreed(self, letter: Envelope) -> SignedOrder:
+        """Return the order in a letter, once this node agreed to hold the key of its query."""
+        signed = self._letters.order_in(letter, part(letter, "order"))
+        self._witnessing.require_sure()
+        self._judge.as_keyholder(signed)
+        self._opener.retire_expired(self._judge.now())
         if self._outbox.accepted(letter.order) is None:
             self._recorder.approved(letter.order)
             self._outbox.accept(letter.order, signed.wire)
-        lists = (part(letter, name) for name in ("key", "commitments", "endorsements"))
-        return self._opener.bind(signed.order, *lists)
+        return signed
 
     def _opened(self, letter: Envelope, signed: SignedOrder, bound: Bound) -> Reply:
         shown = {
@@ -132,6 +147,14 @@ def part(letter: Envelope, name: str) -> bytes:
         return letter.blobs[name]
     except KeyError as why:
         raise MalformedMessageError(f"the letter lacks its part {name!r}") from why
+
+
+def _key(letter: Envelope) -> str:
+    """Return the id of the key that a letter names."""
+    match letter.body.get("key"):
+        case str(name):
+            return name
+    raise MalformedMessageError("the letter names no key")
 
 
 def _integers(letter: Envelope, name: str) -> tuple[int, ...] | None:

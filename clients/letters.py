@@ -61,9 +61,27 @@ class Letters:
         return seal(self.envelope(letter, reply), self._key)
 
     def with_ledgers(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
-        """Return what `make` makes, with this node's head and its word on the heads of others."""
+        """Return what `make` makes, with this node's head and its word on the heads of others.
+
+        The head is that of before: whether new rows were booked meanwhile does not ride along.
+        """
+        words = {**self._vouching.vouch(letter).blobs, **self._witnessing.head()}
+        return make().carrying(words)
+
+    def with_its_entry(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
+        """Return what `make` makes, with the head that it leaves, and words on those of others.
+
+        Of what reads no rows, and writes down what others must see before this order goes on.
+        """
+        return self.with_words(letter, make).carrying(self._witnessing.head())
+
+    def with_words(self, letter: Envelope, make: Callable[[], Reply]) -> Reply:
+        """Return what `make` makes, with this node's word on the heads of others.
+
+        Where nothing was written that others must see before this order goes on.
+        """
         vouched = self._vouching.vouch(letter)
-        return make().carrying({**self._witnessing.head(), **vouched.blobs})
+        return make().carrying(vouched.blobs)
 
     def as_kept(self, letter: Envelope, kept: bytes) -> Reply:
         """Return a reply that was sealed before."""

@@ -1,7 +1,8 @@
 """What a node keeps of the people it matches (`match.sqlite`, for its owner's eyes alone).
 
-The set of a window with its salt, the seeds of each session, and every message that was said or
-heard. Nothing is said before it stands here; what is asked again is said again with the same bytes.
+The set of a window with its salt, what its people count with in a sum, the seeds of each session,
+and every message that was said or heard. Nothing is said before it stands here; what is asked again
+is said again with the same bytes.
 
 A session's chance is one seed, kept from its first step on. So a process that was killed between
 two letters goes on where it was, and an audit can make every message again (SPEC, "The audit").
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
+from secure_compute.psi.amounts import Amounts
 from secure_compute.psi.sets import Book, Chosen
 
 NAME: Final = "match.sqlite"
@@ -26,6 +28,8 @@ WAIT: Final = 30.0
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sets (
     place TEXT PRIMARY KEY, identifiers TEXT NOT NULL, salt BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS amounts (
+    place TEXT PRIMARY KEY, steps TEXT NOT NULL, salt BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS sessions (
     order_id TEXT PRIMARY KEY, pair BLOB NOT NULL, seed BLOB NOT NULL, approval TEXT NOT NULL
 ) STRICT;
@@ -91,6 +95,17 @@ class MatchFile:
         self._write([("INSERT OR IGNORE INTO sets VALUES (?, ?, ?)", values)])
         return self.chosen(place) or chosen
 
+    def amounts(self, place: str) -> Amounts | None:
+        """Return the numbers of the set of a place, for a column."""
+        rows = self._read("SELECT steps, salt FROM amounts WHERE place = ?", place)
+        return Amounts(tuple(json.loads(rows[0][0])), bytes(rows[0][1])) if rows else None
+
+    def count(self, place: str, amounts: Amounts) -> Amounts:
+        """Make the numbers of a place durable; the first ones stay, and are returned."""
+        values = (place, json.dumps(amounts.steps), amounts.salt)
+        self._write([("INSERT OR IGNORE INTO amounts VALUES (?, ?, ?)", values)])
+        return self.amounts(place) or amounts
+
     def book(self) -> Book:
         """Return which sets this side and others are bound to, and which steps were taken."""
         rows = self._read("SELECT book FROM books WHERE one = ?", 1)
@@ -127,7 +142,7 @@ class MatchFile:
         insert = "INSERT OR IGNORE INTO heard VALUES (?, ?, ?)"
         changes += [(insert, (order, number, words)) for number, words in heard]
         if result:
-            changes.append(("INSERT OR IGNORE INTO results VALUES (?, ?)", (order, result)))
+            changes.append(("INSERT OR REPLACE INTO results VALUES (?, ?)", (order, result)))
         self._write(changes)
 
     def result(self, order: str) -> str:

@@ -2,22 +2,25 @@
 
     verify → judge (Permit) → reserve, or a person's consent → witness → step → keep → settle → send
 
-Either end pays once: the sender with its reply, the receiver when it tells what it counted. A
-disclosure is an entry of its own, cosigned by a quorum before any of it leaves. An order that was
-open when this process started counts as paid whole; what it paid for may still leave, because the
-log names from what it is made (`clients.matching`).
+Either end pays once: the sender with its reply, the receiver when it tells what it counted; of a
+sum, which comes later, they pay there too. A disclosure is an entry of its own, cosigned by a
+quorum before any of it leaves. An order that was open when this process started counts as paid
+whole; what it paid for may still leave, because the log names from what it is made
+(`clients.matching`).
 """
 
 import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from clients.approvals import Approvals
 from clients.books import Books
 from clients.endings import Endings
-from clients.ingestion import Ingestion
+from clients.ingestion import Ingestion, Readable
 from clients.judgement import Judge, Refusal, waits_for_a_person
 from clients.letters import Letters, Reply, reply_of
-from clients.match_rows import identifiers
+from clients.match_rows import amounts, identifiers
 from clients.matching import NEEDS, RELEASES, Matching, Rows, Step
 from clients.outbox import Outbox
 from clients.recording import Recorder
@@ -26,10 +29,11 @@ from clients.turns import Turns
 from clients.witnessing import Witnessing
 from federation.envelopes import Envelope
 from federation.errors import MalformedMessageError
-from federation.matching import task_of
+from federation.matching import PRICED, MatchTask, task_of
 from federation.messages import Kind
 from federation.orders import SignedOrder
 from federation.pairing import PAIR_KEY
+from policies.contracts import DataContract
 from policies.errors import UnknownReservationError
 from secure_compute.canonical import digest, digest_bytes
 from secure_compute.entropy import Entropy
@@ -79,6 +83,8 @@ class MatchLetters:
         if self._waits(signed):
             log.info("order %s waits for a person's approval", order.id[:12])
             return reply_of(Kind.REFUSED, waits_for_a_person(order).to_json())
+        if _discloses(signed):
+            self._endings.accepted_unpriced(order)
         if self._outbox.accepted(order.id) is None:
             self._recorder.approved(order.id, self._judge.rules(order))
         self._outbox.accept(order.id, signed.wire)
@@ -139,27 +145,49 @@ class MatchLetters:
         parts = {part: letter.blobs.get(part.name.lower(), b"") for part in NEEDS[step]}
         key = letter.blobs.get(PAIR_KEY, b"")
         said = self._matching.say(signed.order, step, key, parts, self._rows(signed))
-        size = self._matching.size_told(signed.order) if step is Step.CONCLUDE else None
-        return reply_of(Kind.MATCH_SAID, {} if size is None else {"size": size}, said=said)
+        told = {
+            Step.CONCLUDE: ("size", self._matching.size_told),
+            Step.HEAR: ("sum", self._matching.sum_told),
+        }
+        what, telling = told.get(step, ("", lambda _: None))
+        number = telling(signed.order)
+        return reply_of(Kind.MATCH_SAID, {} if number is None else {what: number}, said=said)
 
     def _rows(self, signed: SignedOrder) -> Rows:
-        """Return how the identifiers of all windows are read, whose price was set aside."""
+        """Return how the rows of all windows are read, whose price was set aside."""
         order, task = signed.order, task_of(signed.order)
         contract = self._judge.contracts[order.contract]
 
-        def collected(cap: int) -> Collected:
+        def readable() -> Readable:
             windows = self._books.windows()
             opened = self._books.windows(order.id)
             paid = {subjects: frozenset(labels) for subjects, labels in opened.items()}
             table = self._settings.table(contract)
-            readable = self._ingestion.readable(contract, table, windows, paid)
-            return identifiers(task, contract, readable, cap, self._entropy)
+            return self._ingestion.readable(contract, table, windows, paid)
 
-        return collected
+        return _PaidRows(task, contract, readable, self._entropy)
+
+
+@dataclass(frozen=True, slots=True)
+class _PaidRows:
+    """What the paid rows of one order bring to its match."""
+
+    task: MatchTask
+    contract: DataContract
+    readable: Callable[[], Readable]
+    entropy: Entropy
+
+    def identifiers(self, cap: int) -> Collected:
+        return identifiers(self.task, self.contract, self.readable(), cap, self.entropy)
+
+    def amounts(self, identifiers: Sequence[str]) -> tuple[int, ...]:
+        if self.task.value is None:
+            raise MalformedMessageError("this match sums nothing")
+        return amounts(self.task, self.task.value, self.contract, self.readable(), identifiers)
 
 
 def _discloses(signed: SignedOrder) -> bool:
-    return signed.order.parameters.get("match") != "size"
+    return signed.order.parameters.get("match") not in PRICED
 
 
 def _step(letter: Envelope) -> Step:

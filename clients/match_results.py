@@ -1,8 +1,8 @@
 """What came out of a match at this end, in the node's own folder: `matches/ORDER.*`.
 
-A noised size is a number in JSON. Whom both sets hold is a table for this party's eyes: who of its
-own people are in both, by identifier, and with tokens the token of each of its own and whether the
-partner has it too. Nothing of it is sent.
+A noised size, and a noised sum beside it, are numbers in JSON. Whom both sets hold is a table for
+this party's eyes: who of its own people are in both, by identifier, and with tokens the token of
+each of its own and whether the partner has it too. Nothing of it is sent.
 """
 
 import json
@@ -18,18 +18,28 @@ from secure_compute.psi.tokens import Tokens
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One result. size: with noise; common: identifiers in both sets; tokens: of either side."""
+    """One result. size: with noise; common: identifiers in both sets; tokens: of either side.
+
+    total, unit: the sum beside the size, with noise, as a decimal string.
+    """
 
     size: int | None = None
+    total: str | None = None
+    unit: str = ""
     common: tuple[str, ...] | None = field(default=None, repr=False)
     tokens: Tokens | None = field(default=None, repr=False)
 
     def summary(self) -> str:
         """Return what the node's own file keeps beside the messages."""
         if self.size is not None:
-            return json.dumps({"size": self.size})
+            return json.dumps(self.numbers())
         own = self.common if self.tokens is None else self.tokens.common
         return json.dumps({"common": len(own or ())})
+
+    def numbers(self) -> dict[str, int | str | None]:
+        """Return size and sum."""
+        told: dict[str, int | str | None] = {"size": self.size}
+        return told if self.total is None else {**told, "sum": self.total, "unit": self.unit}
 
 
 def table_of(folder: Path, order: str) -> Path:
@@ -42,7 +52,7 @@ def write_found(folder: Path, order: str, found: Found) -> None:
     path = table_of(folder, order)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if found.size is not None:
-        _replace(path.with_suffix(".json"), (json.dumps({"size": found.size}) + "\n").encode())
+        _replace(path.with_suffix(".json"), (json.dumps(found.numbers()) + "\n").encode())
         return
     sink = pa.BufferOutputStream()
     pq.write_table(_table(found), sink)

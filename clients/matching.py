@@ -4,19 +4,21 @@
     1 list       the receiver's masked people
     2 reply      both lists, masked by the sender, its dummies among them; paid for there
     3 conclude   the receiver counts or joins, and tells the sender and whoever asked
-    4 hear       the sender takes what it is told
+    4 hear       the sender takes what it is told; it opens a sum, and tells it
+    5 take       the receiver takes the sum that it is told
 
 A step is a function of the session's seed, of the set and of what the partner said. Both are kept
 before anything is said (`clients.match_file`), and the log names them before they are used: a
 process that was killed says the same bytes again, and one whose file was put back says nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Protocol
 
+from clients import match_sums
 from clients.approvals import Approvals, Signed, approval
 from clients.errors import RefusedWorkError
 from clients.match_file import MatchFile, Session
@@ -35,21 +37,32 @@ from secure_compute.canonical import digest, digest_bytes
 from secure_compute.entropy import Entropy
 from secure_compute.primitives.agreement import KEY_SIZE, AgreementKey
 from secure_compute.primitives.derivation import expand
-from secure_compute.psi import session, tokens
+from secure_compute.psi import session, summing, tokens
+from secure_compute.psi.amounts import Amounts, amounts_place
 from secure_compute.psi.consent import Approval
 from secure_compute.psi.identifiers import Collected
 from secure_compute.psi.masking import PIECE, Spread, all_cores, alone
-from secure_compute.psi.messages import HEADER
+from secure_compute.psi.messages import HEADER, NUMBER
 from secure_compute.psi.opening import Bound, Opened, bind, open_session
 from secure_compute.psi.sets import Book, Chosen, place
 from secure_compute.psi.terms import Reveals, Role, Terms
 
 SET: Final = "set"
+NUMBERS: Final = "numbers"
 BEGIN: Final = "begin"
 _LENGTH: Final = 4
 
-Rows = Callable[[int], Collected]
-"""The identifiers of this node's rows, at most so many; asked once for a window."""
+
+class Rows(Protocol):
+    """What this node's rows bring; asked once for a window."""
+
+    def identifiers(self, cap: int) -> Collected:
+        """Return the identifiers, at most `cap`."""
+        ...
+
+    def amounts(self, identifiers: Sequence[str]) -> tuple[int, ...]:
+        """Return what each of the identifiers counts with in a sum, in steps."""
+        ...
 
 
 class Step(IntEnum):
@@ -60,6 +73,7 @@ class Step(IntEnum):
     REPLY = 2
     CONCLUDE = 3
     HEAR = 4
+    TAKE = 5
 
 
 SPEAKER: Final[Mapping[Step, Role]] = {
@@ -67,6 +81,7 @@ SPEAKER: Final[Mapping[Step, Role]] = {
     Step.REPLY: Role.SENDER,
     Step.CONCLUDE: Role.RECEIVER,
     Step.HEAR: Role.SENDER,
+    Step.TAKE: Role.RECEIVER,
 }
 """Whose step it is; both commit."""
 
@@ -76,11 +91,12 @@ NEEDS: Final[Mapping[Step, tuple[Step, ...]]] = {
     Step.REPLY: (Step.COMMIT, Step.LIST),
     Step.CONCLUDE: (Step.REPLY,),
     Step.HEAR: (Step.CONCLUDE,),
+    Step.TAKE: (Step.HEAR,),
 }
 """What the partner said before, and has to be brought along."""
 
 RELEASES: Final = {Role.RECEIVER: Step.CONCLUDE, Role.SENDER: Step.REPLY}
-"""The step of either end at which something about its people is told and charged."""
+"""The step of either end at which something about its people is first told, and all is charged."""
 
 
 Vouched = Callable[[int | None], None]
@@ -191,10 +207,17 @@ class Matching:
 
     def size_told(self, order: WorkOrder) -> int | None:
         """Return the size with both sides' noise that this end told, if it told one."""
-        said = self._file.said(order.id, Step.CONCLUDE)
-        if said is None or terms_of(order).reveals is not Reveals.SIZE:
+        said, terms = self._file.said(order.id, Step.CONCLUDE), terms_of(order)
+        if said is None or terms.discloses:
             return None
-        return int.from_bytes(said[1][HEADER:], "big", signed=True)
+        return int.from_bytes(said[1][HEADER : HEADER + NUMBER], "big", signed=True)
+
+    def sum_told(self, order: WorkOrder) -> int | None:
+        """Return the sum in steps, with both sides' noise, that this end told, if it told one."""
+        said, terms = self._file.said(order.id, Step.HEAR), terms_of(order)
+        if said is None or terms.reveals is not Reveals.SUM:
+            return None
+        return summing.told_by(terms, said[1])
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -229,19 +252,22 @@ class Matching:
                 return self._conclude(scene, heard[Step.REPLY])
             case Step.HEAR:
                 return self._hear(scene, heard[Step.CONCLUDE])
+            case Step.TAKE:
+                return self._take(scene, heard[Step.HEAR])
 
     def _commit(self, scene: _Scene, rows: Rows) -> tuple[bytes, Book]:
-        chosen = self._chosen(scene, rows)
-        book, _, message = open_session(self._file.book(), scene.terms, scene.role, chosen)
+        chosen, book = self._chosen(scene, rows), self._file.book()
+        numbers = self._amounts(scene, chosen, rows)
+        book, _, message = open_session(book, scene.terms, scene.role, chosen, numbers)
         own = b""
-        if scene.terms.reveals is not Reveals.SIZE:
+        if scene.terms.discloses:
             own = canonical.encode(self._consent(scene).to_json())
         return len(own).to_bytes(_LENGTH, "big") + own + message, book
 
     def _list(self, scene: _Scene, theirs: bytes) -> tuple[bytes, Book]:
         book, bound = self._bind(scene, theirs)
         with self._spread(scene) as spread:
-            if scene.terms.reveals is Reveals.SIZE:
+            if not scene.terms.discloses:
                 after, _, message = session.blind(book, bound, self._chance(scene), spread)
             else:
                 agreed = self._agreed(scene, theirs)
@@ -252,6 +278,9 @@ class Matching:
         book, bound = self._bind(scene, theirs)
         chance = self._chance(scene)
         with self._spread(scene) as spread:
+            if scene.terms.reveals is Reveals.SUM:
+                numbers = self._counted(scene)
+                return match_sums.reply(book, bound, numbers, listed, chance, spread)
             if scene.terms.reveals is Reveals.SIZE:
                 after, _, message = session.reply(book, bound, listed, chance, spread)
             else:
@@ -262,6 +291,8 @@ class Matching:
     def _conclude(self, scene: _Scene, reply: bytes) -> tuple[bytes, Book, Found]:
         with self._spread(scene) as spread:
             book, bound, chance = self._file.book(), self._bound(scene), self._chance(scene)
+            if scene.terms.reveals is Reveals.SUM:
+                return match_sums.conclude(book, bound, chance, reply, spread)
             if scene.terms.reveals is Reveals.SIZE:
                 _, blinded, _ = session.blind(Book(), bound, chance, spread)
                 after, size = session.conclude(book, blinded, reply, spread)
@@ -276,10 +307,13 @@ class Matching:
             return message, after, Found(tokens=found)
 
     def _hear(self, scene: _Scene, told: bytes) -> tuple[bytes, Book, Found]:
-        book = self._file.book()
+        book, seed = self._file.book(), scene.session.seed
+        if scene.terms.reveals is Reveals.SUM:
+            answered = self._file.said(scene.order.id, Step.REPLY) is not None
+            return match_sums.hear(book, scene.terms, seed, told, answered=answered)
         if scene.terms.reveals is Reveals.SIZE:
-            answered = session.Answered(terms=scene.terms, seed=scene.session.seed)
-            return b"", book, Found(size=session.hear(answered, told))
+            state = session.Answered(terms=scene.terms, seed=seed)
+            return b"", book, Found(size=session.hear(state, told))
         listed = self._file.heard(scene.order.id, Step.LIST)
         if scene.terms.reveals is Reveals.INTERSECTION or listed is None:
             raise RefusedWorkError("this end of the match is told nothing")
@@ -289,6 +323,11 @@ class Matching:
             _, replied, _ = tokens.reply(Book(), bound, agreed, listed, chance, spread)
         after, found = tokens.align(book, replied, agreed, told)
         return b"", after, Found(tokens=found)
+
+    def _take(self, scene: _Scene, told: bytes) -> tuple[bytes, Book, Found]:
+        counted = self._file.result(scene.order.id)
+        seed = scene.session.seed
+        return match_sums.take(self._file.book(), scene.terms, seed, counted, told)
 
     # -- what a step stands on -------------------------------------------------------------------
 
@@ -319,10 +358,34 @@ class Matching:
                     "this node committed to a set for this window that its folder does not hold "
                     "any more; restore match.sqlite, or wait for the next window"
                 )
-            collected = rows(scene.terms.cap(scene.role))
+            collected = rows.identifiers(scene.terms.cap(scene.role))
             found = self._file.choose(here, Chosen.of(collected, self._entropy))
         said = found.commitment(scene.terms, scene.role).hex()
         self._require_told("", f"{SET}/{here}", scene.partner, said)
+        return found
+
+    def _amounts(self, scene: _Scene, chosen: Chosen, rows: Rows) -> Amounts | None:
+        """Return what the sender's set counts with: the first numbers that were read for it."""
+        if scene.terms.reveals is not Reveals.SUM or scene.role is not Role.SENDER:
+            return None
+        here = amounts_place(scene.terms)
+        found = self._file.amounts(here)
+        if found is None:
+            if self._told.matched("", f"{NUMBERS}/{here}"):
+                raise RefusedWorkError(
+                    "this node committed to numbers for this window that its folder does not hold "
+                    "any more; restore match.sqlite, or wait for the next window"
+                )
+            steps = rows.amounts(chosen.identifiers)
+            found = self._file.count(here, Amounts.of(steps, self._entropy))
+        said = found.commitment(scene.terms).hex()
+        self._require_told("", f"{NUMBERS}/{here}", scene.partner, said)
+        return found
+
+    def _counted(self, scene: _Scene) -> Amounts:
+        found = self._file.amounts(amounts_place(scene.terms))
+        if found is None:
+            raise RefusedWorkError("this end has committed to no numbers yet")
         return found
 
     def _bound(self, scene: _Scene) -> Bound:
@@ -393,6 +456,8 @@ class Matching:
 def _require_turn(scene: _Scene, step: Step, parts: Mapping[Step, bytes]) -> None:
     if SPEAKER.get(step, scene.role) is not scene.role:
         raise RefusedWorkError(f"step '{step.name}' is the other end's")
+    if step is Step.TAKE and scene.terms.reveals is not Reveals.SUM:
+        raise RefusedWorkError("this end of the match is told nothing more")
     if tuple(sorted(parts)) != NEEDS[step]:
         raise MalformedMessageError(f"step '{step.name}' lacks what the partner said before")
 

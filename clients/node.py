@@ -37,6 +37,8 @@ from clients.recording import FIGURES, Recorder
 from clients.releasing import Releasing
 from clients.reuse import Repeating
 from clients.settings import NodeSettings
+from clients.slots import Slots, received
+from clients.snapshots import take_up
 from clients.summing import Summing, cohort_in
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
@@ -50,7 +52,7 @@ from federation.errors import (
     RolledBackError,
 )
 from federation.membership import Roster
-from federation.messages import Kind
+from federation.messages import PROPOSING, Kind
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import PAST
 from federation.secure_sums import EPOCH_KEY
@@ -92,6 +94,7 @@ class Node:
         matching: Matching,
         approvals: Approvals,
         entropy: Entropy,
+        slots: Slots,
         halt: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -106,6 +109,7 @@ class Node:
         self._ingestion = ingestion
         self._summing = summing
         self._entropy = entropy
+        self._slots = slots
         self._halt = halt
         self._letters = Letters(settings, roster, witnessing, vouching)
         self._endings = Endings(books, judge.now)
@@ -114,12 +118,13 @@ class Node:
         self._answers = AnswerLetters(
             judge,
             books,
-            outbox,
             answering,
             judge.questions,
             self._releasing,
             self._letters,
             self._cells_of,
+            slots,
+            settings.party,
         )
         self._matches = MatchLetters(
             settings,
@@ -142,7 +147,11 @@ class Node:
         self._endings.begin()
 
     def answer(self, wire: bytes) -> bytes:
-        """Return the sealed reply to one sealed request."""
+        """Return the sealed reply to one sealed request; one in a slot leaves when that ends."""
+        with received(self._slots.now()):
+            return self._answer(wire)
+
+    def _answer(self, wire: bytes) -> bytes:
         letter = open_envelope(wire, self._roster, self._settings.party).envelope
         aggregator = self._settings.aggregator
         if self._roster.find(aggregator).role is not Role.AGGREGATOR or letter.sender != aggregator:
@@ -186,7 +195,7 @@ class Node:
         if isinstance(why, RolledBackError | AloneError):
             self.ended = why
             self._halt()
-        if isinstance(why, ClockError) and letter.kind is Kind.OFFER:
+        if isinstance(why, ClockError) and letter.kind in PROPOSING:
             return self._refused(letter, refused_by_clock(why))
         return reply_of(Kind.FAILED, {"reason": SCRUBBED})
 
@@ -204,7 +213,8 @@ class Node:
             Kind.KEYS_SHOW: self._keys.show,
             Kind.QUERY_COMMIT: self._commit,
             Kind.QUERY_ENDORSE: lambda let: self._answers.endorse(let, self._accepted(let)),
-            Kind.QUERY_REVEAL: lambda let: self._answers.reveal(let, self._accepted(let)),
+            Kind.QUERY_REVEAL: self._reveal,
+            Kind.QUERY_BIND: self._keys.bind,
             Kind.QUERY_OPEN: self._keys.open,
             Kind.MATCH_STEP: lambda letter: self._matches.step(letter, self._accepted(letter)),
             Kind.LEDGER_SEEN: self._say_seen,
@@ -222,21 +232,31 @@ class Node:
         """Judge an offered order and set its price aside; no row has a say in the answer."""
         self._witnessing.require_sure()
         self._endings.close_expired()
+        self._endings.while_idle(self._take_up)
         signed = self._letters.order_in(letter, letter.blobs.get("order", b""))
         if PAST in letter.body:
             return self._repeat(letter, signed, str(letter.body[PAST]))
         if signed.order.kind == "match":
             return self._matches.consider(letter, signed)
-        verdict = self._judge.consider(signed)
+        verdict = self._agree(letter, signed)
         if isinstance(verdict, Refusal):
             return self._refused(letter, verdict)
-        self._endings.reserved(signed.order)
-        self._accept(letter, signed)
         reply = reply_of(Kind.ACCEPTED).carrying({**self._witnessing.head(), **self._key(signed)})
         if signed.order.kind == "train":  # only now: what is found in the rows may be written down
             self._compute.warm(lambda: self._job(signed))
         log.info("accepted order %s (%s)", letter.order[:12], signed.order.kind)
         return reply
+
+    def _agree(self, letter: Envelope, signed: SignedOrder) -> Agreed | Refusal:
+        """Judge an order, and set its price aside if it is agreed to."""
+        verdict = self._judge.consider(signed)
+        if isinstance(verdict, Agreed):
+            self._endings.reserved(signed.order)
+            self._accept(letter, signed)
+        return verdict
+
+    def _take_up(self) -> None:
+        take_up(self._settings, self._judge.contracts.values())
 
     def _key(self, signed: SignedOrder) -> dict[str, bytes]:
         """Return this node's key for an order's secure sums, if it has any."""
@@ -338,16 +358,30 @@ class Node:
         return reply_of(Kind.SUM_ANSWER, answer=answer)
 
     def _commit(self, letter: Envelope) -> Reply:
-        """Commit to this node's answer to a query; that is its one release."""
-        signed = self._accepted(letter)
-        reply = self._answers.commit(letter, signed)
+        """Judge a query unless that was done, and commit to this node's answer to it."""
+        agreed = None
+        if "order" in letter.blobs and self._outbox.accepted(letter.order) is None:
+            self._witnessing.require_sure()
+            self._endings.close_expired()
+            self._endings.while_idle(self._take_up)
+            found = self._agree(letter, self._letters.order_in(letter, letter.blobs["order"]))
+            if isinstance(found, Refusal):
+                return self._refused(letter, found)
+            agreed = found
+            log.info("accepted order %s (query)", letter.order[:12])
+        return self._answers.commit(letter, self._accepted(letter), agreed)
+
+    def _reveal(self, letter: Envelope) -> Reply:
+        """Reveal this node's answer to a query; that is its one release."""
+        reply = self._answers.reveal(letter, self._accepted(letter))
         self._endings.close(letter.order)
         return reply
 
-    def _cells_of(self, signed: SignedOrder) -> Values:
+    def _cells_of(self, signed: SignedOrder, before: Agreed | None) -> Values:
+        agreed = before or self._judge.again(signed)
+
         def cells() -> tuple[int, ...]:
-            agreed = self._judge.again(signed)
-            return noised_cells(signed.order, agreed, self._readable(agreed), self._entropy)
+            return noised_cells(signed.order, agreed, self._readables(agreed), self._entropy)
 
         return cells
 
@@ -375,18 +409,20 @@ class Node:
             signed.order.id,
             task,
             agreed.contract,
-            self._readable(agreed),
+            self._readables(agreed)[0],  # training reads one contract
             agreed.permit,
             conform_table(agreed.contract, self._settings.table(agreed.contract)),
             agreed.reservation,
             self._summing.coins(signed.order),
         )
 
-    def _readable(self, agreed: Agreed) -> Readable:
-        """Return the rows that are paid for; whatever came in since is booked before."""
-        table = self._settings.table(agreed.contract)
-        paid = paid_windows(agreed.reservation)
-        return self._ingestion.readable(agreed.contract, table, self._books.windows(), paid)
+    def _readables(self, agreed: Agreed) -> tuple[Readable, ...]:
+        """Return the paid rows of each contract; whatever came in since is booked before."""
+        windows, paid = self._books.windows(), paid_windows(agreed.reservation)
+        return tuple(
+            self._ingestion.readable(contract, self._settings.table(contract), windows, paid)
+            for contract in agreed.contracts
+        )
 
     # -- witnessing ----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What a keyholder demands before it helps to open an answer, and then its sealed partials.
 
-One certified list of a query is bound, on disk and in the log, before anything is said of it. What
-is answered are fixed strings, sealed to whoever signed the order.
+One list of a query is expected, on disk and in the log, while it is being signed; once it is
+certified it is bound, and no other ever is. What is answered are fixed strings, sealed to whoever
+signed the order.
 
 A copy of `keys.sqlite` put back alone has not bound what the log says was opened: its keys are
 given up, and other pools serve. A copy of the whole folder is found by witnesses, who have cosigned
@@ -17,7 +18,7 @@ from typing import Protocol
 from clients.errors import RefusedWorkError
 from clients.key_store import KeyStore, Opening
 from clients.settings import NodeSettings
-from federation.joint_keys import Package, unpack
+from federation.joint_keys import unpack
 from federation.joint_questions import question_of
 from federation.membership import Roster
 from federation.orders import WorkOrder
@@ -81,28 +82,54 @@ class Opener:
         self._entropy = entropy
         self._told = told
 
-    def bind(
-        self, order: WorkOrder, package: bytes, commitments: bytes, endorsements: bytes
-    ) -> Bound:
-        """Bind the one list of a query, in the store and in the log. The order names no key: the
-        package does, of which everything else is this node's own.
+    def expect(self, order: WorkOrder, name: str, commitments: bytes) -> None:
+        """Write down the one list of a query, in the store and in the log, before it is certified.
+
+        name: id of the key. The order names none: the letter does, and everything else of the key
+              is this node's own.
+
+        Raises:
+            RefusedWorkError: the key is none of this node's, or too few open it.
+            RefusedRequestError: another list of the query is expected, or the key serves another.
+            FederationError, SecureComputeError: the list is not of this order.
+        """
+
+        def step(state: Keyholder, listed: Listing) -> Keyholder:
+            return keyholder.expect(state, signers(self._roster), name, listed)
+
+        self._written(order, name, commitments, step)
+
+    def bind(self, order: WorkOrder, name: str, commitments: bytes, endorsements: bytes) -> Bound:
+        """Bind the one list of a query, in the store and in the log; name: as in `expect`.
 
         Raises:
             RefusedWorkError: the key is none of this node's, or too few open it.
             RefusedRequestError: another list of the query was bound, or the key serves another.
             FederationError, SecureComputeError: the list is not certified, or not of this order.
         """
-        self.require_current()
-        name = Package.read(package).terms.digest
-        said = [Commitment.read(wire) for wire in unpack(commitments)]
         signed = [Endorsement.read(wire) for wire in unpack(endorsements)]
+
+        def step(state: Keyholder, listed: Listing) -> Keyholder:
+            return keyholder.bind(state, signers(self._roster), name, listed, signed)
+
+        return self._written(order, name, commitments, step)
+
+    def _written(
+        self,
+        order: WorkOrder,
+        name: str,
+        commitments: bytes,
+        changed: Callable[[Keyholder, Listing], Keyholder],
+    ) -> Bound:
+        self.require_current()
+        said = [Commitment.read(wire) for wire in unpack(commitments)]
         made: list[tuple[Listing, Terms]] = []
 
         def step(state: Keyholder) -> tuple[Keyholder, str]:
             key = state.key(name)
             require_threshold(self._settings, key.terms)
             listed = listing(question_of(order, self._roster, key.terms, key.digest), said)
-            after = keyholder.bind(state, signers(self._roster), name, listed, signed)
+            after = changed(state, listed)
             made.append((listed, key.terms))
             return after, listed.digest
 

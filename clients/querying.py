@@ -1,5 +1,7 @@
 """A node's cells of a joint question: rows to partial, with this node's noise in it."""
 
+from collections.abc import Sequence
+
 from clients.ingestion import Readable
 from clients.judgement import Agreed
 from clients.queries.partial import noisy_partial
@@ -9,19 +11,21 @@ from secure_compute.entropy import Entropy
 
 
 def noised_cells(
-    order: WorkOrder, agreed: Agreed, readable: Readable, entropy: Entropy
+    order: WorkOrder, agreed: Agreed, readables: Sequence[Readable], entropy: Entropy
 ) -> tuple[int, ...]:
     """Return this node's noised partial, [width], each number within the plan's reach.
 
+    readables: the paid rows of each contract that was agreed to, in their order.
+
     Raises:
-        ComputeError: the plan does not cost what was reserved, or the file cannot be read.
+        ComputeError: the plan does not cost what was reserved, or a file cannot be read.
     """
     task = QueryTask.from_json(order.parameters)
     partial = noisy_partial(
         task.plan,
         task.noise_multiplier,
-        contract=agreed.contract,
-        readable=readable,
+        contracts=agreed.contracts,
+        readables=readables,
         permit=agreed.permit,
         reservation=agreed.reservation,
         entropy=entropy,

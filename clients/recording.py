@@ -119,7 +119,8 @@ class Recorder:
 
     def _rule(self, reply: Envelope, order: WorkOrder | None) -> str:
         there = self._roster.find(reply.recipient).jurisdiction
-        personal = order is not None and order.contract not in self._nobodys
+        read = {one.contract for one in order.reads} if order is not None else set()
+        personal = not read <= self._nobodys
         today = datetime.fromtimestamp(self._now(), UTC).date()
         try:
             here = self._settings.jurisdiction

@@ -1,5 +1,8 @@
 """Every release is made at most once: its reply is kept, then charged, then sent.
 
+What can be read only with something that follows is kept and sent first, and charged before that
+follows.
+
 What left is given again with the same bytes. What was kept and never charged has not left: the law
 and the accounts are asked again before it does.
 """
@@ -65,6 +68,53 @@ class Releasing:
                 self._judge.again(signed)
             self._books.settle(letter.order, key, masked=masked)
         return self._letters.as_kept(letter, kept)
+
+    def promised(
+        self, letter: Envelope, signed: SignedOrder, given: str, make: Callable[[], Reply]
+    ) -> Reply:
+        """Return the reply to a letter that asks for a promise of a release; nothing is charged.
+
+        given: as in `once`; `paid` charges under the same name before the release itself leaves.
+
+        Raises:
+            UnsureError: witnesses have not spoken yet.
+            RefusedWorkError: it was charged before and the promise is gone; or another one was
+                made for the same round.
+        """
+        key = self.key(letter, given)
+        with self._turns.of(letter.order):
+            kept = self._outbox.reply(key)
+            if kept is None:
+                settled = self._books.is_settled(letter.order, key)
+                self._witnessing.require_sure()
+                self._require_of_use(letter, signed.order, key, settled=settled)
+                wire = self._letters.seal(letter, make())
+                kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
+        return self._letters.as_kept(letter, kept)
+
+    def paid(self, signed: SignedOrder, key: str, make: Callable[[], Reply]) -> Reply:
+        """Return what was promised under `key`; it is charged, or was.
+
+        What an order may cost was charged whole where a later process found it open.
+
+        make: makes the reply anew each time, of the same bytes, once nothing speaks against it.
+
+        Raises:
+            UnsureError: witnesses have not spoken yet, or not put their names to the reservation.
+            RefusedWorkError: the law refuses it now.
+            PolicyError: nothing is set aside for it any more.
+        """
+        order = signed.order.id
+        with self._turns.of(order):
+            settled = self._books.is_settled(order, key)
+            if not settled:
+                self._witnessing.require_sure()
+                self._witnessing.require_witnessed(order)
+                self._judge.still(signed)
+            reply = make()
+            if not settled and not self._books.is_doubted(order):
+                self._books.settle(order, key)
+        return reply
 
     @staticmethod
     def key(letter: Envelope, given: str) -> str:

@@ -73,7 +73,11 @@ class Repeating:
         then, now = self.judge.books.windows(past), self.judge.books.windows()
         try:
             scopes = [
-                {scope.account for scope in scopes_of(order.contract, contracts, opened, read)}
+                {
+                    scope.account
+                    for one in order.reads
+                    for scope in scopes_of(one.contract, contracts, opened, read)
+                }
                 for opened, read in ((then, made.windows), (now, order.windows))
             ]
         except PolicyError:

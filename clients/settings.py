@@ -1,6 +1,6 @@
 """A node is a folder; `node.toml` says whose it is and whom it trusts.
 
-node.toml  contract/*.toml  policy/*.cedar  keys/  data/
+node.toml  contract/*.toml  policy/*.cedar  keys/  data/  snapshots/
 books.sqlite  outbox.sqlite  ingestion.sqlite
 """
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clients.errors import NodeSettingsError
+from clients.sources.declared import Source, sources_of
 from federation.errors import ForeignLedgerError
 from federation.joint_keys import THRESHOLD
 from federation.ledger.places import place_of
@@ -34,6 +35,7 @@ class NodeSettings:
     threshold: fewest keyholders that may open a joint answer, for this node to take part.
     books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
              database, in which a password may stand.
+    sources: where the rows of a table come from, by table, if not from a file in `data/`.
     """
 
     folder: Path
@@ -51,6 +53,7 @@ class NodeSettings:
     colluding: int = 1
     threshold: int = THRESHOLD
     stream: str | None = None
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def identity(self) -> SigningKey:
@@ -81,7 +84,13 @@ class NodeSettings:
 
     def table(self, contract: DataContract) -> Path:
         """Return where the rows of `contract` lie."""
+        if contract.table in self.sources:
+            return self.snapshot(contract.table)
         return self.folder / "data" / contract.table
+
+    def snapshot(self, table: str) -> Path:
+        """Return where this node keeps the rows of a table that come from a source."""
+        return self.folder / "snapshots" / table
 
 
 def load_settings(folder: Path) -> NodeSettings:
@@ -97,7 +106,7 @@ def load_settings(folder: Path) -> NodeSettings:
         raise NodeSettingsError(
             f"{folder} is no node: it has no node.toml; join a federation first"
         ) from why
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+    except (ValueError, RecursionError) as why:
         raise NodeSettingsError(f"{path} is not TOML: {why}") from why
     try:
         return _settings(folder.resolve(), value)
@@ -107,7 +116,7 @@ def load_settings(folder: Path) -> NodeSettings:
         raise NodeSettingsError(f"{path}: books: {why}") from why
     except (ValueError, LocalProtocolError) as why:
         raise NodeSettingsError(f"{path}: {why}") from why
-    except TypeError as why:
+    except (TypeError, AttributeError) as why:
         raise NodeSettingsError(f"{path}: a field has the wrong type; join again") from why
 
 
@@ -128,6 +137,7 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         colluding=_colluding(value.get("colluding", 1)),
         threshold=_threshold(value.get("keys", {}).get("threshold", THRESHOLD)),
         stream=_stream(value["aggregator"].get("stream")),
+        sources=sources_of(value.get("sources", {}), folder),
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from clients.desk import Desk
+from clients.slots import received
 from clients.stream_tls import StreamSettings, credentials, refuse_wrong_certificate
 from federation.control.frames import Assembly, Kind, Message, cut
 from federation.control.wire import ADMITTED, NODE_OPTIONS, OPEN, PATH
@@ -137,7 +138,8 @@ class _Node:
 
     def _answered(self, request: bytes) -> bytes | None:
         try:
-            reply = self._answer(request)
+            with received(self._desk.came(request)):
+                reply = self._answer(request)
             if len(reply) > self._settings.largest:
                 _LOG.error("An answer of %d bytes is too large to be sent.", len(reply))
                 return None

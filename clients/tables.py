@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 from pyarrow import ArrowException
 
 from clients.errors import NodeSettingsError
+from clients.settings import NodeSettings
 from policies.conformance import Conformant, conform
 from policies.contracts import DataContract
 
@@ -30,6 +31,26 @@ def conform_table(contract: DataContract, table: Path) -> Conformant:
             f"{table} is not a whole Parquet file; export the rows of {contract.name} again"
         ) from why
     return conform(contract, schema, empty)
+
+
+def marks_of(settings: NodeSettings, contract: DataContract) -> tuple[str, ...]:
+    """Return what identifies where the rows of `contract` come from, and the file they are in."""
+    source = settings.sources.get(contract.table)
+    return (*file_marks(settings.table(contract)), *(source.place.marks if source else ()))
+
+
+def require_snapshots(settings: NodeSettings) -> None:
+    """Accept a folder in which every source was read at least once.
+
+    Raises:
+        NodeSettingsError: one never was.
+    """
+    for table, source in settings.sources.items():
+        if not settings.snapshot(table).exists():
+            raise NodeSettingsError(
+                f"{table} was never read from {source.place.spoken}; run "
+                f"`entrepot node refresh {settings.folder}`"
+            )
 
 
 def file_marks(table: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clients import snapshots
 from clients.answer_store import AnswerStore
 from clients.answering import Answering
 from clients.approvals import Approvals
@@ -40,6 +41,7 @@ from clients.questions import Questions
 from clients.recording import Recorder
 from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
+from clients.slots import Slots
 from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
@@ -64,6 +66,7 @@ def build(
     wall: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
     halt: Callable[[], None] = lambda: None,
+    slots: Slots | None = None,
 ) -> Node:
     """Put a node together from its folder, having checked every part of it, and begin its ledger.
 
@@ -74,11 +77,13 @@ def build(
         wall: the machine's clock.
         monotonic: seconds that nobody can set.
         halt: called when the node must end and not start again by itself; `Node.ended` says why.
+        slots: when answers made from rows leave; None for the machine's own time.
 
     Raises:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `checking.sound`.
         BrokenBooksError: the books do not say what the log beside them says.
     """
+    snapshots.begin(settings)
     found = sound(settings)
     roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
@@ -129,6 +134,7 @@ def build(
         Matching(settings, roster, approvals, commitments, vouched, entropy),
         approvals,
         entropy,
+        slots or Slots(),
         halt,
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from federation.envelopes import Envelope
-from federation.messages import OWN_FIGURES, Kind
+from federation.messages import OWN_FIGURES, PROPOSING, Kind
 from policies.errors import NoMechanismError
 from policies.law.packs import Place
 from policies.parties import Jurisdiction, territory
@@ -59,7 +59,7 @@ class Register:
         self._places = places
         self._orders: dict[str, _Order] = {}
         for frame in frames:
-            if frame.envelope is not None and frame.envelope.kind is Kind.OFFER:
+            if frame.envelope is not None and frame.envelope.kind in PROPOSING:
                 order = _read(frame.envelope)
                 if order is not None:
                     self._orders[frame.envelope.order] = order

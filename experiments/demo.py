@@ -263,7 +263,9 @@ def _beside(scores: Scores, baseline: Scores) -> Scores:
 
 
 def _terms(**changes: Any) -> Terms:
-    return replace(Terms(purpose="market_statistics", minimum=8, source="fresh"), **changes)
+    return replace(
+        Terms(purpose="market_statistics", minimum=8, source="fresh", deadline=5_000), **changes
+    )
 
 
 @dataclass(frozen=True, slots=True)

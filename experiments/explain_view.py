@@ -31,6 +31,9 @@ def show_explanation(value: dict[str, Any], console: Console | None = None) -> N
     )
     if reused := value.get("reused"):
         console.print(reused_line(reused))
+    for read in value["reads"]:
+        named = f"{read['contract']} version {read['version']}"
+        console.print(Text(f"  reads {', '.join(read['columns'])} of {named}"), soft_wrap=True)
     for error in value["errors"]:
         about = f" (in a cell of {error['rows']} rows)" if error["rows"] else ""
         console.print(Text(f"  {error['label']}: ± {error['error']} {error['unit']}{about}"))

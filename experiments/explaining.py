@@ -18,7 +18,7 @@ from clients.exports import Left
 from clients.policy import load_packs, load_policy
 from experiments.accounts import NodeBooks, open_books
 from experiments.home import Home
-from experiments.planning import asked_of
+from experiments.planning import asked_at, lacking
 from experiments.statements import statements
 from federation.errors import FederationError
 from federation.joint_keys import THRESHOLD
@@ -53,6 +53,8 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
     roster = home.roster()
     past = find_past(order, done, reader(roster))
     priced = explain(task.plan, task.noise_multiplier, order.delta, len(order.cohort))
+    read = {one.contract for one in order.reads}
+    nodes = [open_books(home.node(party)) for party in order.cohort]
     return {
         "schema": "entrepot.query.explain/1",
         "sql": task.sql,
@@ -63,12 +65,21 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
         "left": [
             {"node": row.node, "epsilon": row.epsilon, "limit": row.limit}
             for row in statements(home)
-            if order.contract in row.dataset.split(", ") and row.node in order.cohort
+            if read & {*row.dataset.split(", ")} and row.node in order.cohort
         ],
-        "accounts": [account for node in asked_of(home, order) for account in _accounts(*node)],
+        "reads": [
+            {"contract": one.contract, "version": one.version, "columns": list(one.columns)}
+            for one in order.reads
+        ],
+        "accounts": [
+            account
+            for books in nodes
+            if not lacking(order, books)
+            for account in _accounts(books.node, asked_at(books, order))
+        ],
         "drowned": _drowned(order, task, done, reader(roster)),
         "learns": list(_learns(order, roster)),
-        "rules": [_rules(order, roster, open_books(home.node(party))) for party in order.cohort],
+        "rules": [_rules(order, roster, books) for books in nodes],
         "seconds": _seconds(jobs, done),
     }
 
@@ -220,15 +231,24 @@ def _rules(order: WorkOrder, roster: Roster, books: NodeBooks) -> dict[str, Any]
     attributes = Attributes(books.settings, roster, books.contracts, time.time(), left, packs)
     told: dict[str, Any] = {"node": books.node, "decides": [], "transfers": [], "reasons": []}
     try:
+        _require_offered(order, books)
         task = QueryTask.from_json(order.parameters)
-        request = attributes.of(order, price(task.plan, task.noise_multiplier))
-        decision = decide(request, law)
-        told["decides"] = list(deciding(request, law))
-        told["reasons"] = list(map(_told, decision.reasons)) if isinstance(decision, Deny) else []
+        asked = attributes.each(order, price(task.plan, task.noise_multiplier))
+        denied = [no for no in (decide(one, law) for one in asked) if isinstance(no, Deny)]
+        reasons = dict.fromkeys(reason for deny in denied for reason in deny.reasons)
+        told["decides"] = sorted({rule for one in asked for rule in deciding(one, law)})
+        told["reasons"] = list(map(_told, reasons))
         told["transfers"] = list(attributes.rules(order))
     except (MisstatedOrderError, FederationError, PolicyError) as why:
         told["reasons"] = [{"id": "ORDER-001", "owner": owner_of("ORDER-001"), "en": str(why)}]
     return {**told, "permits": not told["reasons"]}
+
+
+def _require_offered(order: WorkOrder, books: NodeBooks) -> None:
+    if lacks := lacking(order, books):
+        raise MisstatedOrderError(
+            f"this node does not offer {lacks}, so it has no row of the question and is left out"
+        )
 
 
 def _told(reason: Reason) -> dict[str, str]:

@@ -23,6 +23,7 @@ from experiments.errors import UsageError
 from experiments.home import Home
 from federation.ledger.trust import Trust
 from federation.membership import Member, Roster, sign_roster
+from federation.offers import OFFERED_BY
 from policies.law.bundle import Caps, bundle
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
 from secure_compute.primitives.certificates import (
@@ -106,7 +107,8 @@ def found(
 ) -> Home:
     """Write a whole federation into `folder`, which must not hold one yet.
 
-    limits: per contract name, the `epsilon` and `delta` its account may ever spend.
+    limits: per contract name, the `epsilon` and `delta` its account may ever spend. A party offers
+            those of them of which its role holds rows.
 
     Raises:
         UsageError: there is a federation in the folder already, or too few are to hold its keys.
@@ -265,8 +267,7 @@ def _write_node(
 
 
 def _write_law(node: Path, seat: Seat, limits: Mapping[str, Mapping[str, str]]) -> None:
-    offered = {Role.WAREHOUSE: ("demand", "orders"), Role.KEYHOLDER: ()}
-    for contract in offered.get(seat.role, ("orders",)):
+    for contract in (name for name in limits if seat.role in OFFERED_BY.get(name, ())):
         source = files("experiments") / "parties" / "contracts" / f"{contract}.toml"
         text = Template(source.read_text(encoding="utf-8")).substitute(limits[contract])
         (node / "contract" / f"{contract}.toml").write_text(text, encoding="utf-8")

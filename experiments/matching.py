@@ -15,7 +15,9 @@ from experiments.home import Home
 from experiments.ordering import LIFETIME_SECONDS, Terms, sign, terms_in_common
 from experiments.overrides import overridden
 from experiments.statements import statements
-from federation.matching import MatchTask, Mode, event_of, law_for, terms_of
+from federation.errors import MalformedOrderError
+from federation.match_values import half_width, value_for
+from federation.matching import PRICED, MatchTask, Mode, columns_of, event_of, law_for, terms_of
 from federation.membership import Member
 from federation.orders import WorkOrder, open_order
 from policies.budget import accountant
@@ -23,17 +25,26 @@ from policies.budget.events import spell, to_json
 from policies.contracts import DataContract, load_contract
 from policies.parties import DATA_ROLES, PartyId
 from secure_compute.errors import LocalProtocolError
+from secure_compute.psi.dummies import Law
 from secure_compute.psi.messages import HEADER, Kind, length
+from secure_compute.psi.values import Value
 
 DEFAULT_EPSILON: Final = "0.5"
 PATIENCE_SECONDS: Final = 3 * 24 * 3600
 """How long a disclosure may wait for the people who have to approve it."""
 
+_SIZE: Final = (
+    "about how many of its people {sender} has too, with the sender's noise",
+    "the same number with the noise of both",
+    "the same number with the noise of both",
+)
+_NUMBERS: Final = "; and what they have of {column} together, with "
 LEARNS: Final[Mapping[Mode, tuple[str, str, str]]] = {
-    "size": (
-        "about how many of its people {sender} has too, with the sender's noise",
-        "the same number with the noise of both",
-        "the same number with the noise of both",
+    "size": _SIZE,
+    "sum": (
+        f"{_SIZE[0]}{_NUMBERS}the sender's noise",
+        f"{_SIZE[1]}{_NUMBERS}the receiver's noise",
+        f"{_SIZE[2]}{_NUMBERS}the noise of both",
     ),
     "intersection": (
         "which of its people are in {sender}'s set, exactly",
@@ -60,6 +71,7 @@ class Wish:
     """What a data team wants matched, before it is an order.
 
     receiver, sender: as given on the command line. on: the column, or the kind of identifier.
+    of:        the column that is summed, for a sum; bound, unit: how it is held, if said.
     """
 
     mode: Mode
@@ -68,6 +80,9 @@ class Wish:
     on: str
     epsilon: str = DEFAULT_EPSILON
     cap: int | None = None
+    of: str = ""
+    bound: str | None = None
+    unit: str | None = None
     terms: Terms
 
 
@@ -94,6 +109,19 @@ def read_terms(overrides: Sequence[str]) -> tuple[str, int | None, Terms]:
     return str(epsilon), cap or None, terms
 
 
+def read_bound(overrides: Sequence[str]) -> tuple[str | None, str | None, list[str]]:
+    """Return a sum's bound and the unit that it is in, if given, and the other overrides."""
+    found: dict[str, str] = {}
+    rest = []
+    for override in overrides:
+        name, sign, said = override.partition("=")
+        if sign and name in {"bound", "unit"}:
+            found[name] = said
+        else:
+            rest.append(override)
+    return found.get("bound"), found.get("unit"), rest
+
+
 def published_people() -> DataContract:
     """Return the contract of people as published, for planning; caps and limits are the nodes'."""
     text = (files("experiments") / "parties" / "matching" / "people.toml").read_text("utf-8")
@@ -114,7 +142,7 @@ def match_order(home: Home, wish: Wish) -> WorkOrder:
     event = {} if task.discloses else to_json(event_of(task))
     order = WorkOrder(
         kind="match",
-        columns=tuple(sorted({*contract.unit.columns, task.column})),
+        columns=columns_of(task, contract),
         parameters=task.to_json(),
         epsilon="0" if task.discloses else _price(task, contract),
         event=event,
@@ -167,9 +195,11 @@ def resume(home: Home, beginning: str, watch: Watcher) -> dict[str, Any]:
 def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
     """Return price, error, who learns what and what is left, from order and books alone."""
     task, terms = MatchTask.from_json(order.parameters), terms_of(order)
-    names = {"receiver": task.receiver, "sender": task.sender}
-    ends = (*names.values(), order.proposer)
-    sizes = {kind.name.lower(): HEADER + length(terms, kind) for kind in (Kind.LIST, Kind.REPLY)}
+    ends = (task.receiver, task.sender, order.proposer)
+    summed = task.value.column if task.value else ""
+    names = {"receiver": task.receiver, "sender": task.sender, "column": summed}
+    kinds = (Kind.LIST, Kind.REPLY, *((Kind.CHOICE,) if task.value else ()))
+    sizes = {kind.name.lower(): HEADER + length(terms, kind) for kind in kinds}
     return {
         "schema": "entrepot.psi.explain/1",
         **_told(order, task),
@@ -178,7 +208,7 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
             {"who": who, "what": what.format(**names)}
             for who, what in zip(ends, LEARNS[task.mode], strict=True)
         ],
-        "approvals": list(names.values()) if task.discloses else [],
+        "approvals": [task.receiver, task.sender] if task.discloses else [],
         "bytes": sizes,
         "left": [
             {"node": row.node, "epsilon": row.epsilon, "limit": row.limit}
@@ -193,13 +223,38 @@ def terms_noise(task: MatchTask) -> dict[str, Any]:
     if task.dummies is None:
         return {}
     one = 1.4142135623730951 * task.dummies.scale
-    return {
+    summed = {} if task.value is None else {"sum": sum_noise(task.value)}
+    return summed | {
         "scale": task.dummies.scale,
         "shift": task.dummies.shift,
         "delta": spell(task.dummies.failure),
         "receiver": round(one, 2),
         "told": round(one * 1.4142135623730951, 2),
     }
+
+
+def sum_noise(value: Value) -> dict[str, Any]:
+    """Return how far a sum may lie from the truth: half of the 95 % intervals, in its unit."""
+    held = {"low": value.spelled(value.low), "high": value.spelled(value.high)}
+    ends = {
+        "ends": value.spelled(half_width(value.scale, draws=1)),
+        "told": value.spelled(half_width(value.scale)),
+    }
+    return {
+        "of": value.column,
+        "unit": value.unit,
+        "step": value.step,
+        "scale": spell(value.spelled(value.scale)),
+        **{name: spell(number) for name, number in (held | ends).items()},
+    }
+
+
+def interval(number: int, width: int, value: Value | None = None) -> dict[str, Any]:
+    """Return a told number with the ends of its 95 % interval."""
+    parts = {"value": number, "low": number - width, "high": number + width}
+    if value is None:
+        return parts
+    return {name: spell(value.spelled(part)) for name, part in parts.items()}
 
 
 def _followed(jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
@@ -214,9 +269,16 @@ def _followed(jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
     result = require_done(job)
     task = MatchTask.from_json(order.parameters)
     value = {"schema": "entrepot.psi/1", "run": order.id, **_told(order, task)}
-    return value | (
-        {"size": result["size"], "noise": terms_noise(task)} if "size" in result else {}
-    )
+    if task.dummies is None:
+        return value
+    value |= {"size": result["size"], "noise": terms_noise(task)}
+    if task.value is None:
+        return value
+    return value | {
+        "sizes": interval(result["size"], half_width(task.dummies.scale)),
+        "sum": interval(result["sum"], half_width(task.value.scale), task.value),
+        "unit_of_sum": task.value.unit,
+    }
 
 
 def _told(order: WorkOrder, task: MatchTask) -> dict[str, Any]:
@@ -250,10 +312,7 @@ def _task(contract: DataContract, wish: Wish, ends: Sequence[Member]) -> MatchTa
             "that holds e-mail addresses or phone numbers"
         )
     cap = wish.cap or allowed.cap
-    try:
-        law = law_for(Decimal(wish.epsilon), allowed.most) if wish.mode == "size" else None
-    except LocalProtocolError as why:
-        raise UsageError(f"privacy.epsilon={wish.epsilon}: {why}; ask for a larger one") from why
+    law, value = _noise(contract, wish, allowed.most)
     return MatchTask(
         mode=wish.mode,
         receiver=ends[0].party,
@@ -265,7 +324,28 @@ def _task(contract: DataContract, wish: Wish, ends: Sequence[Member]) -> MatchTa
         most=allowed.most,
         window=contract.limit.window,
         dummies=law,
+        value=value,
     )
+
+
+def _noise(contract: DataContract, wish: Wish, most: int) -> tuple[Law | None, Value | None]:
+    """Return the laws of a size and of a sum; of a sum either costs half of what is asked."""
+    if wish.mode not in PRICED:
+        return None, None
+    epsilon = Decimal(wish.epsilon) / (1 if wish.mode == "size" else 2)
+    try:
+        law = law_for(epsilon, most)
+    except LocalProtocolError as why:
+        raise UsageError(f"privacy.epsilon={wish.epsilon}: {why}; ask for a larger one") from why
+    if wish.mode == "size":
+        return law, None
+    try:
+        bound = None if wish.bound is None else Decimal(wish.bound)
+        return law, value_for(contract, wish.of, epsilon, most, bound, wish.unit)
+    except InvalidOperation as why:
+        raise UsageError(f"bound={wish.bound} is no number") from why
+    except MalformedOrderError as why:
+        raise UsageError(str(why)) from why
 
 
 def _end(home: Home, name: str) -> Member:

@@ -17,7 +17,7 @@ STAGES: Final = frozenset(
 
 def line(note: dict[str, Any], language: Language = "en") -> str:
     """Return one line of progress, or "" for what nobody needs to see."""
-    if note["stage"] == "silence":
+    if note["stage"] in {"silence", "late"}:
         return str(note["reason"])
     if note["stage"] not in STAGES:
         return ""

@@ -20,18 +20,19 @@ from experiments.opening import fresh_key, keep_key
 from federation.errors import MalformedOrderError, UnsupportedQueryError
 from federation.joint_keys import THRESHOLD, require_holders
 from federation.membership import Member
-from federation.offers import OFFERED_BY
+from federation.offers import offering
 from federation.orders import WorkOrder, open_order, sign_order
 from federation.queries import tree
-from federation.queries.fitting import fit
+from federation.queries.fitting import fit_all
 from federation.queries.holders import holders_of
 from federation.queries.isolation import require_shared
 from federation.queries.parse import parse
 from federation.queries.pricing import calibrate, cost, price
 from federation.queries.suggest import suggestion
 from federation.sum_recipes import SumRecipe
-from federation.tasks import QueryTask, Source, TrainingTask
+from federation.tasks import QueryTask, Source, TrainingTask, reads_of
 from policies.budget import accountant
+from policies.budget.account import stated_delta
 from policies.budget.events import Repeated, spell, to_json
 from policies.contracts import DataContract, load_contract
 from policies.owners import owner_of
@@ -62,6 +63,7 @@ class Terms:
     abandoned: rounds of a training run that may come to nothing; they are reserved with the others.
     windows: the accounting windows that are read, empty for all of them.
     source: whether a question may, must or must not be answered from a past release.
+    deadline: milliseconds after which every node's answer to a question leaves; 0 for the default.
     """
 
     purpose: str
@@ -71,6 +73,7 @@ class Terms:
     abandoned: int = ABANDONED_ROUNDS
     windows: tuple[str, ...] = ()
     source: Source = "any"
+    deadline: int = 0
 
 
 def published_contracts() -> dict[str, DataContract]:
@@ -227,34 +230,27 @@ def drafted_query(home: Home, sql: str, epsilon: str, terms: Terms, sealing: str
     """
     contracts = published_contracts()
     plan = _parsed(sql, contracts, _cohort(home, terms, DATA_ROLES))
-    contract = contracts[tree.scan(plan).contract]
-    # FROM names a contract, and those are asked that offer it.
-    cohort = _cohort(home, terms, OFFERED_BY.get(contract.name, DATA_ROLES))
+    read = reads_of(plan)
+    # FROM and JOIN name contracts, and those are asked that offer them all.
+    cohort = _cohort(home, terms, offering(one.contract for one in read))
+    everybody = _cohort(home, terms, DATA_ROLES)
     with _told(sql, contracts, cohort):
-        _require_one(plan)
-        fit(plan, contract, cohort)
-        require_shared(plan, contracts, holders_of(cohort, contracts))
-    delta = str(contract.limit.delta)
+        require_shared(plan, contracts, holders_of(everybody, contracts))
+        fit_all(plan, contracts, cohort)
+    delta = str(stated_delta([contracts[one.contract] for one in read]))
     noise = calibrate(plan, epsilon, delta)
+    common = terms_in_common(home, contracts[read[0].contract], cohort, terms)
     return WorkOrder(
         kind="query",
-        columns=tree.asked(plan),
-        parameters=QueryTask(sql, plan, noise, terms.source, sealing).to_json(),
+        columns=read[0].columns,
+        parameters=QueryTask(sql, plan, noise, terms.source, sealing, terms.deadline).to_json(),
         epsilon=cost(plan, noise, delta),
         event=to_json(price(plan, noise)),
         releases=1,
         abandoned=0,
-        **terms_in_common(home, contract, cohort, terms),
+        further=read[1:],
+        **{**common, "delta": delta},
     )
-
-
-def _require_one(plan: tree.Plan) -> None:
-    read = [name for name, _ in tree.contracts(plan)]
-    if len(read) > 1:
-        raise UnsupportedQueryError(
-            f"the query joins {' and '.join(read)}, and an order names and pays for one contract "
-            "alone: ask of one contract, which may be joined with itself"
-        )
 
 
 def _parsed(sql: str, contracts: Mapping[str, DataContract], cohort: Sequence[Member]) -> tree.Plan:

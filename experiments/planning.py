@@ -19,7 +19,7 @@ from experiments.outcome import Plain
 from experiments.statements import SHOWN_RUNS
 from federation.orders import WorkOrder
 from policies.budget import accountant
-from policies.budget.account import Asked, Charge, Scope, admit, charges
+from policies.budget.account import Asked, Charge, Scope, admit, charges_together
 from policies.budget.events import Repeated, from_json, spell
 from policies.budget.forecast import WhatIf, runs_left
 from policies.budget.forecast import what_if as would_change
@@ -172,6 +172,7 @@ class Change:
             "run": {
                 "kind": order.kind,
                 "contract": order.contract,
+                "further": [read.contract for read in order.further],
                 "epsilon": order.epsilon,
                 "delta": order.delta,
                 "unit": order.unit,
@@ -196,20 +197,32 @@ def asked_of(home: Home, order: WorkOrder) -> Iterator[tuple[str, tuple[Asked, .
     Limits are those that hold; the releases that are set aside for abandoned rounds are `spare`.
 
     Raises:
-        UsageError: a node of the cohort does not offer the contract.
+        UsageError: a node of the cohort does not offer a contract that is read.
     """
     for party in order.cohort:
         books = open_books(home.node(party))
-        if order.contract not in books.contracts:
-            raise UsageError(f"{party} does not offer {order.contract}; leave it out of the cohort")
-        known = {account.scope.account: account for account in books.accounts()}
-        yield (
-            books.node,
-            tuple(
-                _asked(due.with_spare(order.abandoned), known[due.scope.account])
-                for due in _charges(books, order)
-            ),
-        )
+        if lacks := lacking(order, books):
+            raise UsageError(f"{party} does not offer {lacks}; leave it out of the cohort")
+        yield books.node, asked_at(books, order)
+
+
+def asked_at(books: NodeBooks, order: WorkOrder) -> tuple[Asked, ...]:
+    """Return every account that the order touches at one node, which offers all that is read."""
+    known = {account.scope.account: account for account in books.accounts()}
+    return tuple(
+        _asked(due.with_spare(order.abandoned), known[due.scope.account])
+        for due in _charges(books, order)
+    )
+
+
+def lacking(order: WorkOrder, books: NodeBooks) -> str:
+    """Return the contracts of an order that a node does not offer, in words; "" where it has all.
+
+    A join needs them all at one party: whoever lacks one takes no part.
+    """
+    offered = {(contract.name, contract.version) for contract in books.contracts.values()}
+    found = [one for one in order.reads if (one.contract, one.version) not in offered]
+    return " and ".join(f"{one.contract} version {one.version}" for one in found)
 
 
 def _asked(due: Charge, account: Account) -> Asked:
@@ -217,8 +230,8 @@ def _asked(due: Charge, account: Account) -> Asked:
 
 
 def _charges(books: NodeBooks, order: WorkOrder) -> tuple[Charge, ...]:
-    return charges(
-        books.contracts[order.contract],
+    return charges_together(
+        [books.contracts[read.contract] for read in order.reads],
         tuple(books.contracts.values()),
         books.windows,
         from_json(order.event),

@@ -14,7 +14,8 @@ from experiments.opening import forget_key, released
 from experiments.ordering import Terms, named_run, sign
 from experiments.overrides import overridden
 from federation.orders import WorkOrder, open_order
-from federation.tasks import QueryTask, Source
+from federation.tasks import MOST_DEADLINE, QueryTask, Source
+from policies.parties import PartyId
 
 DEFAULT_EPSILON: Final = "0.25"
 
@@ -32,23 +33,37 @@ def read_terms(overrides: Sequence[str], source: Source = "any") -> tuple[str, T
         "purpose": "market_statistics",
         "legal_basis": "contract",
         "cohort.minimum": "3",
+        "cohort.parties": "",
         "windows": "",
+        "deadline": "0",
     }
     known = overridden(defaults, overrides)
     try:
         epsilon, minimum = Decimal(known["privacy.epsilon"]), int(known["cohort.minimum"])
+        deadline = Decimal(known["deadline"]) * 1000
     except (InvalidOperation, ValueError) as why:
-        raise UsageError("privacy.epsilon and cohort.minimum are numbers") from why
+        raise UsageError("privacy.epsilon, cohort.minimum and deadline are numbers") from why
+    if not (deadline == 0 or (deadline.is_finite() and 1 <= deadline <= MOST_DEADLINE)):
+        raise UsageError(
+            f"a deadline is 0.001 to {MOST_DEADLINE // 1000} seconds, or 0 for the usual one"
+        )
     if not epsilon.is_finite() or epsilon <= 0 or minimum < 1:
         raise UsageError("privacy.epsilon and cohort.minimum are above zero")
-    labels = [label.strip() for label in known["windows"].split(",")]
     return str(epsilon), Terms(
         purpose=known["purpose"],
         legal_basis=known["legal_basis"],
+        cohort=tuple(map(PartyId, _listed(known["cohort.parties"]))),
         minimum=minimum,
-        windows=tuple(dict.fromkeys(label for label in labels if label)),
+        windows=_listed(known["windows"]),
         source=source,
+        deadline=int(deadline),
     )
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """Return the words of a list with commas, each once."""
+    words = (word.strip() for word in text.split(","))
+    return tuple(dict.fromkeys(word for word in words if word))
 
 
 def ask(home: Home, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
@@ -98,5 +113,6 @@ def _seen_through(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> d
         "unit": order.unit,
         "answer": result["answer"],
         "parties": result["parties"],
+        "late": result.get("late", []),
         **paid(order, reused),
     }

@@ -26,9 +26,13 @@ from policies.parties import PartyId
 SEED: Final = 7
 LIMITS: Final = {
     "orders": {"epsilon": "3.5", "delta": "1e-6"},
+    "payments": {"epsilon": "3.5", "delta": "1e-6"},
     "demand": {"epsilon": "7", "delta": "1e-6"},
 }
-"""What a customer's and a retailer-week's account may ever pay: two demos, not three."""
+"""What a customer's and a retailer-week's account may ever pay: two demos, not three.
+
+Payments are about the customers of orders, and so share their account.
+"""
 
 CHEESE: Final = Text(
     "real weekly sales of a cheese brand at 88 retailer accounts (r-cran-bayesm, GPL-2+)",
@@ -112,6 +116,8 @@ def _staged(home: Home, source: str) -> Staged:
 def _place_orders(manifest: Manifest, home: Home) -> None:
     for member in home.holders():
         shutil.copy(manifest.orders(member.party), _data(home, member.party, "orders"))
+        if (payments := manifest.payments(member.party)) is not None:
+            shutil.copy(payments, _data(home, member.party, "payments"))
     shutil.copytree(manifest.truth, home.truth)
 
 

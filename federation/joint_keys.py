@@ -40,14 +40,22 @@ def unpack(blob: bytes) -> list[bytes]:
     Raises:
         MalformedMessageError: a part is cut off, or there are too many.
     """
-    parts: list[bytes] = []
-    start = 0
+    return list(map(bytes, views(blob)))
+
+
+def views(blob: bytes) -> list[memoryview]:
+    """Return the parts of `blob` as they lie in it, without a copy: ciphertexts are large.
+
+    Raises:
+        MalformedMessageError: as `unpack` has it.
+    """
+    whole, parts, start = memoryview(blob), list[memoryview](), 0
     while start < len(blob):
         body = start + _LENGTH
         end = body + int.from_bytes(blob[start:body], "big")
         if end > len(blob) or body > len(blob) or len(parts) == MOST_PARTS:
             raise MalformedMessageError("a packed part of a letter is cut off, or has too many")
-        parts.append(blob[body:end])
+        parts.append(whole[body:end])
         start = end
     return parts
 

@@ -1,6 +1,7 @@
 """What an order says that matches people of two parties, and what one such session does. Pure.
 
     size           how many are in both sets, with noise: paid for from the account of either side
+    sum            and what numbers of the sender they have together, with noise: paid for likewise
     intersection   who is in both, told to the receiver: approved by a person at each end
     tokens         who is in both, told to either as tokens that align their rows: approved likewise
 
@@ -14,8 +15,9 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation.errors import MalformedOrderError
+from federation.match_values import require_value
 from federation.orders import WorkOrder
-from policies.budget.events import Event, from_json
+from policies.budget.events import Composed, Event, from_json
 from policies.contracts import DataContract
 from policies.parties import PartyId
 from secure_compute.canonical import JSON
@@ -23,16 +25,21 @@ from secure_compute.errors import LocalProtocolError
 from secure_compute.psi.dummies import Law
 from secure_compute.psi.identifiers import Kind
 from secure_compute.psi.terms import Reveals, Role, Terms
+from secure_compute.psi.values import Value
 
-Mode: TypeAlias = Literal["size", "intersection", "tokens"]
+Mode: TypeAlias = Literal["size", "sum", "intersection", "tokens"]
 MODES: Final[tuple[Mode, ...]] = get_args(Mode)
 REVEALS: Final[Mapping[Mode, Reveals]] = {
     "size": Reveals.SIZE,
+    "sum": Reveals.SUM,
     "intersection": Reveals.INTERSECTION,
     "tokens": Reveals.JOIN_TOKENS,
 }
 FAILURE: Final = Decimal("1e-10")
 """The own δ of one size: the chance that its noise would have had to leave its bounds."""
+
+PRICED: Final = frozenset({"size", "sum"})
+"""What is noised and paid for; the other modes disclose who is in both sets."""
 
 _WHOLE: Final = ("receiver_cap", "sender_cap", "most")
 
@@ -46,6 +53,7 @@ class MatchTask:
     receiver_cap, sender_cap: most identifiers of each side's set; most: of one person.
     window:     for which either side is bound to one set.
     dummies:    scale and shift of a size's noise; None for a disclosure.
+    value:      what is summed and the noise of it; None where nothing is.
     """
 
     mode: Mode
@@ -58,11 +66,12 @@ class MatchTask:
     most: int
     window: str
     dummies: Law | None
+    value: Value | None = None
 
     @property
     def discloses(self) -> bool:
         """Whether it tells who is in both sets: no ε prices that, people approve it."""
-        return self.mode != "size"
+        return self.mode not in PRICED
 
     def role_of(self, party: PartyId) -> Role:
         """Return which end a party is.
@@ -78,7 +87,8 @@ class MatchTask:
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
         law = self.dummies
-        return {
+        told: dict[str, JSON] = {} if self.value is None else {"value": self.value.to_json()}
+        return told | {
             "match": self.mode,
             "receiver": self.receiver,
             "sender": self.sender,
@@ -100,15 +110,15 @@ class MatchTask:
         """
         match value:
             case {
-                "match": "size" | "intersection" | "tokens" as mode,
+                "match": "size" | "sum" | "intersection" | "tokens" as mode,
                 "receiver": str(receiver),
                 "sender": str(sender),
                 "column": str(column),
                 "identifier": str(identifier),
                 "window": str(window),
                 "dummies": None | dict() as dummies,
-                **numbers,
-            } if numbers.keys() == {*_WHOLE} and all(type(n) is int for n in numbers.values()):
+                **rest,
+            } if _is_whole(numbers := {name: rest[name] for name in rest if name != "value"}):
                 law = _law(dummies)
                 return cls(
                     mode=mode,
@@ -121,6 +131,7 @@ class MatchTask:
                     most=numbers["most"],
                     window=window,
                     dummies=law,
+                    value=_value(rest["value"]) if "value" in rest else None,
                 )
         raise MalformedOrderError(
             f"A match names one of {', '.join(MODES)}, two parties, a column, caps and dummies."
@@ -166,20 +177,30 @@ def terms_of(order: WorkOrder) -> Terms:
             sender_cap=task.sender_cap,
             most=task.most,
             dummies=task.dummies,
+            value=task.value,
         )
     except (LocalProtocolError, ValueError) as why:
         raise MalformedOrderError(f"the match has no terms: {why}") from why
 
 
 def event_of(task: MatchTask) -> Event:
-    """Return what one size does to either side's people.
+    """Return what one size, and the sum with it, does to either side's people.
 
     Raises:
         MalformedOrderError: it is a disclosure, which no event describes.
     """
     if task.dummies is None:
         raise MalformedOrderError("who is in both sets has no price; people approve it")
-    return from_json(task.dummies.event(task.most))
+    size = from_json(task.dummies.event(task.most))
+    if task.value is None:
+        return size
+    return Composed((size, from_json(task.value.event(task.most))))
+
+
+def columns_of(task: MatchTask, contract: DataContract) -> tuple[str, ...]:
+    """Return the columns that a match reads."""
+    summed = () if task.value is None else (task.value.column,)
+    return tuple(sorted({*contract.unit.columns, task.column, *summed}))
 
 
 def require_contract(task: MatchTask, contract: DataContract) -> None:
@@ -187,7 +208,8 @@ def require_contract(task: MatchTask, contract: DataContract) -> None:
 
     Raises:
         MalformedOrderError: the column holds no identifiers of that kind, the set is of another
-            window, or a cap is beyond the contract's, this side's or the other's.
+            window, what is summed has no bounds or others, or a cap is beyond the contract's, this
+            side's or the other's.
     """
     allowed = contract.match
     if allowed is None or task.column not in allowed.columns:
@@ -206,6 +228,8 @@ def require_contract(task: MatchTask, contract: DataContract) -> None:
             f"contract {contract.name} is in window {contract.limit.window}, the match in "
             f"{task.window}"
         )
+    if task.value is not None:
+        require_value(task.value, contract)
     # The other side's cap bounds how many it may guess.
     if max(task.receiver_cap, task.sender_cap) > allowed.cap or task.most > allowed.most:
         raise MalformedOrderError(
@@ -222,6 +246,17 @@ def law_for(epsilon: Decimal, most: int) -> Law:
     """
     scale = (Decimal(most) / epsilon).to_integral_value(ROUND_CEILING)
     return Law.within(max(1, int(scale)), FAILURE)
+
+
+def _is_whole(numbers: Mapping[str, Any]) -> bool:
+    return numbers.keys() == {*_WHOLE} and all(type(n) is int for n in numbers.values())
+
+
+def _value(raw: object) -> Value:
+    try:
+        return Value.from_json(raw)
+    except LocalProtocolError as why:
+        raise MalformedOrderError(str(why)) from why
 
 
 def _law(value: Mapping[str, Any] | None) -> Law | None:

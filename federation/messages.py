@@ -19,6 +19,7 @@ class Kind(StrEnum):
     KEYS_SHOW = "keys.show"
     QUERY_COMMIT = "query.commit"
     QUERY_ENDORSE = "query.endorse"
+    QUERY_BIND = "query.bind"
     QUERY_REVEAL = "query.reveal"
     QUERY_OPEN = "query.open"
     MATCH_STEP = "match.step"
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     KEYS_SHOWN = "keys.shown"
     QUERY_COMMITTED = "query.committed"
     QUERY_ENDORSED = "query.endorsed"
+    QUERY_BOUND = "query.bound"
     QUERY_REVEALED = "query.revealed"
     QUERY_OPENED = "query.opened"
     MATCH_SAID = "match.said"
@@ -60,6 +62,7 @@ REPLIES: dict[Kind, Kind] = {
     Kind.KEYS_SHOW: Kind.KEYS_SHOWN,
     Kind.QUERY_COMMIT: Kind.QUERY_COMMITTED,
     Kind.QUERY_ENDORSE: Kind.QUERY_ENDORSED,
+    Kind.QUERY_BIND: Kind.QUERY_BOUND,
     Kind.QUERY_REVEAL: Kind.QUERY_REVEALED,
     Kind.QUERY_OPEN: Kind.QUERY_OPENED,
     Kind.MATCH_STEP: Kind.MATCH_SAID,
@@ -67,6 +70,9 @@ REPLIES: dict[Kind, Kind] = {
     Kind.LEDGER_WITNESS: Kind.LEDGER_COSIGNED,
 }
 """What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
+
+PROPOSING: frozenset[Kind] = frozenset({Kind.OFFER, Kind.QUERY_COMMIT})
+"""Requests that carry an order to be judged; REFUSED answers them with reasons for people."""
 
 OWN_FIGURES: frozenset[Kind] = frozenset(
     {Kind.TRAIN_UPDATE, Kind.SUM_UPLOAD, Kind.QUERY_REVEALED, Kind.MATCH_SAID}
@@ -76,7 +82,8 @@ OWN_FIGURES: frozenset[Kind] = frozenset(
 SPENDING: frozenset[Kind] = frozenset(
     {
         *(Kind.OFFER, Kind.TRAIN_ROUND, Kind.SUM_ROUND),
-        *(Kind.KEYS_BEGIN, Kind.QUERY_COMMIT, Kind.QUERY_OPEN),
+        *(Kind.KEYS_BEGIN, Kind.QUERY_COMMIT, Kind.QUERY_REVEAL),
+        *(Kind.QUERY_BIND, Kind.QUERY_OPEN),
         Kind.MATCH_STEP,
     }
 )

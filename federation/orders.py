@@ -6,6 +6,7 @@ canonical bytes, so nothing in it can change without becoming another order.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Final, Literal
 
 from federation.errors import MalformedOrderError, UntrustedOrderError
@@ -22,13 +23,22 @@ VERSION: Final = 2
 MOST_ABANDONED: Final = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Whose rows are read: of one version of a contract, and of them these columns, sorted."""
+
+    contract: str
+    version: int
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorkOrder:
     """One training run, joint query or match of people, as every node will judge it.
 
     code:        SHA-256 of the installed packages that will do the work.
-    contract:    name of the data contract that is read.
-    columns:     every column that is read, sorted.
+    contract:    name of the data contract that is read; of a join, the first one.
+    columns:     every column of it that is read, sorted.
     recipients:  the parties that will know the result.
     parameters:  the recipe of a training run, the plan of a query, or the terms of a match.
     event:       what ONE release does to the data (`policies.budget.events` JSON); empty where
@@ -40,6 +50,7 @@ class WorkOrder:
     cohort:      the parties asked, by name; minimum: fewest that must take part.
     created, expires: seconds since 1970, UTC.
     nonce:       makes two otherwise equal orders two orders.
+    further:     of a query that joins: the other contracts that it reads, in the plan's order.
     """
 
     federation: str
@@ -65,6 +76,7 @@ class WorkOrder:
     created: int
     expires: int
     nonce: str
+    further: tuple[Read, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in {"train", "query", "match"}:
@@ -79,16 +91,30 @@ class WorkOrder:
             raise MalformedOrderError(f"an order lets 0 to {MOST_ABANDONED} rounds be abandoned")
         if len(set(self.windows)) != len(self.windows):
             raise MalformedOrderError("a window stands twice in the order")
+        self._require_further()
+
+    def _require_further(self) -> None:
+        if self.further and self.kind != "query":
+            raise MalformedOrderError("only a query reads several contracts")
+        if len({read.contract for read in self.reads}) < len(self.reads):
+            raise MalformedOrderError("a contract stands twice in the order")
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        """Everything that is read, by contract, the order's own first."""
+        return (Read(self.contract, self.contract_version, self.columns), *self.further)
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form."""
+        """Return the canonical form; `further` stands in it where there is any."""
         value: dict[str, JSON] = {"version": VERSION}
         for item in fields(self):
             part = getattr(self, item.name)
             value[item.name] = list(part) if isinstance(part, tuple) else part
-        return value
+        del value["further"]
+        more = [_read_json(read) for read in self.further]
+        return value | {"further": more} if more else value
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The SHA-256 of the canonical form, in hexadecimal."""
         return canonical.digest(self.to_json())
@@ -139,7 +165,7 @@ def _read(body: bytes) -> WorkOrder:
     except NotCanonicalError as why:
         raise MalformedOrderError("the order is not in canonical form") from why
     names = {item.name for item in fields(WorkOrder)}
-    if not isinstance(value, dict) or value.keys() != names | {"version"}:
+    if not isinstance(value, dict) or {*value, "further"} != names | {"version"}:
         raise MalformedOrderError("the order has other fields than this version knows")
     if value.pop("version") != VERSION:
         raise MalformedOrderError("the order is of another version; update the older side")
@@ -147,6 +173,8 @@ def _read(body: bytes) -> WorkOrder:
 
 
 def _typed(name: str, part: JSON) -> Any:
+    if name == "further":
+        return _read_further(part)
     if name in _TUPLES:
         if isinstance(part, list) and all(isinstance(item, str) for item in part):
             return tuple(part)
@@ -159,3 +187,23 @@ def _typed(name: str, part: JSON) -> Any:
     elif isinstance(part, str):
         return part
     raise MalformedOrderError(f"field {name!r} of the order has the wrong type")
+
+
+def _read_json(read: Read) -> dict[str, JSON]:
+    return {"contract": read.contract, "version": read.version, "columns": list(read.columns)}
+
+
+def _read_further(part: JSON) -> tuple[Read, ...]:
+    found = [_read_one(item) for item in part] if isinstance(part, list) else []
+    if not found:  # an order of one contract has one spelling
+        raise MalformedOrderError("field 'further' of the order names contracts, or is left out")
+    return tuple(found)
+
+
+def _read_one(item: JSON) -> Read:
+    match item:
+        case {"contract": str(name), "version": int(version), "columns": list(columns), **rest}:
+            texts = [column for column in columns if isinstance(column, str)]
+            if not rest and not isinstance(version, bool) and len(texts) == len(columns):
+                return Read(name, version, tuple(texts))
+    raise MalformedOrderError("field 'further' of the order has the wrong type")

@@ -1,7 +1,7 @@
 """When a release that was made before answers a question that is asked again. Pure.
 
 An answer that was paid for may be given out again at no ε: nothing new is computed from rows. That
-holds for the very same question alone: the same plan, of the same version of the same contract,
+holds for the very same question alone: the same plan, of the same versions of the same contracts,
 over the same windows, put to the same cohort. The same plan put to a smaller cohort is another
 release, and the difference of two such answers would be one party's.
 """
@@ -46,9 +46,7 @@ def _question(order: WorkOrder) -> tuple[object, ...]:
     return (
         order.federation,
         tree.digest(QueryTask.from_json(order.parameters).plan),
-        order.contract,
-        order.contract_version,
-        order.columns,
+        order.reads,
         (order.unit, order.delta),
         frozenset(order.windows),
         frozenset(order.cohort),

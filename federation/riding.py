@@ -13,7 +13,6 @@ The aggregator only carries them. Whoever reads them checks every signature agai
 """
 
 import base64
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from typing import Final
 
@@ -49,7 +48,7 @@ def unpack(blob: bytes) -> dict[str, bytes]:
     for name, text in _object(blob).items():
         try:
             parts[name] = base64.b64decode(str(text), validate=True)
-        except Base64Error as why:
+        except ValueError as why:
             raise MalformedMessageError("a part that rides in a letter is not base64") from why
     if pack(parts) != blob:
         raise MalformedMessageError("a part that rides in a letter is misspelt")

@@ -15,7 +15,7 @@ from federation.evaluation import ForecastSums, ScoreSums
 from federation.groups import fewest_nodes
 from federation.informed import Informed
 from federation.key_rates import Key
-from federation.orders import WorkOrder
+from federation.orders import Read, WorkOrder
 from federation.queries import tree
 from federation.recipe_fields import decimal, require_range
 from federation.recipes import Recipe
@@ -30,6 +30,7 @@ MODELS: Final = ("demand", "fraud")
 _MOST_SEED: Final = 1 << 53
 _ORDER_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _SEALING: Final = _ORDER_ID
+MOST_DEADLINE: Final = 600_000
 _NOISE: Final = re.compile(r"(0|[1-9][0-9]{0,5})(\.[0-9]{1,17})?", re.ASCII)
 
 UNITS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
@@ -304,6 +305,14 @@ def read_plan(value: Mapping[str, Any]) -> tree.Plan:
     return tree.from_json(value)
 
 
+def reads_of(plan: tree.Plan) -> tuple[Read, ...]:
+    """Return what an order names of every contract that a plan reads, in the plan's order."""
+    read = tree.reads(plan)
+    return tuple(
+        Read(name, version, tuple(sorted(read[name]))) for name, version in tree.contracts(plan)
+    )
+
+
 Source: TypeAlias = Literal["any", "fresh", "past"]
 SOURCES: Final[tuple[Source, ...]] = get_args(Source)
 
@@ -316,6 +325,8 @@ class QueryTask:
              or none at all, "any" for a past one where there is one.
     sealing: the proposer's X25519 key for this order alone, 64 hexadecimal digits: what opens the
              answer is sealed to it. "" where nothing is to be opened.
+    deadline: milliseconds from when a node is asked until its answer leaves, ready or not; 0 for
+             what follows from the plan (`federation.slots`).
     """
 
     sql: str
@@ -323,6 +334,7 @@ class QueryTask:
     noise_multiplier: str
     source: Source = "any"
     sealing: str = ""
+    deadline: int = 0
 
     def __post_init__(self) -> None:
         if self.sealing and _SEALING.fullmatch(self.sealing) is None:
@@ -333,17 +345,22 @@ class QueryTask:
             raise MalformedOrderError(
                 "A query order's noise is a multiple above 0 and below a million, in plain digits."
             )
+        if type(self.deadline) is not int or not 0 <= self.deadline <= MOST_DEADLINE:
+            raise MalformedOrderError(
+                f"A query order's deadline is 1 to {MOST_DEADLINE} milliseconds, or left out."
+            )
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form; source and sealing key stand in it where they say more."""
+        """Return the canonical form; what says no more than the default is left out of it."""
         value: dict[str, JSON] = {
             "sql": self.sql,
             "plan": tree.to_json(self.plan),
             "noise_multiplier": self.noise_multiplier,
         }
-        further = {
+        further: dict[str, JSON] = {
             "source": "" if self.source == "any" else self.source,
             "sealing": self.sealing,
+            "deadline": self.deadline,
         }
         return value | {name: said for name, said in further.items() if said}
 
@@ -360,10 +377,14 @@ class QueryTask:
                 "plan": dict(plan),
                 "noise_multiplier": str(noise),
                 **rest,
-            } if rest.keys() <= {"source", "sealing"}:
-                match {"source": "any", "sealing": "", **rest}:
-                    case {"source": "any" | "fresh" | "past" as source, "sealing": str(sealing)}:
-                        made = cls(sql, read_plan(plan), noise, source, sealing)
+            } if rest.keys() <= {"source", "sealing", "deadline"}:
+                match {"source": "any", "sealing": "", "deadline": 0, **rest}:
+                    case {
+                        "source": "any" | "fresh" | "past" as source,
+                        "sealing": str(sealing),
+                        "deadline": int(deadline),
+                    }:
+                        made = cls(sql, read_plan(plan), noise, source, sealing, deadline)
                         if made.to_json().keys() == value.keys():
                             return made
         raise MalformedOrderError("A query order names its SQL, its plan and its noise.")

@@ -90,7 +90,7 @@ def load_cases(text: str, jurisdiction: Jurisdiction, today: int) -> tuple[Case,
     try:
         raw = tomllib.loads(text)["case"]
         found = [case for item in raw if (case := _case(item, jurisdiction, today)) is not None]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, AttributeError) as why:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as why:
         raise MalformedCasesError(f"the table of cases does not hold together: {why}") from why
     if not found:
         raise MalformedCasesError(f"the table has no case for a node in {jurisdiction}")

@@ -308,7 +308,7 @@ def load_contract(text: str) -> DataContract:
     """
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as why:
+    except (ValueError, RecursionError) as why:  # numbers and nesting beyond Python's own limits
         raise MalformedContractError(f"the contract is not TOML: {why}") from why
     top = table(raw, "the contract", {**_TOP, **_TOP_MORE}, needed=_TOP.keys())
     unit = table(top["unit"], "[unit]", {"kind": str, "columns": list, "rows": int})

@@ -110,11 +110,15 @@ class Permit(metaclass=Minted):
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """The request is refused for every one of `reasons`, sorted by id; there is at least one."""
+    """The request is refused for every one of `reasons`, sorted by id; there is at least one.
+
+    beside: what else was asked about the same order: of other contracts, of other places.
+    """
 
     request: Request
     reasons: tuple[Reason, ...]
     law: str
+    beside: tuple[Request, ...] = ()
 
 
 Decision: TypeAlias = Permit | Deny

@@ -57,7 +57,7 @@ def year_of(at: int, export: Export) -> int:
 
 
 def person_groups(units: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """Return the groups of people among (subjects, unit kind) pairs of one table.
+    """Return the groups of people among (subjects, unit kind) pairs of one table or one join.
 
     Orders belong to their customers; where no customer is named, the orders' group stands for them.
     """
@@ -66,10 +66,11 @@ def person_groups(units: Iterable[tuple[str, str]]) -> frozenset[str]:
     return frozenset(customers or {subjects for subjects, kind in pairs if kind == "order"})
 
 
-def groups_of(contract: DataContract) -> frozenset[str]:
-    """Return the groups of people that stand in a contract's table."""
-    further = [(unit.subjects, unit.kind) for unit in contract.also]
-    return person_groups([(contract.subjects, contract.unit.kind), *further])
+def groups_of(*contracts: DataContract) -> frozenset[str]:
+    """Return the groups of people that stand in a contract's table, or in a join of several."""
+    own = [(contract.subjects, contract.unit.kind) for contract in contracts]
+    further = [(unit.subjects, unit.kind) for contract in contracts for unit in contract.also]
+    return person_groups([*own, *further])
 
 
 def declared(contracts: Iterable[DataContract]) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The nearest request that would pass: the reasons' own settings, applied and asked again."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -24,20 +25,26 @@ _CHANGES: Final[Mapping[str, Change]] = {
 
 
 def nearest(
-    request: Request, law: Law, affordable: Sequence[str] = (), outlay: Outlay | None = None
+    request: Request,
+    law: Law,
+    affordable: Sequence[str] = (),
+    outlay: Outlay | None = None,
+    beside: Sequence[Request] = (),
 ) -> tuple[str, ...]:
     """Return the settings under which `law` permits `request`, sorted; none where nothing helps.
 
     affordable: settings that the accounts ask for, such as `privacy.epsilon=0.4`.
     outlay: what the order states and may spend; None where these are the same. The law is asked
         about the latter, and an order is written by the former.
+    beside: what else the law is asked about the same order; the settings must pass there too.
 
     A setting is taken only from what refuses, and the changed request is put to the law again: what
     is returned was tried.
     """
     chosen = _merged({}, affordable)
     for _ in range(_TRIES):
-        reasons = objections([apply(request, _spent(chosen, outlay))], law)[0]
+        asked = [apply(each, _spent(chosen, outlay)) for each in (request, *beside)]
+        reasons = [*dict.fromkeys(itertools.chain.from_iterable(objections(asked, law)))]
         if not reasons:
             return tuple(sorted(f"{name}={value}" for name, value in chosen.items()))
         wanted = _wanted([restated(reason, outlay) for reason in reasons])

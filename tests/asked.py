@@ -182,15 +182,13 @@ class Joint:
     ) -> bytes:
         blobs = {
             "order": self._signed(),
-            "key": self.package,
             "commitments": pack(list(self.commitments.values())),
             "endorsements": pack(list(self.endorsements.values())),
             **{f"of:{name}": chunks for name, chunks in self.chunks.items()},
             **{name.replace("of_", "of:"): blob for name, blob in changes.items()},
         }
-        return self.simulation._question(
-            Kind.QUERY_OPEN, party, body or {}, self.order.id, 0, blobs
-        )
+        named = {"key": Package.read(self.package).terms.digest, **(body or {})}
+        return self.simulation._question(Kind.QUERY_OPEN, party, named, self.order.id, 0, blobs)
 
     def open_once(self, party: PartyId, letter: bytes | None = None) -> Envelope:
         """What a keyholder answers to one letter."""

@@ -12,6 +12,8 @@ from typing import Final
 
 BINARIES: Final = ("initdb", "pg_ctl", "postgres")
 USERS: Final = ("postgres", "nobody")
+MAPPED: Final = "-c dynamic_shared_memory_type=mmap"
+"""Its shared memory lies in its own folder too: what lies in /dev/shm may be taken away."""
 
 
 def missing() -> str:
@@ -34,7 +36,7 @@ def server() -> Iterator[str]:
     data, log = folder / "data", folder / "log"
     try:
         _run(user, ["initdb", "-D", str(data), "-U", "test", "-A", "trust", "-E", "UTF8"])
-        options = f"-k {folder} -c listen_addresses='' -c max_connections=20"
+        options = f"-k {folder} -c listen_addresses='' -c max_connections=20 {MAPPED}"
         start = ["pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
         _run(user, start)
         try:

@@ -1,7 +1,8 @@
 """A whole federation in one process: real nodes, a real coordinator, letters carried in memory.
 
-Only three things are not what runs in production: nobody listens on a port, training runs in this
-process instead of a child, and a kill is an exception that no handler of the program catches.
+Only four things are not what runs in production: nobody listens on a port, training runs in this
+process instead of a child, a kill is an exception that no handler of the program catches, and the
+time of slots stands still while rows are read: it goes on when a node waits, and nobody waits.
 """
 
 import atexit
@@ -27,6 +28,7 @@ from clients.books import Books
 from clients.errors import ComputeError
 from clients.node import Node
 from clients.settings import load_settings
+from clients.slots import Slots
 from clients.training.jobs import TrainJob
 from clients.worker import build
 from experiments.borders import Frame
@@ -187,6 +189,17 @@ class Workshop:
         self.stopped += 1
 
 
+class Pace:
+    """The time of slots: only who sleeps moves it on, and what is begun is done at once."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+        self.slots = Slots(lambda: self.at, self.sleep, lambda work: work())
+
+    def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+
 @dataclass(frozen=True)
 class Match:
     """Which letters a knob is meant for; None stands for any."""
@@ -305,6 +318,7 @@ class Simulation:
         self.wrong: dict[PartyId, float] = {}
         self.mail = Mail(self.deliver)
         self.workshops: dict[PartyId, Workshop] = {}
+        self.pace = Pace()
         self._nodes: dict[PartyId, Node] = {}
 
     # -- processes -------------------------------------------------------------------------------
@@ -329,7 +343,10 @@ class Simulation:
         """The running node of a party, as it comes up: nobody has vouched for its ledger yet."""
         if party not in self._nodes:
             node = build(
-                load_settings(self.folder(party)), lambda: self.clock(party), self.monotonic
+                load_settings(self.folder(party)),
+                lambda: self.clock(party),
+                self.monotonic,
+                slots=self.pace.slots,
             )
             node._compute = self.workshops[party] = Workshop()  # type: ignore[assignment]
             node.begin()

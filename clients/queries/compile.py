@@ -3,10 +3,13 @@
     rows      each column once, read as the contract promises it, NULL where it does not; behind
               it, where the plan joins or looks through windows, one relation after the other
     source    rows that WHERE lets through, with keys, values and units
-    numbered  rows that have a unit and whose keys lie in the public domain
-    lots      a place for every row of a unit, drawn by SHA-256 under a secret of this one query,
-              from that unit's own rows alone
-    the sums  over rows whose place is at most K
+    known     rows that have a unit and whose keys lie in the public domain
+    heavy     units of which more than K rows are known: nobody else's rows are drawn from
+    numbered  the rows of those units, in their order
+    lots      a place for every row of such a unit, drawn by SHA-256 under a secret of this one
+              query, from that unit's own rows alone
+    kept      its rows whose place is at most K, and all rows of the units that are not heavy
+    the sums  over the rows kept
 
 Names are quoted, values are parameters. The statement's result is cells that hold rows; `vector`
 lays it out as the whole public vector, zeros included.
@@ -112,17 +115,24 @@ class _Compiler:
         text = f"""
             WITH {relations}, source AS (
                 SELECT {chosen}, {position} FROM {self._rows.name} WHERE {only}
+            ), known AS (
+                SELECT * FROM source WHERE {known}
+            ), heavy AS MATERIALIZED (
+                SELECT {unit} FROM known GROUP BY {unit} HAVING count(*) > $most
             ), numbered AS (
                 SELECT *, row_number() OVER (PARTITION BY {unit} ORDER BY {position}) AS turn
-                FROM source WHERE {known}
+                FROM known SEMI JOIN heavy USING ({unit})
             ), lots AS (
                 SELECT *, row_number() OVER (
                     PARTITION BY {unit}
                     ORDER BY sha256($secret || to_json([{unit}]) || turn::VARCHAR), turn
                 ) AS place
                 FROM numbered
+            ), kept AS (
+                SELECT * EXCLUDE (turn, place) FROM lots WHERE place <= $most
+                UNION ALL SELECT * FROM known ANTI JOIN heavy USING ({unit})
             )
-            SELECT {", ".join([*keys, sums])} FROM lots WHERE place <= $most{group}
+            SELECT {", ".join([*keys, sums])} FROM kept{group}
         """  # noqa: S608  names are quoted, values are parameters
         return Statement(text, {"most": plan.child.child.rows, **self._scalars.parameters})
 

@@ -1,14 +1,16 @@
 """A plan over the node's own rows: exact bounded partial, then noise, and only that may leave.
 
-DuckDB reads one Parquet file in an in-memory database that can reach no other file, no network and
-no extension, and writes nothing to any disk. The statement is `compile.compile_plan`'s: no row can
-make it fail, so status and timing class of the work do not depend on one row. Which rows of a unit
-pass the bound is chosen by SHA-256 under a secret that lives for one query.
+DuckDB reads one Parquet file for each contract that the plan reads, in an in-memory database that
+can reach no other file, no network and no extension, and writes nothing to any disk. The statement
+is `compile.compile_joined`'s: no row can make it fail, so status and timing class of the work do
+not depend on one row. Which rows of a unit pass the bound is chosen by SHA-256 under a secret that
+lives for one query.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import duckdb
 import numpy as np
@@ -18,8 +20,8 @@ from numpy.typing import NDArray
 from clients.books import Reservation
 from clients.errors import ComputeError
 from clients.ingestion import Readable
-from clients.queries.compile import compile_plan, vector
-from clients.queries.relations import PARQUET, PARQUET_PLACE
+from clients.queries.compile import Statement, compile_joined, vector
+from clients.queries.relations import PARQUET, PARQUET_PLACE, Table
 from federation.queries.pricing import price, reach, scales
 from federation.queries.sensitivity import measures
 from federation.queries.tree import Plan, cells
@@ -30,10 +32,17 @@ from policies.evidence import Minted
 from secure_compute.entropy import Entropy
 from secure_compute.noise import discrete_gaussian
 
-PAID: Final = (
-    f"(SELECT * FROM {PARQUET} WHERE {PARQUET_PLACE} IN (SELECT place FROM chosen)) AS paid"  # noqa: S608
-)
-"""The relation of those rows of a Parquet file whose windows were paid for."""
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The Parquet file of one contract.
+
+    positions: the places in it of the rows that count, from 0; None for all rows.
+    """
+
+    contract: DataContract
+    data: Path
+    positions: NDArray[np.int64] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +67,33 @@ def noisy_partial(
     plan: Plan,
     noise_multiplier: str,
     *,
-    contract: DataContract,
-    readable: Readable,
+    contracts: Sequence[DataContract],
+    readables: Sequence[Readable],
     permit: Permit,
     reservation: Reservation,
     entropy: Entropy,
 ) -> NoisyPartial:
     """Return the bounded sums of `plan` over the paid rows, with the full noise reserved.
 
+    readables: of each of the contracts, in their order, the rows that were paid for.
+
     Called again it draws noise anew: a repetition is another release. So the caller keeps the
     bytes that it sent and settles before it sends them.
 
     Raises:
-        ComputeError: the plan does not cost what was reserved, or the file cannot be read.
+        ComputeError: the plan does not cost what was reserved, or a file cannot be read.
     """
     del permit  # evidence that the law was asked: there is no way to call this without it
     event = price(plan, noise_multiplier)
     if reservation.event != event:
         raise ComputeError("the plan does not cost what was reserved for it; nothing was read")
-    partial = evaluate(plan, contract, readable.table, entropy, positions=readable.positions)
-    readable.require_unchanged()
+    sources = [
+        Source(contract, readable.table, readable.positions)
+        for contract, readable in zip(contracts, readables, strict=True)
+    ]
+    partial = evaluate_joined(plan, sources, entropy)
+    for readable in readables:
+        readable.require_unchanged()
     noisy = add_noise(partial, plan, noise_multiplier, entropy)
     return NoisyPartial._mint(noisy, event)  # noqa: SLF001  the home of this evidence
 
@@ -90,30 +106,51 @@ def evaluate(
     threads: int = 1,
     positions: NDArray[np.int64] | None = None,
 ) -> LocalPartial:
-    """Return the exact bounded sums of `plan` over the Parquet file `data`.
+    """Return the exact bounded sums of `plan` over one contract's file; see `evaluate_joined`."""
+    return evaluate_joined(plan, (Source(contract, data, positions),), entropy, threads)
 
-    positions: the places in the file of the rows that count; None for all rows.
+
+def evaluate_joined(
+    plan: Plan, sources: Sequence[Source], entropy: Entropy, threads: int = 1
+) -> LocalPartial:
+    """Return the exact bounded sums of `plan` over the files of all contracts that it reads.
 
     A key outside its public domain, and a row without a unit, count nowhere. A cell that nobody
     falls into is 0. Sums beyond 2^32 rows' worth are clipped.
 
     Raises:
-        ComputeError: the file cannot be read.
+        ComputeError: a file cannot be read.
     """
     try:
         with duckdb.connect(":memory:", config={"threads": str(threads)}) as connection:
-            _lay_out(connection, positions)
-            _lock(connection, data)
-            relation = PARQUET if positions is None else PAID
-            made = compile_plan(plan, contract, _present(connection, data), relation)
-            own = {"data": str(data), "secret": entropy.bytes(32).hex()}
+            for at, source in enumerate(sources):
+                _lay_out(connection, source.positions, at)
+            _lock(connection, *(source.data for source in sources))
+            made = _compiled(connection, plan, sources)
+            paths = {_of("data", at): str(source.data) for at, source in enumerate(sources)}
+            own = {**paths, "secret": entropy.bytes(32).hex()}
             found = connection.execute(made.text, {**made.parameters, **own}).fetchall()
     except duckdb.Error as why:
-        raise ComputeError(
-            f"the rows of contract {contract.name} could not be read; see that "
-            f"{contract.table} is a whole Parquet file"
-        ) from why
+        raise _unreadable([source.contract for source in sources]) from why
     return LocalPartial(vector(plan, found))
+
+
+def _compiled(connection: Any, plan: Plan, sources: Sequence[Source]) -> Statement:
+    contracts = {source.contract.name: source.contract for source in sources}
+    tables = {
+        source.contract.name: Table(_present(connection, source.data), _relation(source, at))
+        for at, source in enumerate(sources)
+    }
+    return compile_joined(plan, contracts, tables)
+
+
+def _unreadable(contracts: Sequence[DataContract]) -> ComputeError:
+    names, files = (
+        " and ".join(words)
+        for words in zip(*((one.name, one.table) for one in contracts), strict=True)
+    )
+    each = "is a whole Parquet file" if len(contracts) == 1 else "are whole Parquet files"
+    return ComputeError(f"the rows of contract {names} could not be read; see that {files} {each}")
 
 
 def add_noise(
@@ -136,16 +173,30 @@ def add_noise(
     return tuple(noisy)
 
 
-def _lay_out(connection: Any, positions: NDArray[np.int64] | None) -> None:
+def _of(name: str, at: int) -> str:
+    """Return what the first, second, … file's own of something is called."""
+    return f"{name}_{at}" if at else name
+
+
+def _relation(source: Source, at: int) -> str:
+    """Return the relation of a file's rows; of those alone whose windows were paid for."""
+    every = PARQUET.replace("$data", f"${_of('data', at)}")
+    if source.positions is None:
+        return every
+    paid = f"{PARQUET_PLACE} IN (SELECT place FROM {_of('chosen', at)})"  # noqa: S608
+    return f"(SELECT * FROM {every} WHERE {paid}) AS {_of('paid', at)}"  # noqa: S608
+
+
+def _lay_out(connection: Any, positions: NDArray[np.int64] | None, at: int) -> None:
     """Leave the places of the rows that count in the database, before it can reach nothing."""
     if positions is not None:
         connection.register("given", pa.table({"place": positions}))
-        connection.execute("CREATE TABLE chosen AS SELECT place FROM given")
+        connection.execute(f"CREATE TABLE {_of('chosen', at)} AS SELECT place FROM given")  # noqa: S608
         connection.unregister("given")
 
 
-def _lock(connection: Any, data: Path) -> None:
-    """Leave the connection able to read `data` and nothing else, for good."""
+def _lock(connection: Any, *data: Path) -> None:
+    """Leave the connection able to read the files `data` and nothing else, for good."""
     for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
         connection.execute(f"SET {name}=false")
     connection.execute(
@@ -153,7 +204,8 @@ def _lock(connection: Any, data: Path) -> None:
     )  # a line of how far it is, on standard output
     connection.execute("SET allow_community_extensions=false")
     connection.execute("SET temp_directory=''")
-    connection.execute("SET allowed_paths=[" + _quoted_text(str(data)) + "]")
+    allowed = ", ".join(_quoted_text(str(path)) for path in data)
+    connection.execute(f"SET allowed_paths=[{allowed}]")
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
 

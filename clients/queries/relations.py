@@ -20,7 +20,7 @@ PARQUET: Final = "read_parquet($data, file_row_number = true)"
 """The relation of a Parquet file, whose path is the parameter `data`."""
 
 PARQUET_PLACE: Final = "file_row_number"
-
+"""The place of a row in its Parquet file."""
 
 MOST_MET: Final = 1000
 """Rows of one unit that either side of a join brings: the first of the table, for every unit."""

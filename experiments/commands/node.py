@@ -52,6 +52,29 @@ def check(folder: Path) -> int:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def refresh(folder: Path, as_json: bool) -> int:
+    """Read the tables of FOLDER anew that come from a database or another file.
+
+    A node that runs reads them from then on once it has no order under way.
+    """
+    from clients.settings import load_settings
+    from clients.snapshots import refresh as refreshed
+
+    settings = load_settings(folder)
+    found = [refreshed(settings, source) for source in settings.sources.values()]
+    rows = [{"table": s.table, "rows": s.shaped.rows, "new": s.new} for s in found]
+    if as_json:
+        click.echo(json.dumps({"schema": "entrepot.node.refresh/1", "tables": rows}))
+    for one in () if as_json else found:
+        click.echo(f"{one.table}: {one.shaped.rows} rows, {'new' if one.new else 'as before'}")
+    for line in (line for one in found for line in one.remarks):
+        click.echo(line, err=True)
+    return 0
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.argument("order")
 @click.option("--person", help="Who answers for it, as it will be named to the other end.")
 @click.option("--legal-basis", help="Why it is lawful, in the person's words.")

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def command() -> None:
     """Match the people of two parties: how many both know, or, by approval, which.
 
-    A size is noised at both ends and paid for like any answer. An intersection and join tokens tell
-    which people are in both sets, which no noise hides: a person at each end has to approve them.
+    A size, and a sum beside it, are noised at both ends and paid for like any answer. An
+    intersection and join tokens tell which people are in both sets, which no noise hides: a person
+    at each end has to approve them.
     """
 
 
@@ -41,25 +42,27 @@ def _mode(mode: "Mode", help_: str) -> None:
         federation: Path | None,
         as_json: bool,
     ) -> int:
-        from experiments.home import open_home
-        from experiments.matching import Wish, ask, explanation, match_order, read_terms
-        from experiments.matching_view import explained, found
+        ends = {"mode": mode, "receiver": receiver, "sender": sender, "on": on}
+        return _matched(ends, overrides, explain, federation, as_json)
 
-        home = open_home(federation)
-        epsilon, cap, terms = read_terms(overrides)
-        wish = Wish(
-            mode=mode,
-            receiver=receiver,
-            sender=sender,
-            on=on,
-            epsilon=epsilon,
-            cap=cap,
-            terms=terms,
-        )
-        order = match_order(home, wish)
-        if explain:
-            return _print(explanation(home, order), as_json, explained)
-        return _print(_timed(lambda: ask(home, order, _say)), as_json, found)
+
+def _matched(
+    said: dict[str, Any],
+    overrides: Sequence[str],
+    explain: bool,
+    federation: Path | None,
+    as_json: bool,
+) -> int:
+    from experiments.home import open_home
+    from experiments.matching import Wish, ask, explanation, match_order, read_terms
+    from experiments.matching_view import explained, found
+
+    home = open_home(federation)
+    epsilon, cap, terms = read_terms(overrides)
+    order = match_order(home, Wish(**said, epsilon=epsilon, cap=cap, terms=terms))
+    if explain:
+        return _print(explanation(home, order), as_json, explained)
+    return _print(_timed(lambda: ask(home, order, _say)), as_json, found)
 
 
 _MORE = (
@@ -68,6 +71,39 @@ _MORE = (
 _mode("size", "About how many people RECEIVER and SENDER have in common, with noise." + _MORE)
 _mode("intersection", "Which people both have, told to RECEIVER; people approve it." + _MORE)
 _mode("tokens", "Tokens that align the people both have, for either; people approve it." + _MORE)
+
+
+@command.command("sum")
+@click.argument("receiver")
+@click.argument("sender")
+@click.option("--on", required=True, help="Column of identifiers, such as email or phone.")
+@click.option("--of", required=True, help="Column of SENDER's numbers, with bounds: spent.")
+@click.argument("overrides", nargs=-1)
+@click.option("--explain", is_flag=True, help="Show price and who learns what; do nothing.")
+@FEDERATION
+@AS_JSON
+def sum_(
+    receiver: str,
+    sender: str,
+    on: str,
+    of: str,
+    overrides: tuple[str, ...],
+    explain: bool,
+    federation: Path | None,
+    as_json: bool,
+) -> int:
+    """What the people whom RECEIVER and SENDER have in common have together at SENDER, with noise.
+
+    The sum comes with the size, and either costs half of privacy.epsilon. One person counts with a
+    number within the bounds of the contract, or within tighter ones: bound=200 unit=EUR.
+
+    OVERRIDES: as for size, and bound=200  unit=EUR
+    """
+    from experiments.matching import read_bound
+
+    bound, unit, rest = read_bound(overrides)
+    said = {"mode": "sum", "receiver": receiver, "sender": sender, "on": on, "of": of}
+    return _matched({**said, "bound": bound, "unit": unit}, rest, explain, federation, as_json)
 
 
 @command.command()

@@ -48,6 +48,11 @@ def command(
     """Ask SQL over all parties, such as "SELECT category, COUNT(*) FROM orders GROUP BY category".
 
     OVERRIDES: privacy.epsilon=0.25  purpose=market_statistics  cohort.minimum=3  windows=2025,2026
+    deadline=30
+    cohort.parties=warehouse-eu,warehouse-uk,warehouse-us  (unless named, all that hold the rows)
+
+    Every node's answer leaves the deadline's seconds after it was asked, ready or not; who was not
+    is named, charged, and not in the sum. Without one they have about a second.
 
     A question that was asked before, and whose answer you may see, is answered from that release
     and costs nothing, if the law of every node allows it.

@@ -3,6 +3,7 @@
     OUT/manifest.json                        schema, parties, row counts, hashes
     OUT/parties/PARTY/data/orders.parquet    the rows that party holds
     OUT/parties/PARTY/data/demand.parquet    warehouses only
+    OUT/parties/PARTY/data/payments.parquet  payment partners and merchants: what was paid for them
     OUT/truth/orders/PARTY.parquet           order, fraud, scenario, friendly fraud
     OUT/truth/canaries.json                  the rows to search for outside the nodes
     OUT/truth/overlap.json                   customers that two parties share
@@ -29,6 +30,7 @@ from experiments.commerce.canaries import Canaries, draw_canaries
 from experiments.commerce.demand import demand_tables
 from experiments.commerce.orders import CUT_US, END_US, NEVER, DayOrders, stream_days
 from experiments.commerce.parties import DEMO_PARTIES, Seat
+from experiments.commerce.payments import FIRST_ID, is_payer, payment_rows
 from experiments.commerce.tables import (
     canary_rows,
     canary_truth,
@@ -58,6 +60,11 @@ class Manifest:
     def orders(self, party: str) -> Path:
         """The orders of `party`."""
         return self.data(party) / "orders.parquet"
+
+    def payments(self, party: str) -> Path | None:
+        """The payments for the orders of `party`; None where it keeps none."""
+        path = self.data(party) / "payments.parquet"
+        return path if path.exists() else None
 
     @property
     def truth(self) -> Path:
@@ -125,6 +132,8 @@ class _Folder:
         name = f"{self.seat.party}.parquet"
         data = out_dir / "parties" / self.seat.party / "data"
         self._orders = _Sink(data / "orders.parquet")
+        self._payments = _Sink(data / "payments.parquet")
+        self._next_payment = (index + 1) * FIRST_ID
         self._truth = _Sink(out_dir / "truth" / "orders" / name)
         self._members = _Sink(out_dir / "truth" / "membership" / name)
         self._canary_rows = canary_rows(world, self.canaries, self.seat)
@@ -155,10 +164,18 @@ class _Folder:
             truth = pa.concat_tables([truth, self._canary_truth.filter(chosen)]).sort_by("ts")
         self._orders.write(rows)
         self._truth.write(truth)
+        if is_payer(self.seat):
+            self._pay(rows, int(day.order_id[0]))
+
+    def _pay(self, rows: pa.Table, today: int) -> None:
+        rng = stream(self.world.seed, 9, self.index, today)
+        paid = payment_rows(rng, rows, self.seat, self._next_payment)
+        self._next_payment += paid.num_rows
+        self._payments.write(paid)
 
     def close(self) -> None:
         """Write what waits and close the files."""
-        for sink in (self._orders, self._truth, self._members):
+        for sink in (self._orders, self._payments, self._truth, self._members):
             sink.close()
 
 

@@ -38,10 +38,9 @@ def read_capture(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while len(header := file.read(_HEADER)) == _HEADER:
             length = int.from_bytes(header, "big")
-            payload = file.read(length)
-            if len(payload) < length:
+            if length > os.fstat(file.fileno()).st_size - file.tell():
                 return
-            yield payload
+            yield file.read(length)
 
 
 def _whole_length(path: Path) -> int:

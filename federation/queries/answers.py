@@ -118,7 +118,7 @@ def read_answer(value: Any) -> Answer:
             terms=tuple(Term(**term) for term in value.get("terms", ())),
             bins=tuple(Bin(**item) for item in value.get("bins", ())),
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as why:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as why:
         raise MalformedMessageError("this is no answer to a joint query") from why
 
 

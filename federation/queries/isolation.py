@@ -122,16 +122,25 @@ def one_party_cells(
     organisations = frozenset(holder.member.organisation for holder in offering)
     if len(organisations) < MINIMUM_ORGANISATIONS:
         names = " and ".join(name for name, _ in contracts(plan))
-        few = OneParty(
-            f"FROM {names}", organisations, "read contracts that three organisations offer"
-        )
-        return (few,)
+        return (OneParty(f"FROM {names}", organisations, _offered_by_more(plan, holders)),)
     scope = scope_before(plan, agreed)
     parties = [
         _Party(holder.member.organisation, _held(plan, holder, scope)) for holder in offering
     ]
     apart = _apart(parties)
     return _Cells(plan, scope, parties, apart).found() if apart else ()
+
+
+def _offered_by_more(plan: Plan, holders: Sequence[Holder]) -> str:
+    """Return what to ask where too few organisations have every contract of a plan."""
+    alone = [
+        name
+        for name, version in contracts(plan)
+        if len({each.member.organisation for each in holders if each.offers(name, version)})
+        >= MINIMUM_ORGANISATIONS
+    ]
+    nearest = f"ask of {' or of '.join(alone)} alone, or " if alone else ""
+    return f"{nearest}read contracts that three organisations offer"
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,12 +90,14 @@ class Scalars:
             )
         return found
 
-    def read(self, node: exp.Expr, clause: str) -> Expression:
-        """Return the total expression that a node means.
+    def read(self, node: exp.Expr | None, clause: str) -> Expression:
+        """Return the total expression that a node means; None stands where the text has none.
 
         Raises:
             UnsupportedQueryError: it means none, or mixes types; the sentence names the clause.
         """
+        if node is None:
+            raise UnsupportedQueryError(f"{clause} lacks a value: name a column or a number")
         self._depth += 1
         if self._depth > MOST_NESTED:
             raise UnsupportedQueryError(

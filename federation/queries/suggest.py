@@ -55,6 +55,7 @@ def _tries(
         _without_sorting,
         lambda it: _with_table(it, contracts),
         lambda it: _with_columns(it, _contract(it, contracts)),
+        lambda it: _with_units(it, contracts),
         lambda it: _without_conditions(it, _contract(it, contracts), cohort),
         lambda it: _without_keys(it, _contract(it, contracts)),
         lambda it: _bound(it, _contract(it, contracts)),
@@ -104,6 +105,30 @@ def _with_columns(select: exp.Select, contract: DataContract | None) -> None:
     for column in list(select.find_all(exp.Column)):
         if column.name not in {*known, *aliases} and (close := _nearest(column.name, known)):
             column.set("this", exp.to_identifier(close))
+
+
+def _with_units(select: exp.Select, contracts: Mapping[str, DataContract]) -> None:
+    """Let every join equate the columns that name the unit, which stand in both contracts."""
+    source = select.args.get("from_")
+    for join in select.args.get("joins") or ():
+        tables = [found.this for found in (source, join) if found is not None]
+        units = [_unit(table, contracts) for table in tables]
+        if len(units) < 2 or not units[0] or units[0] != units[1]:
+            continue
+        known = [name.name for name in join.args.get("using") or ()]
+        if join.args.get("on") is None:
+            more = [exp.to_identifier(name) for name in units[0] if name not in known]
+            join.set("using", [*(join.args.get("using") or ()), *more])
+            continue
+        first, second = (table.alias_or_name for table in tables)
+        equal = [exp.column(n, first).eq(exp.column(n, second)) for n in units[0]]
+        lacking = [one for one in equal if one not in join.args["on"].find_all(exp.EQ)]
+        join.set("on", exp.and_(join.args["on"], *lacking))
+
+
+def _unit(table: exp.Expr, contracts: Mapping[str, DataContract]) -> tuple[str, ...]:
+    known = contracts.get(table.name) if isinstance(table, exp.Table) else None
+    return () if known is None else known.unit.columns
 
 
 def _without_conditions(

@@ -205,12 +205,6 @@ def reads(plan: Plan) -> dict[str, frozenset[str]]:
     return found
 
 
-def asked(plan: Plan) -> tuple[str, ...]:
-    """Return the columns that an order names: as its contract does, if the plan reads one alone."""
-    found = reads(plan)
-    return tuple(sorted(*found.values())) if len(found) == 1 else columns(plan)
-
-
 def digest(plan: Plan) -> str:
     """Return the SHA-256 of the plan's canonical bytes, in hexadecimal."""
     return canonical.digest(to_json(plan))

@@ -17,7 +17,7 @@ from decimal import Decimal
 from policies.budget import accountant
 from policies.budget.dampening import least_factor, quieter
 from policies.budget.events import Event, Grouped, Repeated, own_delta
-from policies.budget.units import PaidUnit, paid, units_of
+from policies.budget.units import PaidUnit, paid, reached, units_of
 from policies.contracts import COMMERCIAL_LABEL, DataContract, Limit, UnitKind
 from policies.errors import (
     InsufficientBudgetError,
@@ -162,12 +162,41 @@ def charges(
     Raises:
         MalformedContractError, UnitMismatchError, UnknownWindowError: see `scopes_of`.
     """
+    return charges_together((contract,), contracts, windows, event, releases, read)
+
+
+def charges_together(
+    joined: Sequence[DataContract],
+    contracts: Iterable[DataContract],
+    windows: Mapping[str, tuple[str, ...]],
+    event: Event,
+    releases: int,
+    read: tuple[str, ...] = (),
+) -> tuple[Charge, ...]:
+    """Return what `releases` times `event` over rows of several contracts charges.
+
+    joined: the contracts that are read. They are joined by the unit of the first, so that its
+            account is one and is charged once; so is every account that several of them share.
+    event:  what one release does to one unit of them.
+
+    Raises:
+        MalformedContractError, UnitMismatchError, UnknownWindowError: see `scopes_of`.
+    """
     known = tuple(contracts)
-    groups = {unit.subjects: unit.group for unit in paid(contract, known)}
+    groups, delta = reached(joined, known), stated_delta(joined)
+    scopes: dict[str, Scope] = {}
+    for contract in joined:
+        for scope in scopes_of(contract.name, known, windows, read):
+            scopes.setdefault(scope.account, scope)
     return tuple(
-        Charge(scope, _grouped(event, groups[scope.subjects]), releases, contract.limit.delta)
-        for scope in scopes_of(contract.name, known, windows, read)
+        Charge(scope, _grouped(event, groups[scope.subjects]), releases, delta)
+        for scope in scopes.values()
     )
+
+
+def stated_delta(read: Sequence[DataContract]) -> Decimal:
+    """Return the δ at which an order over these contracts states its ε: the smallest of theirs."""
+    return min(contract.limit.delta for contract in read)
 
 
 def _named(dataset: str, known: Sequence[DataContract]) -> DataContract:

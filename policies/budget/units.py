@@ -46,6 +46,25 @@ def paid(wanted: DataContract, known: Sequence[DataContract]) -> tuple[PaidUnit,
     return tuple(_coarsest(wanted, name, related, units_of(known)) for name in subjects)
 
 
+def reached(read: Sequence[DataContract], known: Sequence[DataContract]) -> dict[str, int]:
+    """Return how many main units one unit of every account reaches, by subjects.
+
+    read: contracts whose rows are joined by their main unit, or the one that is read. Who has rows
+    in several of them under one name is one main unit. A further unit reaches main units through
+    each table, and they need not be the same ones: these numbers add up.
+
+    Raises:
+        UnitMismatchError: see `paid`.
+    """
+    own = {(contract.subjects, contract.unit.kind) for contract in read}
+    found: dict[str, int] = {}
+    for unit in (unit for contract in read for unit in paid(contract, known)):
+        before = found.get(unit.subjects, 0)
+        is_main = own == {(unit.subjects, unit.kind)}
+        found[unit.subjects] = max(before, unit.group) if is_main else before + unit.group
+    return found
+
+
 def require_own_files(
     contracts: Iterable[DataContract], files: Mapping[str, Collection[Hashable]]
 ) -> None:

@@ -171,7 +171,7 @@ def load_pack(text: str) -> Pack:
                 "export": None if export is None else Export(**_known(Export, export)),
             }
         )
-    except (tomllib.TOMLDecodeError, TypeError, ValueError, KeyError) as why:
+    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as why:
         raise MalformedPackError(f"the policy pack does not hold together: {why}") from why
 
 

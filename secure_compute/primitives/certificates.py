@@ -120,7 +120,7 @@ def read_client_certificate(pem: bytes, ca: bytes) -> Shown:
     try:
         shown, authority = (x509.load_pem_x509_certificate(one) for one in (pem, ca))
         shown.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature) as error:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         message = "It is no certificate of this federation's authority; ask for another."
         raise LocalProtocolError(message) from error
     return Shown(_party_in(shown), shown.not_valid_after_utc)

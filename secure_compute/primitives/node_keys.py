@@ -7,6 +7,7 @@ one means something to whoever checks the other.
 import os
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
@@ -24,6 +25,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from secure_compute.errors import LocalProtocolError
+
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError)
+"""What `cryptography` raises at bytes that are no key, or of a form that it does not read."""
 
 
 def create_node_key(path: Path) -> bytes:
@@ -48,7 +52,7 @@ def load_node_key(path: Path) -> EllipticCurvePrivateKey:
     """
     try:
         key = load_ssh_private_key(path.read_bytes(), None)
-    except (OSError, ValueError) as error:
+    except (OSError, *_UNREADABLE) as error:
         message = f"{path} is missing or no node key; restore the one that was enrolled."
         raise LocalProtocolError(message) from error
     if not isinstance(key, EllipticCurvePrivateKey):
@@ -90,7 +94,7 @@ def public_pem(line: bytes) -> bytes:
     """
     try:
         key = load_ssh_public_key(line)
-    except ValueError as error:
+    except _UNREADABLE as error:
         message = "This is not an OpenSSH public key; send the node's `.pub` file."
         raise LocalProtocolError(message) from error
     if not isinstance(key, EllipticCurvePublicKey):

@@ -1,6 +1,7 @@
 """Ed25519 signatures (RFC 8032) over canonical bytes."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -9,6 +10,9 @@ from secure_compute.errors import BadSignatureError, LocalProtocolError
 
 SIGNATURE_SIZE = 64
 KEY_SIZE = 32
+
+_SHORT = 4096
+"""Up to how many bytes of data a signature is remembered; most statements have a few hundred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +35,21 @@ class VerifyKey:
         Raises:
             BadSignatureError: it is not.
         """
+        check = _verified if len(data) <= _SHORT else _verified.__wrapped__
         try:
-            Ed25519PublicKey.from_public_bytes(bytes.fromhex(self.hex)).verify(signature, data)
+            check(self.hex, signature, data)
         except (InvalidSignature, ValueError) as why:
             raise BadSignatureError(f"not signed by key {self.hex[:16]}…") from why
+
+
+@lru_cache(maxsize=4096)
+def _verified(key: str, signature: bytes, data: bytes) -> None:
+    """Return if it holds. What held once holds for ever; what did not is never remembered.
+
+    Raises:
+        InvalidSignature, ValueError: it does not.
+    """
+    Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, data)
 
 
 @dataclass(frozen=True, slots=True)

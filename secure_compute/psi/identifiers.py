@@ -79,10 +79,10 @@ def collect(
 ) -> Collected:
     """Return what `rows` of (person, identifier) bring, never more than `cap` of them.
 
-    One person brings at most `most`. What is beyond either bound is left out in an order that a
-    fresh key decides, so that a set that is too large is cut and not refused: a refusal would tell
-    the partner its size. One person more or less moves any count of matches by at most `most`: it
-    adds up to so many and may push out as many others.
+    One person brings at most `most`, which ones only its own rows decide (`brought`). What is
+    beyond the cap is left out in an order that a fresh key decides, so that a set that is too large
+    is cut and not refused: a refusal would tell the partner its size. One person more or less moves
+    any count of matches by at most `most`: it adds up to so many and may push out as many others.
 
     Raises:
         LocalProtocolError: a bound is below 1.
@@ -96,10 +96,15 @@ def collect(
             owned[person].add(canonical(kind, raw))
         except IdentifierError:
             bad += 1
-    bounded = {text for texts in owned.values() for text in _least(key, texts, most)}
+    bounded = {text for texts in owned.values() for text in brought(texts, most)}
     kept = _least(key, bounded, cap)
     everything = set().union(*owned.values())
     return Collected(tuple(sorted(kept)), bad, len(everything) - len(kept))
+
+
+def brought(texts: set[str], most: int) -> list[str]:
+    """Return the identifiers, at most `most`, that one person brings: whoever else is there."""
+    return _least(b"", texts, most)
 
 
 def _least(key: bytes, texts: set[str], count: int) -> list[str]:

@@ -5,13 +5,14 @@
 
 The holder encrypts its numbers under its own key, 8192 to a polynomial: v(X) = Σ vₖ Xᵏ. The chooser
 multiplies by w(X) = w₀ − Σ wₖ X^(8192−k), so that the constant coefficient of the product modulo
-X^8192 + 1 is Σ vₖ wₖ; adds up all pieces; and sends one ciphertext back. Of it, the holder opens
-the constant coefficient alone: the sum and whatever the chooser added to it.
+X^8192 + 1 is Σ vₖ wₖ; adds up all pieces; and sends back the second polynomial of the result, and
+of the first its constant coefficient alone: that opens to the sum and whatever the chooser added.
 
-What hides the choices. The product's other coefficients get uniform numbers modulo the plain
-modulus. Its second polynomial is hidden by a fresh encryption of zero under the holder's public
-key, whose uniform half nobody chose: it is read from SHAKE256. Its noise is hidden by a smudge of
-2^98, beyond whatever the choices can make of it by 2^40 and more for all coefficients of a thousand
+What hides the choices. The other coefficients of the first polynomial are not sent: a holder that
+seals other things than numbers would read them there, above the smudge and below a plaintext's
+unit, whatever covered the plaintext. The second polynomial is hidden by a fresh encryption of zero
+under the holder's public key, whose uniform half nobody chose: it is read from SHAKE256. The noise
+is hidden by a smudge of 2^98, beyond whatever the choices can make of it by 2^40 and more for all
 answers (`require_hidden`). What hides the numbers is the holder's key, of one session.
 
 Parameters, samplers and wire are those of `threshold`: numpy alone reads what came from outside.
@@ -36,7 +37,7 @@ from secure_compute.threshold.params import (
     SLOTS,
     SMUDGE_BITS,
 )
-from secure_compute.threshold.residues import from_bytes, size, to_bytes
+from secure_compute.threshold.residues import from_bytes, size, to_bytes, width
 from secure_compute.threshold.ring import DATA, Residues
 from secure_compute.threshold.sampling import error, public_polynomial, smudge, ternary
 
@@ -44,7 +45,8 @@ Integers: TypeAlias = NDArray[np.int64]
 
 NAME_SIZE: Final = 32
 POLYNOMIAL: Final = size(PRIMES)
-ANSWER: Final = 2 * POLYNOMIAL
+COEFFICIENT: Final = sum(map(width, PRIMES))
+ANSWER: Final = COEFFICIENT + POLYNOMIAL
 HIDING: Final = 40
 MOST_ANSWERS: Final = 1024
 MOST_VALUE: Final = 1 << 32
@@ -104,9 +106,11 @@ class Key:
         """
         if len(answer) != ANSWER:
             raise PeerProtocolError(f"an answer has {ANSWER} bytes, not {len(answer)}")
-        first, second = (from_bytes(answer[at : at + POLYNOMIAL], PRIMES) for at in (0, POLYNOMIAL))
-        plain = DATA.inverse(DATA.add(first, DATA.multiply(second, DATA.constant(self.secret))))
-        return _decoded([int(residue) for residue in plain[:, 0]])
+        first = _coefficient(answer[:COEFFICIENT])
+        second = from_bytes(answer[COEFFICIENT:], PRIMES)
+        turned = DATA.inverse(DATA.multiply(second, DATA.constant(self.secret)))
+        pairs = zip(first, turned[:, 0], PRIMES, strict=True)
+        return _decoded([(one + int(other)) % prime for one, other, prime in pairs])
 
 
 def choose(
@@ -153,7 +157,7 @@ def _noise(choice: Integers) -> int:
     """Return the most noise besides the smudge, in any coefficient of an answer.
 
     Of every number its error and its rounding, times its weight; of the encryption of zero, two
-    errors times a ternary polynomial and one besides; and the rounding of the cover.
+    errors times a ternary polynomial and one besides; and the rounding of what is added.
     """
     fresh = (ERROR_COINS + 1) * int(np.abs(choice).sum())
     return fresh + 2 * ERROR_COINS * SLOTS + ERROR_COINS + _ROUNDED
@@ -173,20 +177,27 @@ def _chosen(
         first = DATA.add(first, DATA.multiply(body, turned))
         second = DATA.add(second, DATA.multiply(uniform, turned))
     hidden = DATA.add(smudge(stream), DATA.lift(error(stream)))
-    hidden = DATA.add(hidden, _scaled(_cover(added, stream)))
-    first = DATA.add(first, DATA.forward(hidden))
+    hidden = DATA.add(hidden, _scaled(np.array([added % PLAIN_MODULUS], np.int64)))
+    constant = DATA.add(DATA.inverse(first), hidden)[:, 0]  # and no other coefficient
     second = DATA.add(second, DATA.forward(DATA.lift(error(stream))))
-    return to_bytes(first, PRIMES) + to_bytes(second, PRIMES)
+    told = (int(r).to_bytes(width(p), "little") for r, p in zip(constant, PRIMES, strict=True))
+    return b"".join(told) + to_bytes(second, PRIMES)
 
 
-def _cover(added: int, stream: SeedStream) -> Integers:
-    """Return uniform numbers modulo the plain modulus, and `added` in the first place."""
-    kept = np.empty(0, np.int64)
-    while kept.size < SLOTS:
-        drawn = (np.frombuffer(stream.bytes(8 * SLOTS), "<u8") >> np.uint64(4)).astype(np.int64)
-        kept = np.append(kept, drawn[drawn < PLAIN_MODULUS])
-    kept[0] = added % PLAIN_MODULUS
-    return kept[:SLOTS]
+def _coefficient(wire: bytes) -> list[int]:
+    """Return the residues of one coefficient.
+
+    Raises:
+        PeerProtocolError: one is not below its prime.
+    """
+    found, start = [], 0
+    for prime in PRIMES:
+        residue = int.from_bytes(wire[start : start + width(prime)], "little")
+        if residue >= prime:
+            raise PeerProtocolError("a residue is not below its prime")
+        found.append(residue)
+        start += width(prime)
+    return found
 
 
 def _turned(weights: Integers) -> Integers:

@@ -11,12 +11,16 @@ from typing import Final
 
 from secure_compute.errors import PeerProtocolError
 from secure_compute.psi import elligator
-from secure_compute.psi.terms import TOKEN_BYTES, VERSION, Role, Terms
+from secure_compute.psi.inner import ANSWER, NAME_SIZE, POLYNOMIAL
+from secure_compute.psi.terms import TOKEN_BYTES, VERSION, Reveals, Role, Terms
+from secure_compute.threshold.params import SLOTS
 
 POINT: Final = 32
 COMMITMENT: Final = 32
 NUMBER: Final = 8
 HEADER: Final = 34
+SEALED_KEY: Final = NAME_SIZE + POLYNOMIAL
+"""The key that a sum's numbers are sealed under, before them in a reply."""
 
 SAMPLED: Final = 64
 """Points of each list whose curve is looked at; see SPEC, "The points"."""
@@ -31,6 +35,8 @@ class Kind(IntEnum):
     REPLY = 4
     TOLD = 5
     TOKENS = 6
+    CHOICE = 7
+    SUMMED = 8
 
 
 COMMITS: Final = {Role.RECEIVER: Kind.RECEIVER_COMMITS, Role.SENDER: Kind.SENDER_COMMITS}
@@ -38,17 +44,24 @@ COMMITS: Final = {Role.RECEIVER: Kind.RECEIVER_COMMITS, Role.SENDER: Kind.SENDER
 
 def length(terms: Terms, kind: Kind) -> int:
     """Return how long the content of a message is."""
-    match kind:
-        case Kind.RECEIVER_COMMITS | Kind.SENDER_COMMITS:
-            return COMMITMENT
-        case Kind.LIST:
-            return POINT * (1 + terms.receiver_cap)
-        case Kind.REPLY:
-            return terms.tag_bytes * terms.tags + POINT * terms.points
-        case Kind.TOLD:
-            return NUMBER
-        case Kind.TOKENS:
-            return TOKEN_BYTES * terms.sender_cap
+    lengths = {
+        Kind.RECEIVER_COMMITS: COMMITMENT,
+        Kind.SENDER_COMMITS: COMMITMENT * (2 if terms.reveals is Reveals.SUM else 1),
+        Kind.LIST: POINT * (1 + terms.receiver_cap),
+        Kind.REPLY: terms.tag_bytes * terms.tags + POINT * terms.points + sealed(terms),
+        Kind.TOLD: NUMBER,
+        Kind.TOKENS: TOKEN_BYTES * terms.sender_cap,
+        Kind.CHOICE: NUMBER + ANSWER,
+        Kind.SUMMED: NUMBER,
+    }
+    return lengths[kind]
+
+
+def sealed(terms: Terms) -> int:
+    """Return how many bytes of a reply are the sealed numbers of its points, and their key."""
+    if terms.reveals is not Reveals.SUM:
+        return 0
+    return SEALED_KEY + NAME_SIZE + POLYNOMIAL * -(-terms.points // SLOTS)
 
 
 def write(terms: Terms, kind: Kind, content: bytes) -> bytes:
@@ -81,9 +94,11 @@ def read_points(content: bytes) -> list[bytes]:
     """Return the points of a list.
 
     Raises:
-        PeerProtocolError: a point twice, out of order or in a second spelling, or a list made of
-            hashes that were never mapped to the curve.
+        PeerProtocolError: a point cut off, twice, out of order or in a second spelling, or a list
+            made of hashes that were never mapped to the curve.
     """
+    if len(content) % POINT:
+        raise PeerProtocolError(f"the last point of the list is not of {POINT} bytes")
     points = cut(content, POINT)
     if any(left >= right for left, right in pairwise(points)):
         raise PeerProtocolError("the points are not in ascending order, or one stands twice")

@@ -82,7 +82,7 @@ def blind(
         LocalProtocolError: this side is not the receiver, or the session tells something else.
         SessionUsedError: a list of this session was made before.
     """
-    terms = require(bound, Role.RECEIVER, Reveals.SIZE)
+    terms = require(bound, Role.RECEIVER, Reveals.SIZE, Reveals.SUM)
     after = book.take(terms, "list")
     seed = entropy.bytes(SEED)
     mine, added = receiver_list(terms, bound.chosen, seed, spread)
@@ -118,13 +118,8 @@ def conclude(
             in a second spelling.
         SessionUsedError: a reply of this session was counted before.
     """
-    terms = blinded.terms
-    found, points = read_reply(terms, wire)
-    mine = tags(terms, require_distinct(masked(blinded.scalar, points, spread)))
-    after = book.take(terms, "conclude")
-    matches = sum(tag in found for tag in mine)
-    noised = matches - _law(terms).shift
-    return after, Size(terms=terms, noised=noised, added=blinded.added)
+    found = matches(blinded.terms, blinded.scalar, wire, spread)
+    return book.take(blinded.terms, "conclude"), size_of(blinded, found)
 
 
 def tell(book: Book, size: Size) -> tuple[Book, bytes]:
@@ -136,8 +131,7 @@ def tell(book: Book, size: Size) -> tuple[Book, bytes]:
         SessionUsedError: it was told before.
     """
     after = book.take(size.terms, "tell")
-    value = size.noised + size.added - _law(size.terms).shift
-    return after, write(size.terms, Kind.TOLD, value.to_bytes(NUMBER, "big", signed=True))
+    return after, write(size.terms, Kind.TOLD, told(size).to_bytes(NUMBER, "big", signed=True))
 
 
 def hear(answered: Answered, wire: bytes) -> int:
@@ -147,6 +141,28 @@ def hear(answered: Answered, wire: bytes) -> int:
         PeerProtocolError: it is no such message of this session.
     """
     return int.from_bytes(read(answered.terms, Kind.TOLD, wire), "big", signed=True)
+
+
+def matches(terms: Terms, scalar: bytes, wire: bytes, spread: Spread = alone) -> list[bool]:
+    """Return of each of the sender's points, in their order, whether its tag came back.
+
+    Raises:
+        PeerProtocolError: it is no reply of this session, or its points must not be masked.
+    """
+    found, points = read_reply(terms, wire)
+    mine = tags(terms, require_distinct(masked(scalar, points, spread)))
+    return [tag in found for tag in mine]
+
+
+def size_of(blinded: Blinded, found: list[bool]) -> Size:
+    """Return what the receiver learns of its matches."""
+    noised = sum(found) - _law(blinded.terms).shift
+    return Size(terms=blinded.terms, noised=noised, added=blinded.added)
+
+
+def told(size: Size) -> int:
+    """Return the size with the receiver's own noise on top."""
+    return size.noised + size.added - _law(size.terms).shift
 
 
 def receiver_list(
@@ -162,14 +178,28 @@ def sender_reply(
     terms: Terms, chosen: Chosen, seed: bytes, wire: bytes, spread: Spread = alone
 ) -> bytes:
     """Return the sender's reply to a list: a function of set, seed and list."""
+    found, points = replied(terms, chosen, seed, wire, spread)
+    return write(terms, Kind.REPLY, b"".join((*found, *(point for point, _ in points))))
+
+
+def replied(
+    terms: Terms, chosen: Chosen, seed: bytes, wire: bytes, spread: Spread = alone
+) -> tuple[list[bytes], list[tuple[bytes, str | None]]]:
+    """Return the tags of the receiver's list, and the sender's points: both ascending.
+
+    A point stands with its identifier; fillers and dummies with None.
+
+    Raises:
+        PeerProtocolError: it is no list of this session, or one that must not be masked.
+    """
     key, theirs = read_list(terms, wire)
     stream = chance(seed, terms, Role.SENDER)
     mine = masked_list(terms, Role.SENDER, chosen, stream, spread)
     dummies, twins = _dummies(_law(terms), key, stream)
     products = require_distinct(masked(mine.scalar, [*theirs, *twins], spread))
-    points = sorted((*mine.points, *masked(mine.scalar, dummies, spread)))
-    content = b"".join((*sorted(tags(terms, products)), *points))
-    return write(terms, Kind.REPLY, content)
+    made_up = [(point, None) for point in masked(mine.scalar, dummies, spread)]
+    points = [*zip(mine.points, mine.owners, strict=True), *made_up]
+    return sorted(tags(terms, products)), sorted(points, key=lambda pair: pair[0])
 
 
 def read_list(terms: Terms, wire: bytes) -> tuple[bytes, list[bytes]]:
@@ -195,7 +225,16 @@ def read_reply(terms: Terms, wire: bytes) -> tuple[set[bytes], list[bytes]]:
     found = cut(content[:end], terms.tag_bytes)
     if found != sorted(found):
         raise PeerProtocolError("the tags are not in ascending order")
-    return set(found), read_points(content[end:])
+    return set(found), read_points(content[end : end + POINT * terms.points])
+
+
+def sealed_part(terms: Terms, wire: bytes) -> bytes:
+    """Return what stands in a reply behind tags and points: the sealed numbers of a sum.
+
+    Raises:
+        PeerProtocolError: it is no reply of this session.
+    """
+    return read(terms, Kind.REPLY, wire)[terms.tag_bytes * terms.tags + POINT * terms.points :]
 
 
 def _dummies(law: Law, key: bytes, stream: SeedStream) -> tuple[list[bytes], list[bytes]]:

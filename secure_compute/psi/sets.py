@@ -69,16 +69,29 @@ class Book:
         Raises:
             SecondSetError: it is bound to another one.
         """
-        here, said = place(terms, party), commitment.hex()
-        before = dict(self.sets).get(here)
-        if before is None:
-            return replace(self, sets=tuple(sorted((*self.sets, (here, said)))))
-        if before != said:
+        after = self._bound(place(terms, party), commitment)
+        if after is None:
             raise SecondSetError(
                 f"{party} committed to another set for window {terms.window}: ask for an approval "
                 "of its own for this one"
             )
-        return self
+        return after
+
+    def bind_amounts(self, terms: Terms, here: str, commitment: bytes) -> "Book":
+        """Return the book with the sender bound to the numbers of its set, of one column.
+
+        here: `amounts.amounts_place`.
+
+        Raises:
+            SecondSetError: it is bound to others.
+        """
+        after = self._bound(here, commitment)
+        if after is None:
+            raise SecondSetError(
+                f"{terms.sender} committed to other numbers of the same people for window "
+                f"{terms.window}: what is corrected counts from the next window on"
+            )
+        return after
 
     def take(self, terms: Terms, step: str) -> "Book":
         """Return the book with this step taken.
@@ -91,6 +104,13 @@ class Book:
         if here in self.steps:
             raise SessionUsedError(f"the step '{step}' of session {terms.session} was taken before")
         return replace(self, steps=(*self.steps, here))
+
+    def _bound(self, here: str, commitment: bytes) -> "Book | None":
+        said = commitment.hex()
+        before = dict(self.sets).get(here)
+        if before is None:
+            return replace(self, sets=tuple(sorted((*self.sets, (here, said)))))
+        return self if before == said else None
 
     def to_bytes(self) -> bytes:
         """Return the one spelling of the book."""

@@ -16,6 +16,7 @@ from secure_compute.canonical import JSON
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
 from secure_compute.psi.dummies import Law
 from secure_compute.psi.identifiers import Kind
+from secure_compute.psi.values import Value
 
 VERSION: Final = 1
 MAX_CAP: Final = 1 << 24
@@ -26,9 +27,10 @@ TOKEN_BYTES: Final = 16
 
 
 class Reveals(Enum):
-    """What a session tells: a noised size, or who is in both sets."""
+    """What a session tells: a noised size, a noised sum beside it, or who is in both sets."""
 
     SIZE = "size"
+    SUM = "sum"
     INTERSECTION = "intersection"
     JOIN_TOKENS = "join_tokens"
 
@@ -55,6 +57,7 @@ class Terms:
     receiver_cap, sender_cap: identifiers that each side's contract lets it bring.
     most:         identifiers of one person, at most.
     dummies:      their law, for a size; None for a disclosure of membership.
+    value:        what the sender's numbers are, for a sum; None otherwise.
     """
 
     federation: str
@@ -69,11 +72,17 @@ class Terms:
     sender_cap: int
     most: int
     dummies: Law | None
+    value: Value | None = None
 
     def __post_init__(self) -> None:
         reasons = _reasons(self)
         if reasons:
             raise LocalProtocolError("no session has such terms: " + "; ".join(reasons))
+
+    @property
+    def discloses(self) -> bool:
+        """Whether it tells who is in both sets, which people approve and no noise hides."""
+        return self.reveals in {Reveals.INTERSECTION, Reveals.JOIN_TOKENS}
 
     @property
     def slots(self) -> int:
@@ -113,7 +122,8 @@ class Terms:
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
         law = self.dummies
-        return {
+        told: dict[str, JSON] = {} if self.value is None else {"value": self.value.to_json()}
+        return told | {
             "statement": "entrepot.psi-session",
             "v": VERSION,
             "federation": self.federation,
@@ -161,6 +171,7 @@ def _read(value: JSON) -> Terms | None:
             "sender_cap": int(sender_cap),
             "most": int(most),
             "dummies": None | dict() as dummies,
+            **rest,
         }:
             return Terms(
                 federation=federation,
@@ -175,6 +186,7 @@ def _read(value: JSON) -> Terms | None:
                 sender_cap=sender_cap,
                 most=most,
                 dummies=_law(dummies),
+                value=Value.from_json(rest["value"]) if "value" in rest else None,
             )
     return None
 
@@ -199,7 +211,10 @@ def _reasons(terms: Terms) -> list[str]:
             type(terms.most) is not int or not 1 <= terms.most <= MAX_MOST
         ),
         "a size is released with dummies, and nothing else is": (
-            (terms.reveals is Reveals.SIZE) != (terms.dummies is not None)
+            terms.discloses != (terms.dummies is None)
+        ),
+        "a sum is of a value, and nothing else is": (
+            (terms.reveals is Reveals.SUM) != (terms.value is not None)
         ),
     }
     return [reason for reason, holds in reasons.items() if holds]

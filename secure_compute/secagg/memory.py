@@ -47,7 +47,7 @@ def node_from_bytes(data: bytes) -> Node:
     """
     try:
         made = _node(canonical.decode(data))
-    except (SecureComputeError, ValueError) as why:
+    except (SecureComputeError, ValueError, TypeError) as why:
         raise LocalProtocolError("the stored state of a node is damaged") from why
     if made is None or node_to_bytes(made) != data:
         raise LocalProtocolError("the stored state of a node is of another version")
@@ -83,7 +83,7 @@ def gathering_from_bytes(data: bytes) -> Gathering:
     end = 4 + int.from_bytes(data[:4], "big")
     try:
         made = _gathering(canonical.decode(data[4:end]), memoryview(data)[end:])
-    except (SecureComputeError, ValueError) as why:
+    except (SecureComputeError, ValueError, TypeError, KeyError) as why:
         raise LocalProtocolError("the stored state of a round is damaged") from why
     if made is None or gathering_to_bytes(made) != data:
         raise LocalProtocolError("the stored state of a round is of another version")

@@ -18,6 +18,7 @@ from secure_compute.errors import FaultyPartyError, LocalProtocolError, PeerProt
 from secure_compute.threshold import residues
 from secure_compute.threshold.listing import Listing
 from secure_compute.threshold.params import PRIMES, SLOTS
+from secure_compute.threshold.residues import Wire
 from secure_compute.threshold.ring import DATA, Residues
 
 HALF: Final = residues.size(PRIMES)
@@ -30,22 +31,31 @@ def to_bytes(ciphertext: Residues) -> bytes:
     return b"".join(residues.to_bytes(half, PRIMES) for half in ciphertext)
 
 
-def from_bytes(wire: bytes) -> Residues:
+def from_bytes(wire: Wire) -> Residues:
     """Read what `to_bytes` wrote.
 
     Raises:
         PeerProtocolError: another length, a residue that is not below its prime, or a second
             polynomial of zeros, with which the first is the plaintext for all to read.
     """
+    return read_into(np.empty((2, len(PRIMES), SLOTS), dtype=np.int64), wire)
+
+
+def read_into(made: Residues, wire: Wire) -> Residues:
+    """Return `made`, [2, 3, 8192], with the ciphertext in it: `from_bytes` without an allocation.
+
+    Raises:
+        PeerProtocolError: as `from_bytes` has it; what stands in `made` then means nothing.
+    """
     if len(wire) != SIZE:
         raise PeerProtocolError(f"a ciphertext has {SIZE} bytes, not {len(wire)}")
-    made = residues.from_bytes(wire, 2 * PRIMES).reshape(2, len(PRIMES), SLOTS)
+    residues.read_into(made.reshape(-1, SLOTS), wire, 2 * PRIMES)
     if not made[1].any():
         raise PeerProtocolError("the second polynomial of a ciphertext is zero: nothing is hidden")
     return made
 
 
-def digest(wire: bytes, question: str, party: str, chunk: int) -> str:
+def digest(wire: Wire, question: str, party: str, chunk: int) -> str:
     """Return what a party commits to: SHA-256 over question, party, chunk and ciphertext."""
     head = canonical.encode(["entrepot.threshold", "ciphertext", question, party, chunk])
     hashed = hashlib.sha256(head)
@@ -73,7 +83,7 @@ class Relayed(_Sum):
     """What somebody says the sum is; it counts once enough keyholders signed that they made it."""
 
 
-def add(listing: Listing, chunk: int, shown: Mapping[str, bytes]) -> Total:
+def add(listing: Listing, chunk: int, shown: Mapping[str, Wire]) -> Total:
     """Return the sum of one chunk. shown: every listed party's ciphertext.
 
     Raises:
@@ -83,14 +93,15 @@ def add(listing: Listing, chunk: int, shown: Mapping[str, bytes]) -> Total:
     if not 0 <= chunk < listing.question.layout.chunks:
         raise LocalProtocolError(f"the question has no chunk {chunk}")
     total = np.zeros((2, len(PRIMES), SLOTS), dtype=np.int64)
+    one, question = np.empty_like(total), listing.question.digest
     for place, (party, hashed) in enumerate(listing.chunk(chunk).items()):
         if party not in shown:
             raise PeerProtocolError(f"the ciphertext of {party} is missing: the list needs it")
-        if digest(shown[party], listing.question.digest, party, chunk) != hashed:
+        if digest(shown[party], question, party, chunk) != hashed:
             raise FaultyPartyError(
                 party, why="or the way here changed a ciphertext that was committed to"
             )
-        total += _read(shown[party], party)
+        total += _read(one, shown[party], party)
         if place % _AT_ONCE == _AT_ONCE - 1:
             total = DATA.reduce(total)
     total = DATA.reduce(total)
@@ -108,8 +119,8 @@ def relayed(listing: Listing, chunk: int, wire: bytes) -> Relayed:
     return Relayed(listing, chunk, from_bytes(wire))
 
 
-def _read(wire: bytes, party: str) -> Residues:
+def _read(made: Residues, wire: Wire, party: str) -> Residues:
     try:
-        return from_bytes(wire)
+        return read_into(made, wire)
     except PeerProtocolError as why:
         raise FaultyPartyError(party, why=f"committed to no ciphertext: {why}") from why

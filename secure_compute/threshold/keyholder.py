@@ -1,6 +1,7 @@
 """What a keyholder demands before it helps to open: `(state, list) → state'`, then fixed strings.
 
-    bind ─ one certified list for a query, one query for a key; write state' down
+    expect ─ one list for a query, one query for a key, whoever certifies it; write state' down
+    bind ─ that list is certified; write state' down
     partial ─ c₁·s + smudge of a piece, for the sum that was added up here
 
 **Write state' to disk before any partial is sent.** A partial says nothing new when it is asked for
@@ -97,6 +98,35 @@ class Partial:
         raise PeerProtocolError("not a partial of this version")
 
 
+def expect(keyholder: Keyholder, roster: Roster, name: str, listed: Listing) -> Keyholder:
+    """Return the state that will bind this list of its query and no other, once it is certified.
+
+    So what is written down of a list can be witnessed while it is being signed. Nothing is opened
+    of a list that is expected: `partial` wants one that is bound.
+
+    roster: whose members this side verified; name: id of the key.
+
+    Raises:
+        RefusedRequestError: another list of this query is expected or bound, or the key serves
+            another query.
+        RosterError, PeerProtocolError: the question is of another roster, key or cohort.
+        LocalProtocolError: sums under this key might not open, or smudging would not hide them.
+    """
+    question = listed.question
+    key = keyholder.key(name)
+    key.terms.require_epoch(keyholder.epoch)
+    question.require(roster, key.terms, key.digest)
+    if not key.shown:
+        raise PeerProtocolError("this key was not made to the end")
+    if dict(keyholder.queries).get(question.query, listed.digest) != listed.digest:
+        raise RefusedRequestError("another list of this query was opened, and a query has one")
+    if key.query not in {"", question.query}:
+        raise RefusedRequestError("this key serves another query: a key is used once")
+    queries = dict(keyholder.queries) | {question.query: listed.digest}
+    served = replace(key, query=question.query)
+    return with_key(replace(keyholder, queries=tuple(queries.items())), served)
+
+
 def bind(
     keyholder: Keyholder,
     roster: Roster,
@@ -106,28 +136,13 @@ def bind(
 ) -> Keyholder:
     """Return the state that holds this list as the only one of its query.
 
-    roster: whose members this side verified; name: id of the key.
-
     Raises:
+        as `expect` does, and
         as `certify` does: the list has no quorum's signatures.
-        RefusedRequestError: another list of this query was bound, or the key serves another query.
-        RosterError, PeerProtocolError: the question is of another roster, key or cohort.
-        LocalProtocolError: sums under this key might not open, or smudging would not hide them.
     """
-    question = listed.question
-    key = keyholder.key(name)
-    key.terms.require_epoch(keyholder.epoch)
-    question.require(roster, key.terms, key.digest)
+    expected = expect(keyholder, roster, name, listed)
     certify(listed, endorsements)
-    if not key.shown:
-        raise PeerProtocolError("this key was not made to the end")
-    if dict(keyholder.queries).get(question.query, listed.digest) != listed.digest:
-        raise RefusedRequestError("another list of this query was opened, and a query has one")
-    if key.query not in {"", question.query}:
-        raise RefusedRequestError("this key serves another query: a key is used once")
-    bound = replace(key, query=question.query, listing=listed.digest)
-    queries = dict(keyholder.queries) | {question.query: listed.digest}
-    return with_key(replace(keyholder, queries=tuple(queries.items())), bound)
+    return with_key(expected, replace(expected.key(name), listing=listed.digest))
 
 
 def partial(keyholder: Keyholder, name: str, total: Total, place: int, sign: Sign) -> Partial:

@@ -5,12 +5,18 @@ their primes. Nothing else is ever parsed, and no library sees bytes that anothe
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
 from secure_compute.threshold.params import SLOTS
 from secure_compute.threshold.ring import Residues
+
+Wire: TypeAlias = bytes | memoryview
+"""Bytes that somebody sent, by themselves or as they lie in a letter."""
+
+_WORD = 8
 
 
 def width(prime: int) -> int:
@@ -38,21 +44,36 @@ def to_bytes(polynomial: Residues, primes: Sequence[int]) -> bytes:
     )
 
 
-def from_bytes(wire: bytes, primes: Sequence[int]) -> Residues:
+def from_bytes(wire: Wire, primes: Sequence[int]) -> Residues:
     """Read what `to_bytes` wrote.
 
     Raises:
         PeerProtocolError: another length, or a residue that is not below its prime.
     """
+    made = np.empty((len(primes), SLOTS), dtype=np.int64)
+    read_into(made, wire, primes)
+    return made
+
+
+def read_into(made: Residues, wire: Wire, primes: Sequence[int]) -> None:
+    """Read what `to_bytes` wrote into `made`, [len(primes), 8192].
+
+    Raises:
+        PeerProtocolError: as `from_bytes` has it; what stands in `made` then means nothing.
+    """
     if len(wire) != size(primes):
         raise PeerProtocolError(f"a polynomial has {size(primes)} bytes, not {len(wire)}")
-    made = np.empty((len(primes), SLOTS), dtype=np.int64)
-    padded, start = wire + bytes(8), 0
+    start = 0
     for row, prime in zip(made, primes, strict=True):
-        # Eight bytes are read at every residue, and those of the next one masked away.
-        words = np.ndarray((SLOTS,), "<i8", padded, start, (width(prime),))
-        np.bitwise_and(words, (1 << 8 * width(prime)) - 1, out=row)
-        start += SLOTS * width(prime)
+        octets = width(prime)
+        # Eight bytes are read at every residue and those of the next one masked away; the last few
+        # have no eight bytes any more before the end.
+        whole = min(SLOTS, (len(wire) - start - _WORD) // octets + 1)
+        words = np.ndarray((whole,), "<i8", wire, start, (octets,))
+        np.bitwise_and(words, (1 << 8 * octets) - 1, out=row[:whole])
+        for at in range(whole, SLOTS):
+            first = start + at * octets
+            row[at] = int.from_bytes(wire[first : first + octets], "little")
+        start += SLOTS * octets
         if int(row.max()) >= prime:
             raise PeerProtocolError("a residue is not below its prime")
-    return made

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from tests import mariadb as mariadb_server
 from tests import postgres
 
 _numbers = itertools.count()
@@ -43,3 +44,13 @@ def _schema(url: str) -> str:
     with admin.begin() as connection:
         connection.exec_driver_sql(f"CREATE SCHEMA {name}")
     return f"{url}&options=-csearch_path%3D{name}"
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[str]:
+    """The URL of a throw-away MariaDB server with one database."""
+    if why := mariadb_server.missing():
+        pytest.skip(why)
+    pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [source-mysql]")
+    with mariadb_server.server() as url:
+        yield url

@@ -100,7 +100,7 @@ def exact(monkeypatch):
     from clients.queries import partial
 
     seen = {"bounded": [], "noised": []}
-    evaluate, noisy = partial.evaluate, querying.noisy_partial
+    evaluate, noisy = partial.evaluate_joined, querying.noisy_partial
 
     def spy_evaluate(*args, **kwargs):
         seen["bounded"].append(evaluate(*args, **kwargs))
@@ -110,7 +110,7 @@ def exact(monkeypatch):
         seen["noised"].append(noisy(*args, **kwargs))
         return seen["noised"][-1]
 
-    monkeypatch.setattr(partial, "evaluate", spy_evaluate)
+    monkeypatch.setattr(partial, "evaluate_joined", spy_evaluate)
     monkeypatch.setattr(querying, "noisy_partial", spy_noisy)
     return {name: lambda name=name: total(seen[name]) for name in seen}
 
@@ -130,7 +130,7 @@ def test_a_question_is_answered_within_its_error_and_opened_by_who_asked_alone(s
     assert job.result["parties"] == sorted(WAREHOUSES)
     assert job.result["opened_by"] == [*KEYHOLDERS[:2]]
     assert exact["noised"]() != exact["bounded"]()
-    offers = simulation.mail.sent(Kind.OFFER)
+    offers = simulation.mail.sent(Kind.QUERY_COMMIT)
     assert {letter.blobs["order"] for letter in offers} == {sign(simulation.home, order)}
     assert {letter.recipient for letter in offers} == {*WAREHOUSES}
 

@@ -1,4 +1,4 @@
-"""`entrepot psi` over real processes: a size, tokens that people approve, a node that is killed."""
+"""`entrepot psi` over real processes: size, sum, tokens that people approve, killed nodes."""
 
 import json
 import os
@@ -6,18 +6,24 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from aggregator.jobs import Jobs
 from clients.match_file import MatchFile
 from clients.match_results import table_of
 from experiments.founding import AGGREGATOR, ANALYST, DEMO_SEATS, Seat, found, free_ports
 from experiments.home import Home, open_home
 from experiments.peopling import offer_people
+from federation.matching import terms_of
 from federation.messages import Kind
+from federation.orders import open_order
 from policies.parties import PartyId
+from secure_compute.psi.summing import noise
+from secure_compute.psi.terms import Role
 from tests.matching import COMMON, ENDS, RECEIVER, SENDER, people
 from tests.processes import Said, entrepot, environment, recorded, started, wait_until
 from tests.simulator import KEYHOLDERS, LIMITS, orders_table
@@ -125,9 +131,57 @@ def test_a_node_that_is_killed_in_between_finishes_its_match(home: Home) -> None
     assert steps(home) == taken + 3  # commit, reply, hear: of one match
 
 
-def steps(home: Home) -> int:
-    """Return how many steps of matches the sender has taken."""
-    return int(MatchFile(home.node(SENDER))._read("SELECT count(*) FROM said")[0][0])
+def steps(home: Home, party: PartyId = SENDER) -> int:
+    """Return how many steps of matches an end has taken."""
+    return int(MatchFile(home.node(party))._read("SELECT count(*) FROM said")[0][0])
+
+
+def test_a_sum_is_told_with_its_noise_though_both_nodes_are_killed_in_between(home: Home) -> None:
+    """Each dies after a step of its own; what is told is the join and the noise of two seeds."""
+    words = ("sum", *ENDS, "--on", "email", "--of", "spent", "cap=100", "bound=5", "--json")
+    explained = json.loads(psi(home, *words, "--explain").out)
+    assert explained["noise"]["sum"]["unit"] == "EUR" and explained["noise"]["sum"]["high"] == "5"
+    ends = {party: home.node(party) / "run" / "node.pid" for party in ENDS}
+    before = {party: recorded(path) for party, path in ends.items()}
+    taken = {party: steps(home, party) for party in ENDS}
+
+    def kill() -> None:
+        for party, count in ((SENDER, 2), (RECEIVER, 3)):  # a reply; what was weighed
+
+            def far(party: PartyId = party, count: int = count) -> bool:
+                return steps(home, party) >= taken[party] + count
+
+            wait_until(far, 240.0, f"{party} has taken its step")
+            os.kill(before[party], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    said = entrepot("psi", *words, "--federation", str(home.folder), cwd=home.folder.parent)
+    killer.join()
+    for party, path in ends.items():
+        wait_until(lambda p=path, b=before[party]: recorded(p) not in {0, b}, 60.0, "it is back")
+    assert said.code == 0, said.err
+    told = json.loads(said.out)
+    exact = sum(min(Decimal(number % 7), Decimal(5)) for number in range(20, 50))
+    noises = _noises(home, told["run"], explained["noise"]["sum"]["step"])
+    assert Decimal(told["sum"]["value"]) == exact + sum(noises)
+    assert (
+        Decimal(told["sum"]["low"]) < Decimal(told["sum"]["value"]) < Decimal(told["sum"]["high"])
+    )
+    assert told["epsilon"] == explained["epsilon"]
+    for party, other in zip(ENDS, reversed(noises), strict=True):
+        found = json.loads(table_of(home.node(party), told["run"]).with_suffix(".json").read_text())
+        assert Decimal(found["sum"]) == exact + other
+    assert [steps(home, party) - taken[party] for party in ENDS] == [4, 3]
+
+
+def _noises(home: Home, order: str, step: str) -> list[Decimal]:
+    """Return the noise of receiver and sender, in the unit, from the seeds that they keep."""
+    (job,) = Jobs(home.jobs).named(order)
+    terms = terms_of(open_order(job.wire, home.roster()).order)
+    ends = ((Role.RECEIVER, RECEIVER), (Role.SENDER, SENDER))
+    kept = [(role, MatchFile(home.node(party)).session(order)) for role, party in ends]
+    return [noise(terms, role, session.seed) * Decimal(step) for role, session in kept if session]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +192,9 @@ def steps(home: Home) -> int:
         (("size", RECEIVER, RECEIVER, "--on", "email"), "one organisation"),
         (("size", RECEIVER, SENDER, "--on", "email", "cap=many"), "are numbers"),
         (("resume", "0123456789ab"), "no one match"),
+        (("sum", RECEIVER, SENDER, "--on", "email", "--of", "spend"), "did you mean 'spent'"),
+        (("sum", RECEIVER, SENDER, "--on", "email", "--of", "email"), "no bounds"),
+        (("sum", *ENDS, "--on", "email", "--of", "spent", "unit=USD"), "bound in USD"),
     ],
 )
 def test_bad_input_is_one_sentence(home: Home, words: tuple[str, ...], why: str) -> None:

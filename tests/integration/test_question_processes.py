@@ -45,6 +45,8 @@ SEATS = tuple(
     for seat in DEMO_SEATS
     if seat.role in {Role.WAREHOUSE, Role.KEYHOLDER, Role.AGGREGATOR, Role.ANALYST}
 )
+SLOT = 15_000
+"""Milliseconds that nodes have for their answers: enough beside whatever else this machine does."""
 STAGES = ("offered", "committed", "endorsed", "revealed")
 
 
@@ -73,7 +75,7 @@ def fleet(home: Home) -> Iterator[Fleet]:
 
 def put(home: Home, **terms: Any) -> WorkOrder:
     order = query_order(
-        home, SQL, "0.4", Terms(purpose="market_statistics", source="fresh", **terms)
+        home, SQL, "0.4", Terms(purpose="market_statistics", source="fresh", deadline=SLOT, **terms)
     )
     Jobs(home.jobs).add(order.id, sign(home, order), time.time())
     return order
@@ -118,7 +120,7 @@ def within_its_errors(home: Home, order: WorkOrder, answer: dict[str, Any]) -> N
 
 def test_one_keyholder_is_killed_then_another(home: Home, fleet: Fleet) -> None:
     fleet.kill_node(KEYHOLDERS[2])
-    words = ("query", SQL, "privacy.epsilon=0.4", "--federation", str(home.folder))
+    words = ("query", SQL, "privacy.epsilon=0.4", "deadline=20", "--federation", str(home.folder))
     said = entrepot(*words, "--json", cwd=home.folder)
     assert said.code == 0, said.err
     value = json.loads(said.out)

@@ -10,10 +10,12 @@ import pytest
 from aggregator.answer_files import fetch_answer, keep_answer
 from aggregator.jobs import Jobs
 from aggregator.key_pool import KeyPool
+from aggregator.stepping import LETTER_SECONDS
 from experiments import querying
 from experiments.errors import UsageError
 from experiments.following import AbandonedRunError
 from experiments.founding import DEMO_SEATS, Seat, found, free_ports
+from experiments.notes import line
 from experiments.opening import UnopenedError, fresh_key, released, rows_of
 from experiments.ordering import Terms, query_order
 from federation.envelopes import parse, seal
@@ -70,7 +72,7 @@ def charged(simulation, order, *parties):
 
 
 KEYS = (Kind.KEYS_JOIN, Kind.KEYS_BEGIN, Kind.KEYS_COMMIT, Kind.KEYS_SHOW)
-STEPS = (Kind.OFFER, Kind.QUERY_COMMIT, Kind.QUERY_ENDORSE, Kind.QUERY_REVEAL, Kind.QUERY_OPEN)
+STEPS = (Kind.QUERY_COMMIT, Kind.QUERY_ENDORSE, Kind.QUERY_REVEAL, Kind.QUERY_OPEN)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
@@ -179,15 +181,15 @@ def test_what_a_keyholder_leaves_undone_is_asked_of_another(simulation, asked):
     assert sum(len(set(at)) for at in again) >= 3
 
 
-def test_with_one_keyholder_left_nothing_is_asked_or_spent(simulation, asked):
+def test_with_one_keyholder_left_nothing_is_signed_or_spent(simulation, asked):
     for dead in (OTHER, THIRD):
         silence(simulation, dead)
     simulation.work()
     job = simulation.job(asked)
     assert job.status == "abandoned"
-    for word in ("1 of at least 2 keyholders", OTHER, THIRD, "nothing was spent"):
+    for word in ("1 of at least 2 keyholders", OTHER, THIRD, "Nothing was spent"):
         assert word in job.result["error"]
-    assert not simulation.mail.sent(Kind.QUERY_COMMIT)
+    assert not simulation.mail.sent(Kind.QUERY_ENDORSE) + simulation.mail.sent(Kind.QUERY_REVEAL)
     charged(simulation, asked)
     assert pool(simulation).ready == 3  # its key is never another's, all the same
 
@@ -220,7 +222,7 @@ def test_with_one_keyholder_away_the_pool_lasts_and_then_says_who_is_missing(sim
     assert job.status == "abandoned"
     for word in (THIRD, "All 3 keyholders make a key, and 2 open with it", "Nothing was spent"):
         assert word in job.result["error"]
-    assert order.id not in {letter.order for letter in simulation.mail.sent(Kind.OFFER)}
+    assert order.id not in {letter.order for letter in simulation.mail.sent(Kind.QUERY_COMMIT)}
 
 
 # -- nodes die -------------------------------------------------------------------------------------
@@ -236,15 +238,70 @@ def test_who_does_not_commit_is_left_out(simulation, asked):
     charged(simulation, asked, CN, EU, UK)
 
 
-def test_too_few_that_commit_end_it_and_it_is_said_what_is_spent(simulation, asked):
+def test_too_few_that_commit_end_it_and_nothing_is_spent(simulation, asked):
     for party in (UK, US):
         silence(simulation, party, Kind.QUERY_COMMIT)
     simulation.work()
     job = simulation.job(asked)
     assert job.status == "abandoned" and "2 of at least 3 parties" in job.result["error"]
-    assert f"ε {asked.epsilon} is spent at {CN}, {EU}" in job.result["error"]
     assert not simulation.mail.sent(Kind.QUERY_REVEAL) + simulation.mail.sent(Kind.QUERY_OPEN)
-    charged(simulation, asked, CN, EU)
+    charged(simulation, asked)
+
+
+def spoil(simulation, *parties):
+    """Their tables cannot be read any more, whatever they agreed to."""
+    for party in parties:
+        simulation.started(party)
+        (simulation.folder(party) / "data" / "orders.parquet").write_bytes(b"no table")
+
+
+def test_who_has_no_answer_in_its_slot_is_left_out_named_and_charged(simulation, asked):
+    spoil(simulation, US)
+    simulation.work()
+    simulation.open(asked)
+    result = simulation.job(asked).result
+    assert (result["parties"], result["late"]) == ([CN, EU, UK], [US])
+    assert result["answer"]["contributors"] == 3
+    (note,) = simulation.notes(asked, "late")
+    assert "no answer when its slot ended" in line(note) and line(note).startswith(US)
+    charged(simulation, asked, *WAREHOUSES)
+    said = {frame.sender: part(frame) for frame in simulation.mail.replies(Kind.QUERY_COMMITTED)}
+    assert len({len(commitment) for commitment in said.values()}) == 1
+    assert [party for party, commitment in said.items() if not any(commitment)] == [US]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_who_was_late_is_known_after_a_crash_and_its_price_is_told(simulation, asked, moment):
+    spoil(simulation, US)
+    simulation.mail.kill(Kind.QUERY_ENDORSE, moment)
+    assert killed(simulation.work)
+    for party in (CN, EU):
+        silence(simulation, party, Kind.QUERY_REVEAL)
+    simulation.work()
+    job = simulation.job(asked)
+    assert job.status == "abandoned"
+    assert (
+        f"ε {asked.epsilon} is spent at {UK}, {US}, and may be at {CN}, {EU}" in job.result["error"]
+    )
+    charged(simulation, asked, UK, US)
+
+
+def test_too_few_in_their_slots_end_it_and_the_late_are_charged(simulation, asked):
+    spoil(simulation, UK, US)
+    simulation.work()
+    job = simulation.job(asked)
+    assert job.status == "abandoned" and "2 of at least 3 parties" in job.result["error"]
+    assert f"ε {asked.epsilon} is spent at {UK}, {US}" in job.result["error"]
+    charged(simulation, asked, UK, US)
+
+
+def test_nodes_are_waited_for_until_after_their_slot(simulation, asked):
+    order = simulation.query(sql="SELECT COUNT(*) FROM orders", deadline=120_000)
+    simulation.put(order)
+    simulation.work()
+    waits = [wait for wait in simulation.mail.exchanges if CN in wait]
+    commits = [max(wait.values()) for wait in waits if max(wait.values()) > 120]
+    assert commits and all(seconds == 120 + LETTER_SECONDS for seconds in commits)
 
 
 def test_who_does_not_sign_is_still_on_the_list(simulation, asked):
@@ -266,10 +323,23 @@ def test_too_few_signatures_end_it_and_there_is_no_second_try(simulation, asked)
     simulation.work()
     job = simulation.job(asked)
     assert job.status == "abandoned" and "no second list" in job.result["error"]
-    assert f"ε {asked.epsilon} is spent at" in job.result["error"]
+    assert "nothing was spent" in job.result["error"]
     assert len(simulation.mail.sent(Kind.QUERY_ENDORSE)) == len(WAREHOUSES)
     assert not simulation.mail.sent(Kind.QUERY_REVEAL)
-    charged(simulation, asked, *WAREHOUSES)
+    charged(simulation, asked)
+
+
+def test_with_too_few_keyholders_after_the_list_was_signed_nothing_is_shown_or_spent(
+    simulation, asked
+):
+    for dead in (CH, OTHER):
+        simulation.mail.drop(Kind.QUERY_BIND, dead)
+    simulation.work()
+    job = simulation.job(asked)
+    assert job.status == "abandoned" and "1 of at least 2 keyholders" in job.result["error"]
+    assert simulation.mail.replies(Kind.QUERY_ENDORSED)
+    assert not simulation.mail.sent(Kind.QUERY_REVEAL)
+    charged(simulation, asked)
 
 
 def test_who_dies_between_committing_and_revealing_ends_it(simulation, asked):
@@ -278,9 +348,10 @@ def test_who_dies_between_committing_and_revealing_ends_it(simulation, asked):
     job = simulation.job(asked)
     assert job.status == "abandoned"
     assert f"{US} committed to a part of the sum and did not show it" in job.result["error"]
-    assert f"ε {asked.epsilon} is spent at" in job.result["error"]
+    spent = f"ε {asked.epsilon} is spent at {CN}, {EU}, {UK}, and may be at {US};"
+    assert spent in job.result["error"]
     assert not simulation.mail.replies(Kind.QUERY_OPENED)
-    charged(simulation, asked, *WAREHOUSES)
+    charged(simulation, asked, CN, EU, UK)  # what never left is given back
 
 
 def test_a_node_that_restarts_between_committing_and_revealing_reveals(simulation, asked):
@@ -379,7 +450,7 @@ def test_without_its_key_nobody_opens_an_answer(simulation, sealed):
 
 def test_a_question_that_came_to_nothing_leaves_no_key(simulation, asked):
     for party in WAREHOUSES:
-        silence(simulation, party, Kind.OFFER)
+        silence(simulation, party, Kind.QUERY_COMMIT)
     simulation.work()
     with pytest.raises(AbandonedRunError):
         querying.resume(simulation.home, asked.id[:12], lambda _: None)

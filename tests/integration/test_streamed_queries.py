@@ -42,6 +42,8 @@ SEATS = tuple(
     if seat.role in {Role.WAREHOUSE, Role.KEYHOLDER, Role.AGGREGATOR, Role.ANALYST}
 )
 NODES = (*WAREHOUSES, *KEYHOLDERS)
+SLOT = 4_000
+"""Milliseconds that nodes have for their answers."""
 TRIES = 8
 """How often a question is asked until a kill falls between a request and its reply."""
 
@@ -98,7 +100,13 @@ class Town:
         """Put a question on the table that was never asked before."""
         # No count in it: one of three parties would bar the same count of four.
         sql = f"SELECT SUM(LEAST(amount, {200 + next(self.asked)})) AS m FROM orders"
-        terms = Terms(purpose="market_statistics", minimum=3, source="fresh", cohort=WAREHOUSES)
+        terms = Terms(
+            purpose="market_statistics",
+            minimum=3,
+            source="fresh",
+            cohort=WAREHOUSES,
+            deadline=SLOT,
+        )
         return self.put(query_order(self.home, sql, "0.2", terms))
 
     def ended(self, order: WorkOrder) -> Job:

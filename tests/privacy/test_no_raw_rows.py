@@ -63,7 +63,7 @@ def test_no_row_leaves_in_training_or_queries(simulation, canaries):
         Kind.TRAIN_UPDATE,
         *(Kind.KEYS_JOINED, Kind.KEYS_DEALT, Kind.KEYS_COMMITTED, Kind.KEYS_SHOWN),
         *(Kind.QUERY_COMMITTED, Kind.QUERY_ENDORSED, Kind.QUERY_REVEALED),
-        Kind.QUERY_OPENED,
+        *(Kind.QUERY_BOUND, Kind.QUERY_OPENED),
         Kind.LEDGER_UNSURE,
         Kind.LEDGER_HEADS,
         Kind.LEDGER_COSIGNED,

@@ -55,6 +55,31 @@ def test_every_order_belongs_to_exactly_one_party(tiny):
     assert 4_500 <= len(ids) <= 5_700
 
 
+def payments(manifest: Manifest) -> dict[str, pd.DataFrame]:
+    paths = {party: manifest.payments(party) for party in manifest.parties}
+    return {party: pd.read_parquet(path) for party, path in paths.items() if path is not None}
+
+
+def test_payment_partners_and_merchants_keep_what_was_paid_for_their_orders(tiny):
+    found, placed = payments(tiny), orders(tiny)
+    roles = {party: said["role"] for party, said in tiny.document["parties"].items()}
+    assert {roles[party] for party in found} == {Role.PAYMENT_PARTNER, Role.MERCHANT}
+    assert len(found) == sum(role != Role.WAREHOUSE for role in roles.values()) == 4
+    for party, table in found.items():
+        both = table.merge(placed[party], on=["order_id", "customer_id"], suffixes=("", "_placed"))
+        assert len(both) == len(table) > len(placed[party])  # of its own orders, some several times
+        assert set(table["order_id"]) == set(placed[party]["order_id"])
+        assert (both["amount"].abs() == both["amount_placed"]).all()
+        back = table["status"].isin(["refunded", "charged back"])
+        assert (back == (table["amount"] < 0)).all() and 0 < back.mean() < 0.2
+        reported = both["status"] == "charged back"
+        assert (both.loc[reported, "label_fraud"] == 1).all() and reported.any()
+        assert (table["fee"] <= table["amount"].abs()).all()
+        assert table["attempts"].between(1, 10).all()
+        assert ("card_country" in table) == (roles[party] == Role.PAYMENT_PARTNER)
+    assert pd.concat(found.values())["payment_id"].is_unique
+
+
 def test_the_manifest_says_what_the_files_hold(tiny):
     assert open_manifest(tiny.folder).document == tiny.document
     for party, described in tiny.document["parties"].items():
@@ -75,7 +100,7 @@ def test_nothing_of_the_truth_is_a_column_of_a_party(tiny):
         assert not {"scenario", "fraud", "friendly", "member"} & set(table.columns)
 
 
-@pytest.mark.parametrize("name", ["orders", "demand"])
+@pytest.mark.parametrize("name", ["orders", "demand", "payments"])
 def test_the_tables_conform_to_the_contracts(tiny, name):
     text = (CONTRACTS / f"{name}.toml").read_text(encoding="utf-8")
     contract = load_contract(text.replace("${epsilon}", "4").replace("${delta}", "1e-6"))

@@ -45,8 +45,8 @@ def partial(path, noise, reserved=None, seed=1):
     return noisy_partial(
         PLAN,
         noise,
-        contract=CONTRACT,
-        readable=Readable._mint(path, stamp(path), None),
+        contracts=(CONTRACT,),
+        readables=(Readable._mint(path, stamp(path), None),),
         permit=Permit._mint(None, "law"),
         reservation=Reservation._mint("q", (Charge(scope_of("orders", [CONTRACT]), event, 1),)),
         entropy=SeededEntropy(seed),

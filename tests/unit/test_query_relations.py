@@ -3,11 +3,11 @@
 import pytest
 
 from experiments.ordering import published_contracts
-from federation.errors import UnsupportedQueryError
 from federation.messages import Kind
-from federation.queries import tree
+from federation.orders import Read
 from federation.queries.parse import parse
-from federation.queries.uses import aggregated, filtered, grouped
+from federation.queries.uses import aggregated, filtered, grouped, linked
+from federation.tasks import reads_of
 from tests.orders_table import COHORT
 from tests.simulator import CN, EU, UK, WAREHOUSES
 
@@ -38,10 +38,10 @@ def test_a_windows_column_is_used_as_what_it_is_made_from():
     assert set(filtered(plan)) == {"category", "first_order"}
 
 
-def test_what_a_join_equates_besides_the_unit_decides_which_rows_count():
+def test_what_a_join_equates_besides_the_unit_is_used_by_equality_alone():
     plan = read(TWICE)
-    assert filtered(plan) == ("amount", "category")
-    assert tree.asked(plan) == ("amount", "category", "customer_id")
+    assert (filtered(plan), linked(plan)) == (("amount",), ("category",))
+    assert reads_of(plan) == (Read("orders", 1, ("amount", "category", "customer_id")),)
 
 
 @pytest.mark.parametrize("text", [NEWEST, TURNOVER, TWICE])
@@ -54,9 +54,3 @@ def test_a_join_of_a_contract_with_itself_is_answered(simulation):
     order = simulation.query("0.3", TWICE, cohort=(CN, EU, UK))
     job = simulation.run(order)
     assert job.status == "done" and job.result["answer"]["contributors"] == 3
-
-
-def test_two_contracts_are_not_asked_yet(simulation):
-    text = "SELECT COUNT(*) AS n FROM orders JOIN payments USING (order_id, customer_id)"
-    with pytest.raises(UnsupportedQueryError, match=r"orders and payments.*one contract"):
-        simulation.query(sql=text, cohort=WAREHOUSES)

@@ -354,7 +354,7 @@ def test_a_node_that_says_nothing_or_something_else_lets_nothing_go(simulation):
 def test_a_run_that_was_begun_is_seen_through(simulation):
     first, second = question(simulation), question(simulation, source="any")
     simulation.put(second)
-    simulation.mail.kill(Kind.QUERY_COMMIT, "before")
+    simulation.mail.kill(Kind.QUERY_COMMIT, "after")
     assert killed(simulation.work)
     simulation.mail.repair()
     simulation.work()

@@ -13,7 +13,7 @@ from experiments.querying import read_terms
 from federation.ledger.entries import EntryKind, encode
 from federation.messages import Kind
 from federation.tasks import TrainingTask
-from tests.simulator import CN, EU, UK, killed, recipe
+from tests.simulator import CN, EU, UK, recipe
 
 COHORT = (CN, EU, UK)
 COUNT = "SELECT COUNT(*) FROM orders"
@@ -22,13 +22,13 @@ COUNT = "SELECT COUNT(*) FROM orders"
 @pytest.fixture
 def read(monkeypatch):
     """What every partial summed up before its noise; no node ever shows this."""
-    seen, real = [], partial.evaluate
+    seen, real = [], partial.evaluate_joined
 
     def spied(*given, **more):
         seen.append(real(*given, **more))
         return seen[-1]
 
-    monkeypatch.setattr(partial, "evaluate", spied)
+    monkeypatch.setattr(partial, "evaluate_joined", spied)
     return seen
 
 
@@ -181,16 +181,13 @@ def test_rows_that_come_between_acceptance_and_work_under_a_new_label_are_not_re
 ):
     """The reservation pays in the windows that were open then."""
     order = simulation.query("0.3", COUNT, cohort=COHORT)
-    simulation.put(order)
-    simulation.mail.kill(Kind.QUERY_COMMIT, "before")
-    assert killed(simulation.work)
+    for party in COHORT:
+        assert simulation.offer(party, order).kind is Kind.ACCEPTED
     size = len(pd.read_parquet(simulation.folder(CN) / "data" / "orders.parquet"))
     for party in COHORT:
         simulation.node(party)._books.open_window("customers", "2026")
     add_rows(simulation, 5)
-    simulation.mail.repair()
-    simulation.work()
-    assert simulation.job(order).status == "done"
+    assert simulation.run(order).status == "done"
     assert max(partial.values[0] for partial in read) <= size
     assert accounts(simulation) == {"2025": 1}
 
@@ -219,3 +216,9 @@ def test_windows_on_the_command_line(simulation):
     assert terms.windows == ("2025", "2026")
     assert read_terms([])[1].windows == ()
     assert query_order(simulation.home, COUNT, "0.3", terms).windows == ("2025", "2026")
+
+
+def test_parties_on_the_command_line():
+    _, terms = read_terms(["cohort.parties=warehouse-eu, warehouse-uk,warehouse-eu"])
+    assert terms.cohort == ("warehouse-eu", "warehouse-uk")
+    assert read_terms([])[1].cohort == ()

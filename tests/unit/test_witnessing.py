@@ -22,7 +22,7 @@ from federation.ledger.witness import WitnessRequest
 from federation.messages import Kind
 from federation.riding import pack, pack_cosigned, unpack, unpack_cosigned
 from policies.parties import DATA_ROLES, PartyId, Role
-from tests.asked import Pool
+from tests.asked import Joint, Pool, question
 from tests.simulator import (
     CN,
     EU,
@@ -436,10 +436,18 @@ def test_a_release_waits_until_its_reservation_is_witnessed_by_a_quorum(
 
 
 def test_a_partial_waits_too(simulation):
-    query, key = simulation.query(cohort=(CN, EU, UK)), Pool(simulation).made().package()
-    assert offered(simulation, query, seen=words(simulation, *ENOUGH)).kind is Kind.ACCEPTED
-    reply = simulation.ask(Kind.QUERY_COMMIT, CN, query.id, key=key.to_bytes())
+    """A commitment to it does not: nothing of it can be read, and nothing is charged."""
+    cohort, package = (CN, EU, UK), Pool(simulation).made().package()
+    asked = Joint(simulation, question(simulation, cohort), package.to_bytes(), cohort)
+    for party in cohort:
+        letter = {"order": sign(simulation.home, asked.order), "key": asked.package}
+        reply = asked.ask(Kind.QUERY_COMMIT, party, **letter)
+        asked.commitments[party] = reply.blobs["commitment"]
+    for party in cohort:
+        assert asked.endorse(party).kind is Kind.QUERY_ENDORSED
+    reply = asked.reveal(CN)
     assert reply.kind is Kind.LEDGER_UNSURE and reply.body["lacks"] == "witness"
+    assert simulation.account(CN, "orders").releases == 0
 
 
 def cosigned_by(simulation, head, line_by, named):
@@ -739,12 +747,9 @@ def test_a_run_and_a_query_cost_few_exchanges_more(simulation):
         exchanges.clear()
         assert simulation.run(simulation.query(cohort=WAREHOUSES)).status == "done"
         assert exchanges == [
-            {Kind.OFFER, Kind.LEDGER_WITNESS},
-            {Kind.LEDGER_WITNESS},
-            {Kind.QUERY_COMMIT},
-            {Kind.QUERY_ENDORSE},
-            {Kind.QUERY_REVEAL, Kind.QUERY_OPEN},
-            {Kind.LEDGER_WITNESS},
+            {Kind.QUERY_COMMIT, Kind.LEDGER_WITNESS},
+            {Kind.QUERY_ENDORSE, Kind.QUERY_BIND, Kind.LEDGER_WITNESS},
+            {Kind.QUERY_REVEAL, Kind.LEDGER_WITNESS},
             {Kind.QUERY_OPEN},
             {Kind.CLOSE},
         ]

@@ -162,7 +162,7 @@ def test_a_question_travels_over_the_streams_whole(simulation: Simulation) -> No
     assert simulation.job(order).status == "done"
     both.coordinator.have_witnessed()
     assert both.carried["flower"] == []
-    assert {Kind.OFFER, Kind.KEYS_BEGIN, Kind.QUERY_COMMIT, Kind.QUERY_OPEN} <= both.kinds(
+    assert {Kind.KEYS_BEGIN, Kind.QUERY_COMMIT, Kind.QUERY_BIND, Kind.QUERY_OPEN} <= both.kinds(
         "streams"
     )
 

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from clients.desk import Desk
 
 
@@ -28,6 +30,20 @@ def test_a_request_under_way_is_given_out_once_and_answered_to_all() -> None:
     assert second.got == [(7, b"answer")]
     desk.bring(b"same", first, 3)  # what was answered may be asked again
     assert desk.take() == b"same"
+
+
+def test_a_request_came_when_it_was_first_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter((5.0, 6.0, 7.0))
+    monkeypatch.setattr("clients.desk.time.monotonic", lambda: next(moments))
+    desk, first, second = Desk(), Note(), Note()
+    desk.bring(b"same", first, 1)
+    desk.bring(b"same", second, 2)
+    assert desk.take() == b"same" and desk.came(b"same") == 5.0
+    desk.done(b"same", b"answer")
+    desk.bring(b"same", first, 3)
+    assert desk.came(b"same") == 6.0
+    desk.leave(first)
+    assert desk._came == {}
 
 
 def test_what_nobody_waits_for_and_nobody_took_is_forgotten() -> None:

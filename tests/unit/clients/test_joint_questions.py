@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 import clients.node
+from clients.errors import RefusedWorkError
+from clients.judgement import Judge
 from clients.settings import load_settings
 from federation.joint_keys import Package, pack, unpack
 from federation.messages import Kind
@@ -23,7 +25,7 @@ from secure_compute.threshold.listing import Commitment, Endorsement
 from secure_compute.threshold.memory import party_from_bytes
 from secure_compute.threshold.ring import DATA
 from secure_compute.threshold.terms import Terms
-from tests.asked import FOUR, HOLDERS, Joint
+from tests.asked import FOUR, HOLDERS, Joint, cosigned, question
 from tests.simulator import CN, EU, Killed, killed
 
 GONE = "answers.sqlite*"
@@ -95,11 +97,67 @@ def test_each_step_asked_again_gives_the_same_bytes_and_one_charge(table):
     assert releases(table.simulation) == before + 1
 
 
-def test_it_is_charged_with_the_commitment(table):
+def test_it_is_charged_when_the_ciphertexts_leave_and_not_before(table):
     asked, before = table.offered(), releases(table.simulation)
-    asked.commit(CN)
+    for step in (asked.commit, asked.endorse):
+        for party in FOUR:
+            step(party)
+    assert releases(table.simulation) == before
+    assert asked.order.id in table.simulation.books(CN).open_orders()
+    assert asked.reveal(CN).kind is Kind.QUERY_REVEALED
     assert releases(table.simulation) == before + 1
     assert asked.order.id not in table.simulation.books(CN).open_orders()
+
+
+def test_what_was_never_revealed_is_given_back(table):
+    asked, before = table.committed(), releases(table.simulation)
+    assert asked.endorse(CN).kind is Kind.QUERY_ENDORSED
+    assert asked.close(CN).kind is Kind.CLOSED
+    assert releases(table.simulation) == before
+    assert asked.order.id not in table.simulation.books(CN).open_orders()
+    for party in FOUR[1:]:
+        asked.endorse(party)
+    assert asked.reveal(CN).kind is Kind.FAILED
+    assert releases(table.simulation) == before
+
+
+def test_one_letter_proposes_a_question_and_asks_for_its_commitment(table):
+    asked = table.ask()
+    reply = proposed(asked, CN)
+    assert reply.kind is Kind.QUERY_COMMITTED and "head" in reply.blobs
+    assert asked.order.id in table.simulation.books(CN).open_orders()
+    again = proposed(asked, CN)
+    assert again.blobs["commitment"] == reply.blobs["commitment"]
+
+
+def test_what_a_node_refuses_it_does_not_commit_to(table, fixed):
+    order, before = question(table.simulation, epsilon="70"), fixed.asked
+    asked = Joint(table.simulation, order, table.package())
+    reply = proposed(asked, CN)
+    assert reply.kind is Kind.REFUSED and reply.body["reasons"]
+    assert fixed.asked == before
+    assert asked.order.id not in table.simulation.books(CN).open_orders()
+
+
+def test_ciphertexts_wait_for_the_witnesses_of_the_reservation(table):
+    asked, before = table.ask(), releases(table.simulation)
+    heads = {}
+    for party in FOUR:
+        reply = proposed(asked, party)
+        asked.commitments[party] = reply.blobs["commitment"]
+        heads[party] = reply.blobs["head"]
+    for party in FOUR:
+        assert asked.endorse(party).kind is Kind.QUERY_ENDORSED
+    reply = asked.reveal(CN)
+    assert (reply.kind, reply.body["lacks"]) == (Kind.LEDGER_UNSURE, "witness")
+    assert releases(table.simulation) == before
+    cosigned(table.simulation, CN, heads[CN])
+    assert asked.reveal(CN).kind is Kind.QUERY_REVEALED
+    assert releases(table.simulation) == before + 1
+
+
+def proposed(asked, party):
+    return asked.ask(Kind.QUERY_COMMIT, party, order=asked._signed(), key=asked.package)
 
 
 def test_what_is_on_disk_is_its_owners_alone_and_gone_when_the_query_is_over(table):
@@ -370,21 +428,41 @@ def test_a_restart_after_the_commitment_repeats_it_and_makes_no_other(table):
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize(("part", "step"), [("outbox", "keep"), ("books", "settle")])
-def test_a_kill_in_the_commitment_says_nothing_else_afterwards(table, part, step, moment):
-    """Whatever is repeated is what was kept; what was open at the start is over and paid."""
-    simulation, asked = table.simulation, table.offered()
-    simulation.crash(CN, part, step, moment)
+def test_a_kill_in_the_commitment_says_nothing_else_afterwards(table, moment):
+    """Whatever is repeated is what was promised; what was open at the start is over and paid."""
+    simulation, asked, before = table.simulation, table.offered(), releases(table.simulation)
+    simulation.crash(CN, "outbox", "keep", moment)
     assert killed(lambda: asked.commit(CN))
+    promised = state(simulation).answer(asked.order.id).commitment
     simulation.restart(CN)
-    reply = asked.commit(CN)
-    if (part, moment) == ("books", "after"):
-        assert reply.kind is Kind.QUERY_COMMITTED
-        promised = state(simulation).answer(asked.order.id).commitment
-        assert reply.blobs["commitment"] == promised.to_bytes()
-    else:
-        assert reply.kind is Kind.FAILED
+    assert asked.commit(CN).blobs["commitment"] == promised.to_bytes()
     assert asked.order.id not in simulation.books(CN).open_orders()
+    assert releases(simulation) == before + 1
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_kill_in_the_revealing_is_paid_for_once_and_reveals_the_same(table, moment):
+    simulation, asked, before = table.simulation, table.endorsed(), releases(table.simulation)
+    simulation.crash(CN, "books", "settle", moment)
+    assert killed(lambda: asked.reveal(CN))
+    simulation.restart(CN)
+    (wire,) = unpack(asked.reveal(CN).blobs["chunks"])
+    (promised,) = state(simulation).answer(asked.order.id).commitment.chunks
+    assert ciphertext.digest(wire, asked.question.digest, CN, 0) == promised
+    assert releases(simulation) == before + 1
+
+
+def test_what_the_law_refuses_by_now_is_not_revealed_or_charged(table, monkeypatch):
+    asked, before = table.endorsed(), releases(table.simulation)
+
+    def refuse(*_):
+        raise RefusedWorkError("no longer permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "still", refuse)
+        assert asked.reveal(CN).kind is Kind.FAILED
+    assert releases(table.simulation) == before
+    assert asked.reveal(CN).kind is Kind.QUERY_REVEALED
 
 
 def put_aside(simulation, tmp_path, name="aside"):
@@ -434,7 +512,7 @@ def test_answers_that_the_books_do_not_know_are_not_revealed(table, monkeypatch)
         asked.endorse(party)
     books = table.simulation.node(CN)._books
     with monkeypatch.context() as patch:
-        patch.setattr(books, "is_settled", lambda *_: False)
+        patch.setattr(books, "open_orders", list)
         assert asked.endorse(CN).kind is Kind.FAILED
         assert asked.reveal(CN).kind is Kind.FAILED
     assert asked.reveal(CN).kind is Kind.QUERY_REVEALED

@@ -8,7 +8,7 @@ import pytest
 
 from clients.commitments import Commitments
 from experiments.ordering import sign as sign_as_analyst
-from federation.joint_keys import pack, unpack
+from federation.joint_keys import Package, pack, unpack
 from federation.ledger.entries import EntryKind
 from federation.messages import Kind
 from federation.sealed_answers import Origin, unseal
@@ -241,12 +241,57 @@ def test_a_key_serves_one_query(table, asked, restarted):
     assert named(table.simulation, second.order) == []
 
 
-def test_a_package_of_another_key_opens_nothing(table, asked):
-    other = table.package()
-    assert asked.open_once(ONE, asked.open_letter(ONE, key=other)).kind is Kind.FAILED
-    for package in (b"", asked.package[:-1], b"\0" * 99):
-        assert asked.open_once(ONE, asked.open_letter(ONE, key=package)).kind is Kind.FAILED
+def test_another_key_opens_nothing(table, asked):
+    other = Package.read(table.package()).terms.digest
+    for key in (other, "", "0" * 64, 7, None):
+        assert asked.open_once(ONE, asked.open_letter(ONE, {"key": key})).kind is Kind.FAILED
     assert bound(table.simulation, asked.order) is None
+
+
+def test_a_list_is_expected_before_it_is_certified_and_no_other_is_opened(table, asked):
+    for _ in range(2):
+        assert expected(asked, ONE).kind is Kind.QUERY_BOUND
+    assert named(table.simulation, asked.order) == [asked.listed.digest]
+    smaller = relisted(table.simulation, asked)
+    assert expected(smaller, ONE).kind is Kind.FAILED
+    assert smaller.open(ONE).kind is Kind.FAILED
+    table.simulation.restart(ONE)
+    assert smaller.open(ONE).kind is Kind.FAILED
+    assert asked.open(ONE).kind is Kind.QUERY_OPENED
+
+
+def test_of_a_list_that_is_expected_and_not_certified_nothing_is_opened(table, asked):
+    cosigned(table.simulation, ONE, expected(asked, ONE).blobs["head"])
+    few = replace(asked, endorsements=dict(list(asked.endorsements.items())[:2]))
+    for wire in (few.open_letter(ONE), asked.open_letter(ONE, endorsements=b"")):
+        assert asked.open_once(ONE, wire).kind is Kind.FAILED
+    assert asked.open_once(ONE).kind is Kind.QUERY_OPENED  # and that was all it lacked
+
+
+def test_what_is_expected_is_a_list_of_the_order(table, asked):
+    other = table.answered()
+    for commitments in (b"", pack(list(asked.commitments.values())[:2])):
+        assert expected(asked, ONE, commitments=commitments).kind is Kind.FAILED
+    said = pack(list(other.commitments.values()))
+    assert expected(asked, ONE, commitments=said).kind is Kind.FAILED
+    assert bound(table.simulation, asked.order) is None
+    assert named(table.simulation, asked.order) == []
+
+
+def test_a_key_whose_list_was_expected_and_never_opened_is_retired(table, asked):
+    assert expected(asked, ONE).kind is Kind.QUERY_BOUND
+    assert asked.close(ONE).kind is Kind.CLOSED
+    assert asked.open(ONE).kind is Kind.FAILED
+
+
+def expected(asked, party, **changes):
+    """What a keyholder answers to the list while it is being signed."""
+    said = pack(list(asked.commitments.values()))
+    blobs = {"order": asked._signed(), "commitments": said, **changes}
+    body = {"key": Package.read(asked.package).terms.digest}
+    simulation = asked.simulation
+    letter = simulation._question(Kind.QUERY_BIND, party, body, asked.order.id, 0, blobs)
+    return simulation.read(simulation.node(party).answer(letter))
 
 
 def test_without_a_quorums_signatures_nothing_is_bound(table, asked):

@@ -5,9 +5,19 @@ import pytest
 
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
-from secure_compute.psi.inner import ANSWER, MOST_WEIGHT, SLOTS, Key, choose
+from secure_compute.psi import inner
+from secure_compute.psi.inner import (
+    ANSWER,
+    COEFFICIENT,
+    MOST_WEIGHT,
+    NAME_SIZE,
+    POLYNOMIAL,
+    SLOTS,
+    Key,
+    choose,
+)
 from secure_compute.threshold.params import LARGEST, PRIMES
-from secure_compute.threshold.residues import from_bytes
+from secure_compute.threshold.residues import from_bytes, to_bytes
 from secure_compute.threshold.ring import DATA
 
 ENTROPY = SystemEntropy()
@@ -43,40 +53,48 @@ def test_what_the_chooser_adds_hides_the_sum_from_the_holder(key):
         assert (key.open(answer) - cover - 285) % (2 * LARGEST + 1) == 0
 
 
-def test_whoever_holds_the_key_reads_no_other_coefficient(key):
-    """Single numbers stand there: v1 at X for the choice of the first. They are covered."""
-    values = np.arange(1, SLOTS + 1)
-    choice = np.zeros(SLOTS, np.int64)
-    choice[0] = 1
-    sealed = key.seal(values, ENTROPY)
-    (answer,) = choose(key.public, sealed, [choice], [0], ENTROPY)
-    plain = opened(key, answer)
-    assert plain[0] == 1
-    assert sum(abs(number) < 1 << 40 for number in plain[1:]) < 3
+def test_of_the_first_polynomial_one_coefficient_is_sent_and_no_other(key):
+    """A holder that seals c at X for a number reads c times the choice there, below a unit."""
+    (answer,) = choose(key.public, key.seal(np.arange(4), ENTROPY), [np.arange(4)], [0], ENTROPY)
+    assert len(answer) == ANSWER == COEFFICIENT + POLYNOMIAL == POLYNOMIAL + POLYNOMIAL // SLOTS
 
 
-def opened(key, answer):
-    from secure_compute.psi import inner
+def test_a_holder_that_seals_no_numbers_reads_no_list_of_choices():
+    """Both polynomials of a session's key and numbers are c: between the smudge and a unit.
 
-    half = len(answer) // 2
-    first, second = from_bytes(answer[:half], PRIMES), from_bytes(answer[half:], PRIMES)
-    plain = DATA.inverse(DATA.add(first, DATA.multiply(second, DATA.constant(key.secret))))
-    return [inner._decoded([int(row) for row in column]) for column in plain.T[:200]]
+    Were all coefficients of the first polynomial sent, each would show c times a choice.
+    """
+    large = 1 << 104
+    constant = np.array([[large % prime] for prime in PRIMES], np.int64) * np.ones(SLOTS, np.int64)
+    body = to_bytes(DATA.reduce(constant), PRIMES)  # the constant polynomial c, in `forward` form
+    name = ENTROPY.bytes(NAME_SIZE)
+    choice = np.random.default_rng(1).integers(0, 2, SLOTS)
+    (answer,) = choose(name + body, name + body, [choice], [0], ENTROPY)
+    assert len(answer) == ANSWER
+    second = DATA.inverse(from_bytes(answer[COEFFICIENT:], PRIMES))
+    high = second[0] > PRIMES[0] // 2
+    agree = float((high == (choice == 1)).mean())
+    assert 0.45 < agree < 0.55
+
+
+def coefficient(key, answer):
+    """Return the constant coefficient with its noise, before it is rounded to a plaintext."""
+    first = inner._coefficient(answer[:COEFFICIENT])
+    second = from_bytes(answer[COEFFICIENT:], PRIMES)
+    turned = DATA.inverse(DATA.multiply(second, DATA.constant(key.secret)))[:, 0]
+    return [
+        (one + int(other)) % prime for one, other, prime in zip(first, turned, PRIMES, strict=True)
+    ]
 
 
 def test_the_noise_of_an_answer_says_nothing_of_the_choice(key):
     """What is left beside the plaintext is the smudge: of its size, whatever was chosen."""
-    from secure_compute.psi import inner
-
     values = np.ones(SLOTS, np.int64)
     sealed = key.seal(values, ENTROPY)
     sizes = []
     for choice in (np.zeros(SLOTS, np.int64), np.ones(SLOTS, np.int64)):
         (answer,) = choose(key.public, sealed, [choice], [0], ENTROPY)
-        half = len(answer) // 2
-        first, second = from_bytes(answer[:half], PRIMES), from_bytes(answer[half:], PRIMES)
-        plain = DATA.inverse(DATA.add(first, DATA.multiply(second, DATA.constant(key.secret))))
-        residues = [int(row) for row in plain[:, 0]]
+        residues = coefficient(key, answer)
         whole = lifted(residues)
         message = inner._decoded(residues)
         sizes.append(abs(whole - message * inner._DELTA))
@@ -115,6 +133,21 @@ def test_what_is_no_key_or_no_answer_is_refused(key, wire):
         choose(key.public, wire, [np.arange(2)], [0], ENTROPY)
     with pytest.raises(PeerProtocolError):
         key.open(wire)
+
+
+def test_a_residue_that_is_none_is_read_by_nobody(key):
+    """Of an answer's coefficient, of its polynomial, of sealed numbers and of a key."""
+    sealed = key.seal(np.arange(2), ENTROPY)
+    (answer,) = choose(key.public, sealed, [np.arange(2)], [0], ENTROPY)
+    for at in (0, COEFFICIENT):
+        with pytest.raises(PeerProtocolError, match="below its prime"):
+            key.open(answer[:at] + b"\xff" * 8 + answer[at + 8 :])
+    for wires in ((key.public, sealed), (sealed, key.public)):
+        first, second = (w[:NAME_SIZE] + b"\xff" * 8 + w[NAME_SIZE + 8 :] for w in wires)
+        with pytest.raises(PeerProtocolError, match="below its prime"):
+            choose(first, wires[1], [np.arange(2)], [0], ENTROPY)
+        with pytest.raises(PeerProtocolError, match="below its prime"):
+            choose(wires[0], second, [np.arange(2)], [0], ENTROPY)
 
 
 def test_numbers_that_would_wrap_or_could_not_be_hidden_are_refused(key):

@@ -194,6 +194,25 @@ def test_a_second_list_of_a_query_is_refused_by_parties_and_keyholders():
         elsewhere.bind(HOLDERS[0], state)
 
 
+def test_what_is_expected_is_the_only_list_and_opens_nothing_until_it_is_certified():
+    whole, without = submitted(), submitted()
+    name = HOLDERS[0]
+    for party_ in FOUR:
+        whole.endorse(party_)
+        without.endorse(party_)
+    key = whole.made.terms.digest
+    expecting = keyholder.expect(whole.made.holders[name], ROSTER, key, whole.listed)
+    assert keyholder.expect(expecting, ROSTER, key, whole.listed) == expecting
+    with pytest.raises(RefusedRequestError, match="no such list is bound"):
+        whole.partials(name, whole.totals(), expecting)
+    with pytest.raises(RefusedRequestError, match="a query has one"):
+        without.bind(name, expecting)
+    second = answered(make_key(3, 2), ROWS, query="q2")
+    with pytest.raises(RefusedRequestError, match="a key is used once"):
+        second.bind(name, expecting)
+    assert whole.bind(name, expecting) == whole.bind(name)
+
+
 def test_two_lists_never_both_find_a_quorum():
     for count in range(4, 11):
         for colluding in range(1, 3):

@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from secure_compute import canonical
@@ -205,3 +206,16 @@ def test_states_that_went_on_differ(asked):
     gone = pool.retire(bound, asked.made.terms.digest)
     assert keyholder_from_bytes(keyholder_to_bytes(gone)) == gone
     assert replace(gone, keys=()) == replace(bound, keys=())
+
+
+def test_a_ciphertext_is_read_where_it_lies_to_its_last_residue():
+    whole = np.array([[prime - 1] * SLOTS for prime in PRIMES] * 2).reshape(2, len(PRIMES), SLOTS)
+    wire = ciphertext.to_bytes(whole)
+    letter = b"\xff" + wire + b"\xff" * 9
+    made = np.full_like(whole, -1)
+    assert (ciphertext.read_into(made, memoryview(letter)[1:-9]) == whole).all()
+    assert (ciphertext.from_bytes(wire) == whole).all()
+    for at in (len(wire) // 2, len(wire)):
+        spoilt = wire[: at - 7] + b"\xff" * 7 + wire[at:]
+        with pytest.raises(PeerProtocolError, match="below its prime"):
+            ciphertext.read_into(made, spoilt)
