@@ -46,6 +46,8 @@ def _asking(questions: int) -> list[Result]:
     return [
         _result("query_100_cells_10_parties_s", statistics.median(every), "s", "limit", 2.0),
         _result("query_slowest_s", max(every), "s"),
+        _result("query_slot_s", bench_asking.SLOT / 1000, "s"),
+        _result("query_parties", min(one.parties for one in asked), "parties"),
         _result("query_cells", asked[0].cells, "cells"),
         _result("query_exchanges", min(exchanges), "exchanges", "limit", _EXCHANGES),
         _result("query_exchanges_most", max(exchanges), "exchanges"),

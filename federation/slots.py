@@ -13,8 +13,8 @@ from secure_compute.primitives.signature import SIGNATURE_SIZE
 from secure_compute.threshold.listing import Commitment
 from secure_compute.threshold.question import Question
 
-SLOT_SECONDS: Final = 1.0
-"""What any question has."""
+SLOT_SECONDS: Final = 3.0
+"""What any question has: enough for some millions of rows, or for a machine that is busy."""
 
 _NUMBERS_A_SECOND: Final = 50_000
 """Numbers of a plan for which a node has another second: they are noised and encrypted."""
@@ -25,7 +25,7 @@ _HASH: Final = "0" * 64
 def slot_seconds(task: QueryTask) -> float:
     """Return after how many seconds a node's answer leaves, counted from when it was asked.
 
-    The order's deadline; without one a second, and more for many numbers.
+    The order's deadline; without one `SLOT_SECONDS`, and more for many numbers.
     """
     if task.deadline:
         return task.deadline / 1000

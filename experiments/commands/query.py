@@ -52,7 +52,7 @@ def command(
     cohort.parties=warehouse-eu,warehouse-uk,warehouse-us  (unless named, all that hold the rows)
 
     Every node's answer leaves the deadline's seconds after it was asked, ready or not; who was not
-    is named, charged, and not in the sum. Without one they have about a second.
+    is named, charged, and not in the sum. Without one they have three seconds.
 
     A question that was asked before, and whose answer you may see, is answered from that release
     and costs nothing, if the law of every node allows it.
