@@ -9,7 +9,8 @@ once, since it may depend on rows. What is said is answered from what is on disk
 however often it is asked.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from threading import Event
 
 from clients.answering import Answering, Posed, Values
 from clients.books import Books
@@ -87,14 +88,15 @@ class AnswerLetters:
         order, question = signed.order, posed.question
         if (promised := self._answering.promised(question)) is not None:
             return promised
-        cells = self._cells_of(signed, agreed)
+        cells, over = self._cells_of(signed, agreed), Event()
         said = self._slots.fill(
             f"the answer to order {order.id[:12]}",
             slot_seconds(QueryTask.from_json(order.parameters)),
-            lambda: self._answering.commit(order, posed, release, cells),
+            lambda: self._answering.commit(order, posed, release, _in_time(cells, over)),
         )
         if said is not None:
             return said
+        over.set()
         self._books.settle(order.id, release)
         return late(question, self._party)
 
@@ -156,3 +158,15 @@ class AnswerLetters:
                 "one day, and nothing is revealed"
             )
         return release
+
+
+def _in_time(cells: Values, over: Event) -> Values:
+    """Return what makes cells, unless the slot is over by then: nothing is promised of those."""
+
+    def made() -> Sequence[int]:
+        found = cells()
+        if over.is_set():
+            raise RefusedWorkError("the slot was over before the rows were read")
+        return found
+
+    return made

@@ -11,17 +11,23 @@ import threading
 from collections.abc import Callable
 
 from clients.books import Books
+from clients.turns import Turns
 from federation.orders import WorkOrder
 
 log = logging.getLogger(__name__)
 
 
 class Endings:
-    """The open orders of one process; `now` is the node's clock, in seconds since 1970."""
+    """The open orders of one process.
 
-    def __init__(self, books: Books, now: Callable[[], float]) -> None:
+    now:   the node's clock, in seconds since 1970.
+    turns: an order is not ended while a release of it is made, by its id.
+    """
+
+    def __init__(self, books: Books, now: Callable[[], float], turns: Turns) -> None:
         self._books = books
         self._now = now
+        self._turns = turns
         self._lock = threading.Lock()
         self._own: dict[str, int] = {}
         self._unpriced: dict[str, int] = {}
@@ -68,18 +74,26 @@ class Endings:
         Raises:
             UnknownReservationError: nothing was reserved for the order.
         """
+        with self._turns.of(order):
+            self._end(order)
+
+    def _end(self, order: str) -> None:
         with self._lock:
             self._unpriced.pop(order, None)
-            own = self._own.pop(order, None)
-        if own is None:
-            self._books.doubt(order)
-        else:
-            self._books.close(order)
+            if self._own.pop(order, None) is None:
+                self._books.doubt(order)
+            else:
+                self._books.close(order)
 
     def close_expired(self) -> None:
-        """Give back what orders that nobody closed had set aside and never released."""
+        """Give back what orders that nobody closed had set aside and never released.
+
+        An order of which a release is made right now is left to the next time.
+        """
         now = self._now()
         with self._lock:
             over = [order for order, expires in self._own.items() if expires <= now]
         for order in over:
-            self.close(order)
+            with self._turns.if_free(order) as free:
+                if free:
+                    self._end(order)

@@ -42,6 +42,7 @@ from clients.snapshots import take_up
 from clients.summing import Summing, cohort_in
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
+from clients.turns import Turns
 from clients.vouching import Vouching
 from clients.witnessing import AloneError, UnsureError, Witnessing
 from federation.envelopes import Envelope, open_envelope, seal
@@ -112,8 +113,9 @@ class Node:
         self._slots = slots
         self._halt = halt
         self._letters = Letters(settings, roster, witnessing, vouching)
-        self._endings = Endings(books, judge.now)
-        self._releasing = Releasing(judge, books, outbox, witnessing, self._letters)
+        turns = Turns()
+        self._endings = Endings(books, judge.now, turns)
+        self._releasing = Releasing(judge, books, outbox, witnessing, self._letters, turns)
         self._keys = KeyLetters(judge, outbox, pool, opener, witnessing, recorder, self._letters)
         self._answers = AnswerLetters(
             judge,
@@ -256,7 +258,8 @@ class Node:
         return verdict
 
     def _take_up(self) -> None:
-        take_up(self._settings, self._judge.contracts.values())
+        if not self._slots.busy:  # what is late may still read the old ones
+            take_up(self._settings, self._judge.contracts.values())
 
     def _key(self, signed: SignedOrder) -> dict[str, bytes]:
         """Return this node's key for an order's secure sums, if it has any."""

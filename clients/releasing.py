@@ -25,14 +25,20 @@ class Releasing:
     """The releases of one node."""
 
     def __init__(
-        self, judge: Judge, books: Books, outbox: Outbox, witnessing: Witnessing, letters: Letters
+        self,
+        judge: Judge,
+        books: Books,
+        outbox: Outbox,
+        witnessing: Witnessing,
+        letters: Letters,
+        turns: Turns,
     ) -> None:
         self._judge = judge
         self._books = books
         self._outbox = outbox
         self._witnessing = witnessing
         self._letters = letters
-        self._turns = Turns()
+        self._turns = turns
 
     def once(
         self,
@@ -72,15 +78,19 @@ class Releasing:
     def promised(
         self, letter: Envelope, signed: SignedOrder, given: str, make: Callable[[], Reply]
     ) -> Reply:
-        """Return the reply to a letter that asks for a promise of a release; nothing is charged.
+        """Return the reply to a letter that asks for the one promise of an order's one release.
 
         given: as in `once`; `paid` charges under the same name before the release itself leaves.
 
         Raises:
             UnsureError: witnesses have not spoken yet.
-            RefusedWorkError: it was charged before and the promise is gone; or another one was
-                made for the same round.
+            RefusedWorkError: it was charged before and the promise is gone; or something else was
+                promised.
         """
+        if letter.sequence:
+            raise RefusedWorkError(
+                "a second promise is asked for, of an order that has one release"
+            )
         key = self.key(letter, given)
         with self._turns.of(letter.order):
             kept = self._outbox.reply(key)
@@ -88,6 +98,8 @@ class Releasing:
                 settled = self._books.is_settled(letter.order, key)
                 self._witnessing.require_sure()
                 self._require_of_use(letter, signed.order, key, settled=settled)
+                if self._outbox.releases(letter.order):
+                    raise RefusedWorkError("this order was answered, under another key")
                 wire = self._letters.seal(letter, make())
                 kept = self._outbox.keep(key, wire, letter.order, letter.sequence)
         return self._letters.as_kept(letter, kept)
@@ -107,9 +119,9 @@ class Releasing:
         order = signed.order.id
         with self._turns.of(order):
             settled = self._books.is_settled(order, key)
+            self._witnessing.require_sure()
+            self._witnessing.require_witnessed(order)
             if not settled:
-                self._witnessing.require_sure()
-                self._witnessing.require_witnessed(order)
                 self._judge.still(signed)
             reply = make()
             if not settled and not self._books.is_doubted(order):

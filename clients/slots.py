@@ -60,8 +60,19 @@ class Slots:
         begin: Callable[[Callable[[], None]], None] = _beside,
     ) -> None:
         self.now = now
+        self._running = 0
+        self._guard = threading.Lock()
         self._sleep = sleep
         self._begin = begin
+
+    @property
+    def busy(self) -> bool:
+        """Whether work of a slot goes on, one that is over included."""
+        return self._running > 0
+
+    def _count(self, by: int) -> None:
+        with self._guard:
+            self._running += by
 
     def fill(self, what: str, seconds: float, make: Callable[[], T]) -> T | None:
         """Return what `make` made, or None, `seconds` after the request at hand was received.
@@ -78,10 +89,13 @@ class Slots:
             except Exception as why:  # noqa: BLE001  whatever it is, it stays here
                 log.warning("%s could not be made: %s: %s", what, type(why).__name__, why)
                 return
+            finally:
+                self._count(-1)
             if (after := self.now()) <= until:
                 made.append(found)
             log.info("%s took %.3f s, by %+.3f s", what, after - begun, until - after)
 
+        self._count(1)
         self._begin(work)
         while (left := until - self.now()) > 0:
             self._sleep(left)

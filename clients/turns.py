@@ -25,6 +25,18 @@ class Turns:
         finally:
             self._leave(name)
 
+    @contextmanager
+    def if_free(self, name: str) -> Iterator[bool]:
+        """Whether nobody is within `of(name)`; if so, nobody else is until this is left."""
+        lock = self._enter(name)
+        free = lock.acquire(blocking=False)
+        try:
+            yield free
+        finally:
+            if free:
+                lock.release()
+            self._leave(name)
+
     def _enter(self, name: str) -> threading.Lock:
         with self._guard:
             lock, users = self._locks.get(name, (threading.Lock(), 0))

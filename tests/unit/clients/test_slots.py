@@ -326,7 +326,7 @@ def test_what_became_ready_too_late_is_never_summed(twins, monkeypatch):
     assert not any(said(asked))
     for work in waiting:
         work()
-    assert asked.order.id in known(asked)
+    assert asked.order.id not in known(asked)
     assert asked.endorse(CN).kind is Kind.FAILED
     for party in FOUR[1:]:
         assert asked.endorse(party).kind is Kind.QUERY_ENDORSED
@@ -350,6 +350,52 @@ def test_a_late_answer_asks_for_no_second_price_and_gets_no_second_try(twins, mo
     asked.simulation.restart(CN)
     assert not any(said(asked))
     assert asked.simulation.account(CN, "orders").releases == 1
+
+
+def test_a_second_letter_gets_nothing_of_a_late_answer(twins, monkeypatch, keys):
+    """Neither under another number nor under another key, nor once the rows are read after all."""
+    _, asked = twins.asked()
+    simulation = twins.other
+    waiting = held_back(simulation, monkeypatch)
+    assert not any(said(asked))
+    simulation.pace.at = 0.0
+    others = [
+        simulation.letter(Kind.QUERY_COMMIT, CN, asked.order.id, 1, key=asked.package),
+        simulation.letter(Kind.QUERY_COMMIT, CN, asked.order.id, key=next(keys)),
+    ]
+    for _ in range(2):
+        for letter in others:
+            assert simulation.read(simulation.node(CN).answer(letter)).kind is Kind.FAILED
+        assert simulation.pace.at == 0.0  # at once: no row had a say
+        while waiting:
+            waiting.pop()()
+    assert simulation.account(CN, "orders").releases == 1
+
+
+def test_a_close_waits_for_the_slot_and_whoever_is_late_is_charged(twins, monkeypatch):
+    _, asked = twins.asked()
+    simulation, closing = twins.other, []
+    node, pace = simulation.node(CN), simulation.pace
+
+    def sleep(seconds):
+        if not closing:
+            letter = simulation.letter(Kind.CLOSE, CN, asked.order.id)
+            closing.append(threading.Thread(target=node.answer, args=(letter,)))
+            closing[0].start()
+            closing[0].join(0.2)
+            assert closing[0].is_alive()
+            node._endings._now = lambda: asked.order.expires + 1
+            node._endings.close_expired()
+            assert asked.order.id in simulation.books(CN).open_orders()
+        pace.sleep(seconds)
+
+    patched = Slots(lambda: pace.at, sleep, lambda work: None)
+    monkeypatch.setattr(node._answers, "_slots", patched)
+    assert not any(said(asked))
+    closing[0].join()
+    account = simulation.account(CN, "orders")
+    assert (account.releases, account.epsilon_pending) == (1, 0.0)
+    assert patched.busy  # and no snapshot takes the place of another while it reads
 
 
 # -- what depends on no row ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from clients.sources.declared import Database, Span, identifier, sources_of
 from clients.sources.passwords import password_of
 from clients.sources.reading import Found
 from clients.sources.wanted import Wanted, wanted_of
+from clients.turns import Turns
 from experiments.cli import run
 from policies.contracts import load_contract
 from tests import sourced
@@ -350,7 +351,7 @@ def test_a_snapshot_does_not_change_while_an_order_is_under_way(sourcing: Simula
     rows = pq.read_table(folder / "snapshots" / TABLE)
     seen: list[bytes] = []
     node = sourcing.node(CN)
-    read, reply = node._readable, node._reply_to
+    read, reply = node._readables, node._reply_to
 
     def readable(agreed: Any) -> Any:
         """An operator asks for it just as the rows of an order are about to be read."""
@@ -364,7 +365,7 @@ def test_a_snapshot_does_not_change_while_an_order_is_under_way(sourcing: Simula
         seen.append(snapshot_of(sourcing))
         return said
 
-    node._readable, node._reply_to = readable, replied  # type: ignore[method-assign]
+    node._readables, node._reply_to = readable, replied  # type: ignore[method-assign]
     assert sourcing.run(order).status == "done"
     assert len(seen) > 2 and set(seen) == {before}
     assert sourcing.run(sourcing.query(source="fresh")).status == "done"
@@ -387,7 +388,7 @@ def test_an_order_without_a_price_is_under_way_too() -> None:
         id, expires = "a", 100
 
     now = [0.0]
-    endings = Endings(None, lambda: now[0])  # type: ignore[arg-type]
+    endings = Endings(None, lambda: now[0], Turns())  # type: ignore[arg-type]
     done: list[str] = []
     endings.accepted_unpriced(Order())  # type: ignore[arg-type]
     endings.while_idle(lambda: done.append("early"))
