@@ -1,4 +1,7 @@
-"""A throw-away MariaDB server that listens on a socket in its own folder and nowhere else."""
+"""A throw-away MariaDB server that listens on a socket in its own folder and nowhere else.
+
+Given certificates it speaks TLS too, on two addresses that only this machine reaches.
+"""
 
 import os
 import pwd
@@ -10,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from secure_compute.primitives.certificates import ServerCertificates, write_certificates
 from tests.processes import wait_until
 
 PLACES: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
@@ -20,6 +24,7 @@ FIRST: Final = (
     "CREATE USER test@localhost IDENTIFIED BY ''",
     "GRANT ALL ON *.* TO test@localhost WITH GRANT OPTION",
 )
+ADDRESSES: Final = ("127.0.0.2", "127.0.0.3")
 READY: Final = b"ready for connections"
 SECONDS: Final = 60.0
 
@@ -35,14 +40,15 @@ def missing() -> str:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(tls: ServerCertificates | None = None, port: int = 0) -> Iterator[str]:
     """A fresh server with an empty database `shop`, by its URL; it is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="my-", dir="/tmp"))
     user = _user() if os.geteuid() == 0 else None
     if user is not None:
         shutil.chown(folder, user)
     try:
-        process = _start(folder, [] if user is None else [f"--user={user}"])
+        ways = ["--skip-networking"] if tls is None else _over_tls(folder, user, tls, port)
+        process = _start(folder, [] if user is None else [f"--user={user}"], ways)
         try:
             _wait(process, folder)
             yield f"mysql://test@localhost/shop?unix_socket={folder}/socket"
@@ -53,7 +59,23 @@ def server() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(folder: Path, owner: Sequence[str]) -> "subprocess.Popen[bytes]":
+def _over_tls(folder: Path, user: str | None, tls: ServerCertificates, port: int) -> Sequence[str]:
+    """Write the certificates down; `general` in the folder will say who was let in or refused."""
+    write_certificates(folder, tls)
+    if user is not None:
+        shutil.chown(folder / "server.key", user)
+    files = {"ca": "ca.crt", "cert": "server.crt", "key": "server.key"}
+    return [
+        *(f"--ssl-{word}={folder / name}" for word, name in files.items()),
+        f"--port={port}",
+        f"--bind-address={','.join(ADDRESSES)}",
+        "--skip-name-resolve",
+        "--general-log",
+        f"--general-log-file={folder / 'general'}",
+    ]
+
+
+def _start(folder: Path, owner: Sequence[str], ways: Sequence[str]) -> "subprocess.Popen[bytes]":
     data, first = [f"--datadir={folder / 'data'}", f"--tmpdir={folder}"], folder / "first.sql"
     first.write_text("".join(f"{statement};\n" for statement in FIRST))
     first.chmod(0o644)
@@ -65,7 +87,7 @@ def _start(folder: Path, owner: Sequence[str]) -> "subprocess.Popen[bytes]":
     )
     if made.returncode:
         raise RuntimeError(f"{BINARIES[1]} ended with {made.returncode}: {made.stderr.strip()}")
-    words = ["--skip-networking", f"--socket={folder / 'socket'}", f"--init-file={first}"]
+    words = [*ways, f"--socket={folder / 'socket'}", f"--init-file={first}"]
     with (folder / "log").open("wb") as log:
         return subprocess.Popen(
             [str(_found(BINARIES[0])), "--no-defaults", *data, *owner, *words],

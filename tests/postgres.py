@@ -1,4 +1,7 @@
-"""A throw-away PostgreSQL server that listens on a socket in its own folder and nowhere else."""
+"""A throw-away PostgreSQL server that listens on a socket in its own folder and nowhere else.
+
+Given certificates it speaks TLS too, on two addresses that only this machine reaches.
+"""
 
 import os
 import pwd
@@ -10,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from secure_compute.primitives.certificates import ServerCertificates, write_certificates
+
 BINARIES: Final = ("initdb", "pg_ctl", "postgres")
+ADDRESSES: Final = ("127.0.0.2", "127.0.0.3")
 USERS: Final = ("postgres", "nobody")
 MAPPED: Final = "-c dynamic_shared_memory_type=mmap"
 """Its shared memory lies in its own folder too: what lies in /dev/shm may be taken away."""
@@ -27,7 +33,7 @@ def missing() -> str:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(tls: ServerCertificates | None = None, port: int = 5432) -> Iterator[str]:
     """A fresh server, by its URL; it is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
     user = _user() if os.geteuid() == 0 else None
@@ -36,15 +42,29 @@ def server() -> Iterator[str]:
     data, log = folder / "data", folder / "log"
     try:
         _run(user, ["initdb", "-D", str(data), "-U", "test", "-A", "trust", "-E", "UTF8"])
-        options = f"-k {folder} -c listen_addresses='' -c max_connections=20 {MAPPED}"
+        ways = "-c listen_addresses=''" if tls is None else _over_tls(folder, user, tls, port)
+        options = f"-k {folder} {ways} -c max_connections=20 {MAPPED}"
         start = ["pg_ctl", "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
         _run(user, start)
         try:
-            yield f"postgresql://test@/postgres?host={folder}"
+            at = "" if tls is None else f":{port}"
+            yield f"postgresql://test@{at}/postgres?host={folder}"
         finally:
             _run(user, ["pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _over_tls(folder: Path, user: str | None, tls: ServerCertificates, port: int) -> str:
+    """Write the certificates down; over TLS a password is asked for, and the log says whose."""
+    write_certificates(folder, tls)
+    if user is not None:
+        shutil.chown(folder / "server.key", user)
+    with (folder / "data" / "pg_hba.conf").open("a") as rules:
+        rules.write("hostssl all all 127.0.0.0/8 scram-sha-256\n")
+    files = f"-c ssl_cert_file={folder}/server.crt -c ssl_key_file={folder}/server.key"
+    heard = f"-c listen_addresses={','.join(ADDRESSES)} -c port={port} -c log_connections=on"
+    return f"-c ssl=on {files} {heard}"
 
 
 def _user() -> str | None:

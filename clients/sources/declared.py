@@ -17,6 +17,7 @@ here opens a connection or a file of rows.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -38,6 +39,8 @@ OPTIONS: Final[Mapping[Kind, frozenset[str]]] = {
 """What may stand behind the ? of a URL: how to reach the server and how to believe it."""
 
 PORTS: Final[Mapping[Kind, int]] = {"postgresql": 5432, "mysql": 3306}
+SCHEMA: Final = "public"
+"""Where a relation of PostgreSQL lies whose schema is not said."""
 
 _SCHEMES: Final[Mapping[str, Kind]] = {
     "postgresql": "postgresql",
@@ -73,7 +76,13 @@ class Database:
     @property
     def is_local(self) -> bool:
         """Whether the server is on this machine, so that nobody else hears what is said."""
-        return self.host in LOCAL or self.host.startswith("/") or "unix_socket" in self.options
+        has_socket = self.host.startswith(("/", "@")) or "unix_socket" in self.options
+        return self.host.lower() in LOCAL or has_socket
+
+    @property
+    def is_asked_who_it_is(self) -> bool:
+        """Whether its certificate and name are looked at, if the operator says no more."""
+        return not self.is_local or any(name.startswith("ssl") for name in self.options)
 
     @property
     def spoken(self) -> str:
@@ -81,17 +90,18 @@ class Database:
         return ".".join(self.relation)
 
     @property
-    def marks(self) -> tuple[str, ...]:
-        """What identifies the relation, so that two tables of one relation are found."""
-        where = self.options.get("unix_socket", self.host).lower()
-        port = self.port or PORTS[self.kind]
-        relation = self.spoken if len(self.relation) > 1 else f"{self.schema}.{self.spoken}"
-        return (f"{self.kind}://{where}:{port}/{self.database}/{relation}",)
+    def names(self) -> tuple[str, ...]:
+        """The relation as the database is asked for it, whatever a user's search path says."""
+        is_bare = self.kind == "postgresql" and len(self.relation) == 1
+        return (SCHEMA, *self.relation) if is_bare else self.relation
 
     @property
-    def schema(self) -> str:
-        """Where a relation is that is named without its schema, if nobody has changed that."""
-        return "public" if self.kind == "postgresql" else self.database
+    def marks(self) -> tuple[str, ...]:
+        """What identifies the relation, so that two tables of one relation are found."""
+        host = self.host.lower().rstrip(".")
+        where = "this machine" if self.is_local or _is_loopback(host) else host
+        port, relation = self.port or PORTS[self.kind], ".".join(self.names)
+        return (f"{self.kind}://{where}:{port}/{self.database}/{relation}",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +172,15 @@ def identifier(name: str, what: str) -> str:
     return name
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
+
+
 def _source(table: str, raw: object, folder: Path) -> Source:
     where = f'node.toml: [sources."{table}"]'
     if not isinstance(raw, dict) or not raw.keys() <= _FIELDS:
@@ -211,6 +230,8 @@ def _database(words: Mapping[str, str], where: str) -> Database:
             f"{where}: behind the ? of the url may stand {', '.join(sorted(OPTIONS[kind]))}"
         )
     host = unquote(options.pop("host", "") or url.hostname or "")
+    if "," in host:
+        raise NodeSettingsError(f"{where}: url names more than one server; name one")
     database, user = unquote(url.path.lstrip("/")), unquote(url.username or "")
     if not database or not user:
         raise NodeSettingsError(f"{where}: url lacks the user or the database; {_ADVICE}")

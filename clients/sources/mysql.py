@@ -5,6 +5,7 @@ is left as it came: `clients.sources.shaping` reads it as it reads that of any s
 in UTC, and a number of single precision as what it is, not as what the server would print of it.
 """
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -122,7 +123,7 @@ def _connected(api: Any, place: Database, password: str | None) -> Any:
             conv=own,  # ways to write values, and none to read them: text stays text
             cursorclass=api.cursors.SSCursor,
             read_timeout=SILENCE_SECONDS,
-            **{"connect_timeout": WAIT_SECONDS, **_ways(place)},
+            **_ways(place),
         )
     except (api.MySQLError, OSError) as why:
         if why.args and why.args[0] in _REFUSALS:
@@ -132,19 +133,29 @@ def _connected(api: Any, place: Database, password: str | None) -> Any:
 
 def _ways(place: Database) -> dict[str, Any]:
     """Return how the server is reached; over a network with TLS and by its name."""
+    options = place.options
     ways: dict[str, Any] = {
         "host": place.host,
         "port": place.port or PORTS[place.kind],
-        **place.options,
+        "unix_socket": options.get("unix_socket"),
+        "connect_timeout": int(options.get("connect_timeout", WAIT_SECONDS)),
     }
-    if "connect_timeout" in ways:
-        ways["connect_timeout"] = int(ways["connect_timeout"])
-    for name in ("ssl_verify_identity", "ssl_disabled"):
-        if name in ways:
-            ways[name] = ways[name] == "true"
-    if not place.is_local and not ways.get("ssl_disabled"):
-        ways = {"ssl_verify_identity": True, **ways, "ssl_verify_cert": True}
-    return ways
+    if options.get("ssl_disabled") == "true":
+        return {**ways, "ssl_disabled": True}
+    return {**ways, "ssl": _believing(options)} if place.is_asked_who_it_is else ways
+
+
+def _believing(options: Mapping[str, str]) -> ssl.SSLContext:
+    """Return whom to believe: one whom `ssl_ca`, else any authority of this machine's, vouches for.
+
+    PyMySQL would make one of the same options, but compare no name unless `ssl_ca` is among them.
+    """
+    context = ssl.create_default_context(cafile=options.get("ssl_ca"))
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # MySQL's own authorities lack what it wants
+    context.check_hostname = options.get("ssl_verify_identity") != "false"
+    if "ssl_cert" in options:
+        context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
+    return context
 
 
 def _drop(connection: Any, cursor: Any) -> None:

@@ -43,12 +43,11 @@ JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 JOIN pg_catalog.pg_type e ON e.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND c.relname = $1 AND ($2 = n.nspname OR $2 = '' AND pg_catalog.pg_table_is_visible(c.oid))
+  AND n.nspname = $1 AND c.relname = $2
   AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
 """
 _RELATIONS: Final = f"""
-SELECT CASE WHEN pg_catalog.pg_table_is_visible(c.oid) THEN '' ELSE n.nspname || '.' END
-       || c.relname
+SELECT CASE WHEN n.nspname = 'public' THEN '' ELSE n.nspname || '.' END || c.relname
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname NOT IN ('{_HIDDEN}')
   AND n.nspname NOT LIKE 'pg\\_%'
@@ -65,6 +64,8 @@ _WAYS: Final[Mapping[ColumnType, Mapping[str, str]]] = {
 }
 """By the contract's type and the column's, how it is read."""
 _REFUSALS: Final = ("password", "authentication", "does not exist", "pg_hba.conf")
+_LOCALLY: Final = "certificate file"
+"""In what libpq says of a file of this machine's, before any server has said something."""
 _PLACES: Final = 0x7FF
 """In a decimal's modifier, less 4: how many places it has."""
 
@@ -97,7 +98,7 @@ def _told(api: Any, place: Database, batches: Batches) -> Batches:
 def _batches(cursor: Any, place: Database, wanted: Wanted) -> Batches:
     for statement in BEGIN:
         cursor.execute(statement)
-    cursor.execute(_COLUMNS, (place.relation[-1], "".join(place.relation[:-1])))
+    cursor.execute(_COLUMNS, place.names)
     found = {name: _found(name, kind, size) for name, kind, size in cursor.fetchall()}
     there = require_columns(place, wanted, found, lambda: _relations(cursor))
     option = {"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
@@ -128,14 +129,15 @@ def _connected(api: Any, place: Database, password: str | None) -> Any:
     try:
         return api.connect(_conninfo(place, password))
     except (api.Error, OSError) as why:
-        if any(word in str(why) for word in _REFUSALS):
+        said = str(why)
+        if _LOCALLY not in said and any(word in said for word in _REFUSALS):
             refused(place)
         unreachable(place)
 
 
 def _conninfo(place: Database, password: str | None) -> str:
     """Return what libpq connects by; over a network it asks for TLS and the server's name."""
-    sure = {} if place.is_local else {"sslmode": "verify-full"}
+    sure = {"sslmode": "verify-full"} if place.is_asked_who_it_is else {}
     words: dict[str, object] = {"connect_timeout": WAIT_SECONDS, **sure}
     words |= {**place.options, "user": place.user, "dbname": place.database}
     words |= {"host": place.host, "port": place.port, "password": password}

@@ -65,7 +65,7 @@ class Dialect:
         columns = ", ".join(f"{text} AS {self.name(name)}" for name, text in chosen.items())
         where = [self._only(wanted, name, chosen[name]) for name in wanted.rows]
         rows = f" WHERE {' AND '.join(where)}" if where else ""
-        return f"SELECT {columns} FROM {self.name(*place.relation)}{rows}"  # noqa: S608  quoted
+        return f"SELECT {columns} FROM {self.name(*place.names)}{rows}"  # noqa: S608  quoted
 
     def _read(self, place: Database, column: Found, wanted: Wanted) -> str:
         kind = wanted.columns[column.name]

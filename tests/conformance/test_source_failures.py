@@ -424,3 +424,24 @@ def test_a_database_in_another_encoding(server: Server, tmp_path: Path) -> None:
 
     notes = pq.read_table(settings.snapshot(TABLE))["note"].to_pylist()
     assert set(notes) == {"naïve"}
+
+
+def test_what_a_search_path_finds_first_is_not_taken(server: Server, tmp_path: Path) -> None:
+    """A relation without a schema is that of `public`; another is named with its own."""
+    if server.kind == "mariadb":
+        pytest.skip("a database of MariaDB has no schemas")
+    settings = declared(tmp_path, server.lay(40))
+    server.run(
+        "CREATE SCHEMA test",
+        "CREATE TABLE test.orders AS SELECT * FROM public.orders LIMIT 7",
+    )
+    try:
+        assert refresh(settings, settings.sources[TABLE]).shaped.rows == 40
+        named = f'url = "{server.url}"\nrelation = "test.orders"'
+        own = declared(tmp_path, named)
+        assert refresh(own, own.sources[TABLE]).shaped.rows == 7
+        assert own.sources[TABLE].place.marks != settings.sources[TABLE].place.marks
+        server.run("DROP TABLE public.orders")
+        assert "did you mean 'test.orders'?" in told(settings, SourceError)
+    finally:
+        server.run("DROP SCHEMA test CASCADE")

@@ -1,6 +1,7 @@
 """What an operator may declare of a source, and what is refused before anything is connected to."""
 
 import datetime
+import ssl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from clients.sources.wanted import Wanted, wanted_of
 from clients.turns import Turns
 from experiments.cli import run
 from policies.contracts import load_contract
+from secure_compute.primitives.certificates import make_certificates
 from tests import sourced
 from tests.simulator import CN, Simulation
 from tests.sourced import TABLE
@@ -42,6 +44,7 @@ REFUSED = {
     "a password in clear": ({"password": CANARY}, "never itself"),
     "another server": ({"url": f"oracle://reader@db/{CANARY}"}, "no URL of a database"),
     "no number": ({"url": f"postgresql://reader@db:{CANARY}/shop"}, "no URL of a database"),
+    "two servers": ({"url": "postgresql://r@/shop?host=/run,db.example"}, "one server"),
     "no user": ({"url": "postgresql://db/shop"}, "lacks the user"),
     "no database": ({"url": "postgresql://reader@db"}, "lacks the user or the database"),
     "an option": ({"url": f"postgresql://r@db/shop?options={CANARY}"}, "may stand"),
@@ -116,6 +119,8 @@ def test_values_are_constants_whatever_is_in_them(tmp_path: Path) -> None:
         ("db.example", "?sslmode=require", False),
         ("localhost", "", False),
         ("127.0.0.1", "", False),
+        ("localhost", "?sslrootcert=/ca.pem", True),
+        ("LOCALHOST", "?connect_timeout=3", False),
     ],
 )
 def test_over_a_network_postgresql_is_asked_who_it_is(
@@ -125,22 +130,33 @@ def test_over_a_network_postgresql_is_asked_who_it_is(
     place = declared(tmp_path, **{**GOOD, "url": f"postgresql://r@{host}/shop{options}"}).place
     words = postgresql._conninfo(place, "it's \\ x")
     assert ("sslmode='verify-full'" in words) is sure
-    assert ("sslmode='require'" in words) is bool(options)
+    assert ("sslmode='require'" in words) is ("require" in options)
     assert "password='it\\'s \\\\ x'" in words
 
 
 def test_over_a_network_mysql_is_asked_who_it_is(tmp_path: Path) -> None:
+    """As its driver understands it, which of its own compares no name without an `ssl_ca`."""
+    pymysql = pytest.importorskip("pymysql", reason="install the extra [source-mysql]")
+
     def ways(rest: str) -> dict[str, Any]:
         words = {"url": f"mysql://r@{rest}", "relation": "orders"}
         return mysql._ways(declared(tmp_path, **words).place)
 
-    asked = {"ssl_verify_cert": True, "ssl_verify_identity": True}
-    assert asked.items() <= ways("db.example/shop").items()
-    assert {**asked, "ssl_ca": "/ca.pem"}.items() <= ways("db/shop?ssl_ca=/ca.pem").items()
-    loose = ways("db/shop?ssl_verify_identity=false")
-    assert loose["ssl_verify_cert"] and not loose["ssl_verify_identity"]
-    assert not asked.keys() & ways("db/shop?ssl_disabled=true").keys()
-    assert not asked.keys() & ways("localhost/shop").keys()
+    def asked(rest: str) -> tuple[bool, ssl.VerifyMode]:
+        connection = pymysql.connect(defer_connect=True, **ways(rest))
+        assert connection.ssl and connection._ssl_required
+        return connection.ctx.check_hostname, connection.ctx.verify_mode
+
+    (tmp_path / "ca.pem").write_bytes(make_certificates(datetime.datetime.now(datetime.UTC)).ca)
+    strict = True, ssl.CERT_REQUIRED
+    assert asked("db.example/shop") == strict
+    assert asked("10.0.0.7/shop?ssl_verify_identity=1&ssl_disabled=no") == strict
+    assert asked(f"db/shop?ssl_ca={tmp_path}/ca.pem") == strict
+    assert asked(f"localhost/shop?ssl_ca={tmp_path}/ca.pem") == strict
+    assert asked("db/shop?ssl_verify_identity=false") == (False, ssl.CERT_REQUIRED)
+    assert ways("db/shop?ssl_disabled=true")["ssl_disabled"]
+    for rest in ("db/shop?ssl_disabled=true", "localhost/shop", "db/shop?unix_socket=/s"):
+        assert "ssl" not in ways(rest)
 
 
 def contracts(**types: str) -> list[Any]:
@@ -422,3 +438,31 @@ def test_the_marks_of_a_relation_are_those_of_where_it_is(tmp_path: Path) -> Non
     assert replace(one, relation=("b",)).marks != one.marks
     assert replace(one, port=5432, relation=("public", "a")).marks == one.marks
     assert replace(one, port=5433).marks != one.marks
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_this_machine_has_one_name_among_marks(kind: str, tmp_path: Path) -> None:
+    def marks(rest: str) -> tuple[str, ...]:
+        place = declared(tmp_path, url=f"{kind}://x@{rest}", relation="a").place
+        assert isinstance(place, Database)
+        return place.marks
+
+    here = marks("localhost/shop")
+    hosts = ("127.0.0.1", "[::1]", "", "LocalHost", "127.0.0.2", "localhost.", "0.0.0.0")
+    for host in (*hosts, "[::ffff:127.0.0.1]"):
+        assert marks(f"{host}/shop") == here
+    way = "host" if kind == "postgresql" else "unix_socket"
+    for folder in ("/run/one", "/run/two", "%2Frun%2Fthree"):
+        assert marks(f"/shop?{way}={folder}") == here
+    others = {marks(f"{host}/shop") for host in ("db", "10.0.0.7", "localhost:1")}
+    assert len(others | {here, marks("localhost/more")}) == 5
+    assert marks("DB.example./shop") == marks("db.example/shop")
+
+
+def test_a_relation_without_a_schema_is_in_one(tmp_path: Path) -> None:
+    """Whatever a user's search path says: two users' would be two relations under one mark."""
+    place = declared(tmp_path, **{**GOOD, "relation": "orders"}).place
+    wanted = Wanted(TABLE, {"note": "string"})
+    text = postgresql.DIALECT.select(place, wanted, {"note": Found("note", "text")})
+    assert text.endswith(' FROM "public"."orders"')
+    assert place.spoken == "orders"
