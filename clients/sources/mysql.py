@@ -64,7 +64,7 @@ def reading(place: Database, password: str | None, wanted: Wanted) -> Iterator[B
         SourceError: the relation or a column is not there, or is of another type.
         UnreachableSourceError: the server is not there, or the connection ended.
     """
-    api = driver("pymysql", "source-mysql", place)
+    api = driver("pymysql", "mysql", place)
     connection = _connected(api, place, password)
     cursor = connection.cursor()
     try:

@@ -79,7 +79,7 @@ def reading(place: Database, password: str | None, wanted: Wanted) -> Iterator[B
         SourceError: the relation or a column is not there, or is of another type.
         UnreachableSourceError: the server is not there, or the connection ended.
     """
-    api = driver("adbc_driver_postgresql.dbapi", "source-postgres", place)
+    api = driver("adbc_driver_postgresql.dbapi", "postgres", place)
     with ExitStack() as held:
         connection = _connected(api, place, password)
         held.callback(connection.close)

@@ -51,6 +51,6 @@ def mariadb() -> Iterator[str]:
     """The URL of a throw-away MariaDB server with one database."""
     if why := mariadb_server.missing():
         pytest.skip(why)
-    pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [source-mysql]")
+    pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [mysql]")
     with mariadb_server.server() as url:
         yield url

@@ -52,7 +52,7 @@ class Server:
 @pytest.fixture(params=["postgresql", "mariadb"])
 def server(request: pytest.FixtureRequest) -> Server:
     if request.param == "postgresql":
-        pytest.importorskip("adbc_driver_postgresql", reason="install the extra [source-postgres]")
+        pytest.importorskip("adbc_driver_postgresql", reason="install the extra [postgres]")
     return Server(request.param, request.getfixturevalue(request.param))
 
 
@@ -404,7 +404,7 @@ def test_a_missing_driver_says_which_extra(
     settings = declared(tmp_path, server.lay(40))
     for module in ("adbc_driver_postgresql.dbapi", "pymysql"):
         monkeypatch.setitem(sys.modules, module, None)
-    extra = "source-postgres" if server.kind == "postgresql" else "source-mysql"
+    extra = "postgres" if server.kind == "postgresql" else "mysql"
     assert f"install entrepot[{extra}]" in told(settings, NodeSettingsError)
 
 

@@ -59,8 +59,8 @@ def test_a_million_rows_are_never_held(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """Less than half of what they take, and hardly more than a quarter of them need."""
-    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [source-postgres]")
-    pytest.importorskip("pymysql", reason="install the extra [source-mysql]")
+    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [postgres]")
+    pytest.importorskip("pymysql", reason="install the extra [mysql]")
     url = request.getfixturevalue(kind)
 
     def laid(rows: int) -> Path:

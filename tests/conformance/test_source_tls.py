@@ -93,7 +93,7 @@ def _postgresql(tls: ServerCertificates, own: Path) -> Iterator[Server]:
     if why := postgres.missing():
         pytest.skip(why)
     pytest.importorskip("psycopg", reason="no PostgreSQL driver; install the extra [postgres]")
-    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [source-postgres]")
+    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [postgres]")
     port = free_port()
     with postgres.server(tls, port) as url:
         sourced.in_postgresql(url, sourced.rows(40))
@@ -107,7 +107,7 @@ def _postgresql(tls: ServerCertificates, own: Path) -> Iterator[Server]:
 def _mysql(tls: ServerCertificates, own: Path) -> Iterator[Server]:
     if why := mariadb.missing():
         pytest.skip(why)
-    pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [source-mysql]")
+    pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [mysql]")
     port = free_port()
     with mariadb.server(tls, port) as url:
         sourced.in_mariadb(url, sourced.rows(40))

@@ -28,7 +28,7 @@ def lay(request: pytest.FixtureRequest, tmp_path: Path) -> Lay:
     """Lays rows down in one kind of place; gives the settings of a node that reads them there."""
     place = request.param
     if place == "postgresql":
-        pytest.importorskip("adbc_driver_postgresql", reason="install the extra [source-postgres]")
+        pytest.importorskip("adbc_driver_postgresql", reason="install the extra [postgres]")
     server = request.getfixturevalue(place) if place in {"postgresql", "mariadb"} else ""
 
     def laid(found: list[Row], more: str = "", **types: str) -> NodeSettings:

@@ -65,8 +65,8 @@ def servers() -> Iterator[dict[PartyId, str]]:
     """By which URL the orders of two warehouses are found."""
     if why := postgres.missing() or mariadb.missing():
         pytest.skip(why)
-    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [source-postgres]")
-    pytest.importorskip("pymysql", reason="install the extra [source-mysql]")
+    pytest.importorskip("adbc_driver_postgresql", reason="install the extra [postgres]")
+    pytest.importorskip("pymysql", reason="install the extra [mysql]")
     pytest.importorskip("psycopg", reason="install the extra [postgres]")
     with ExitStack() as held:
         urls = [held.enter_context(kind.server()) for kind in (postgres, mariadb)]

@@ -136,7 +136,7 @@ def test_over_a_network_postgresql_is_asked_who_it_is(
 
 def test_over_a_network_mysql_is_asked_who_it_is(tmp_path: Path) -> None:
     """As its driver understands it, which of its own compares no name without an `ssl_ca`."""
-    pymysql = pytest.importorskip("pymysql", reason="install the extra [source-mysql]")
+    pymysql = pytest.importorskip("pymysql", reason="install the extra [mysql]")
 
     def ways(rest: str) -> dict[str, Any]:
         words = {"url": f"mysql://r@{rest}", "relation": "orders"}
