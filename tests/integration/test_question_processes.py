@@ -135,7 +135,7 @@ def test_one_keyholder_is_killed_then_another(home: Home, fleet: Fleet) -> None:
     fleet.kill_node(KEYHOLDERS[1])
     refused = entrepot(*words, "--fresh", cwd=home.folder)
     assert refused.code == 1 and "Traceback" not in refused.err
-    for word in ("1 of at least 2 keyholders", KEYHOLDERS[1], "nothing was spent"):
+    for word in ("1 of at least 2 keyholders", KEYHOLDERS[1], "Nothing was spent"):
         assert word in refused.err
     books = entrepot("budget", "show", "--json", *words[-2:], cwd=home.folder)
     spent = [row for row in json.loads(books.out)["budgets"] if row["releases"]]
