@@ -71,6 +71,7 @@ class Wish:
     """What a data team wants matched, before it is an order.
 
     receiver, sender: as given on the command line. on: the column, or the kind of identifier.
+    cap, most: what the contracts of both state, where these are not the published ones.
     of:        the column that is summed, for a sum; bound, unit: how it is held, if said.
     """
 
@@ -80,14 +81,15 @@ class Wish:
     on: str
     epsilon: str = DEFAULT_EPSILON
     cap: int | None = None
+    most: int | None = None
     of: str = ""
     bound: str | None = None
     unit: str | None = None
     terms: Terms
 
 
-def read_terms(overrides: Sequence[str]) -> tuple[str, int | None, Terms]:
-    """Return ε, a cap if one is given, and terms from overrides such as `privacy.epsilon=0.5`.
+def read_terms(overrides: Sequence[str]) -> tuple[str, dict[str, int], Terms]:
+    """Return ε, `cap` and `most` if given, and terms, from overrides such as `privacy.epsilon=0.5`.
 
     Raises:
         UsageError: an override is unknown or has no sensible value.
@@ -97,16 +99,18 @@ def read_terms(overrides: Sequence[str]) -> tuple[str, int | None, Terms]:
         "purpose": "fraud_prevention",
         "legal_basis": "contract",
         "cap": "0",
+        "most": "0",
     }
     known = overridden(defaults, overrides)
     try:
-        epsilon, cap = Decimal(known["privacy.epsilon"]), int(known["cap"])
+        epsilon = Decimal(known["privacy.epsilon"])
+        bounds = {name: int(known[name]) for name in ("cap", "most")}
     except (InvalidOperation, ValueError) as why:
-        raise UsageError("privacy.epsilon and cap are numbers") from why
-    if not epsilon.is_finite() or epsilon <= 0 or cap < 0:
-        raise UsageError("privacy.epsilon is above zero, and a cap too")
+        raise UsageError("privacy.epsilon, cap and most are numbers") from why
+    if not epsilon.is_finite() or epsilon <= 0 or min(bounds.values()) < 0:
+        raise UsageError("privacy.epsilon is above zero, and cap and most too")
     terms = Terms(purpose=known["purpose"], legal_basis=known["legal_basis"], minimum=2)
-    return str(epsilon), cap or None, terms
+    return str(epsilon), {name: said for name, said in bounds.items() if said}, terms
 
 
 def read_bound(overrides: Sequence[str]) -> tuple[str | None, str | None, list[str]]:
@@ -123,7 +127,11 @@ def read_bound(overrides: Sequence[str]) -> tuple[str | None, str | None, list[s
 
 
 def published_people() -> DataContract:
-    """Return the contract of people as published, for planning; caps and limits are the nodes'."""
+    """Return the contract of people as published, for planning; limits are the nodes'.
+
+    A node whose own contract states another cap, or another `most`, refuses an order by this one
+    and names its own: `cap=` and `most=` are for these.
+    """
     text = (files("experiments") / "parties" / "matching" / "people.toml").read_text("utf-8")
     return load_contract(Template(text).substitute({"epsilon": "1", "delta": "1e-6"}))
 
@@ -311,8 +319,8 @@ def _task(contract: DataContract, wish: Wish, ends: Sequence[Member]) -> MatchTa
             f"people are matched by {' or '.join(columns)}, not by {wish.on!r}: name the column "
             "that holds e-mail addresses or phone numbers"
         )
-    cap = wish.cap or allowed.cap
-    law, value = _noise(contract, wish, allowed.most)
+    cap, most = wish.cap or allowed.cap, wish.most or allowed.most
+    law, value = _noise(contract, wish, most)
     return MatchTask(
         mode=wish.mode,
         receiver=ends[0].party,
@@ -321,7 +329,7 @@ def _task(contract: DataContract, wish: Wish, ends: Sequence[Member]) -> MatchTa
         identifier=columns[wish.on],
         receiver_cap=cap,
         sender_cap=cap,
-        most=allowed.most,
+        most=most,
         window=contract.limit.window,
         dummies=law,
         value=value,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
@@ -43,17 +44,17 @@ def value_for(
         step *= 10
     low = int((ends[0] / step).to_integral_value(ROUND_FLOOR))
     high = int((ends[1] / step).to_integral_value(ROUND_CEILING))
-    reach = max(high, 0) - min(low, 0)
-    scale = (most * reach / epsilon).to_integral_value(ROUND_CEILING)
     try:
-        return Value(
+        value = Value(
             column=name,
             low=low,
             high=high,
             step=format(step.normalize(), "f"),
             unit=column.unit or "",
-            scale=max(1, int(scale)),
+            scale=1,
         )
+        scale = (value.sensitivity(most) / epsilon).to_integral_value(ROUND_CEILING)
+        return replace(value, scale=max(1, int(scale)))
     except LocalProtocolError as why:
         raise MalformedOrderError(f"{name} of contract {contract.name}: {why}") from why
 

@@ -204,12 +204,15 @@ def columns_of(task: MatchTask, contract: DataContract) -> tuple[str, ...]:
 
 
 def require_contract(task: MatchTask, contract: DataContract) -> None:
-    """Accept a match that stays within what a contract lets be matched.
+    """Accept a match of what a contract lets be matched; no row is read for it.
+
+    Caps and `most` are the contract's own. A set of the window stays as it was chosen, so whether
+    it fits under a lower cap that an order states would tell its size: exactly, and uncharged.
 
     Raises:
         MalformedOrderError: the column holds no identifiers of that kind, the set is of another
-            window, what is summed has no bounds or others, or a cap is beyond the contract's, this
-            side's or the other's.
+            window, what is summed has no bounds or others, or a cap or `most` is not the
+            contract's, this side's or the other's.
     """
     allowed = contract.match
     if allowed is None or task.column not in allowed.columns:
@@ -230,11 +233,14 @@ def require_contract(task: MatchTask, contract: DataContract) -> None:
         )
     if task.value is not None:
         require_value(task.value, contract)
-    # The other side's cap bounds how many it may guess.
-    if max(task.receiver_cap, task.sender_cap) > allowed.cap or task.most > allowed.most:
+    # The other side's cap bounds how many it may guess, and how many sets of a window it may try.
+    bounds = (task.receiver_cap, task.sender_cap, task.most)
+    if bounds != (allowed.cap, allowed.cap, allowed.most):
         raise MalformedOrderError(
-            f"contract {contract.name} lets sets of {allowed.cap} identifiers be matched, "
-            f"{allowed.most} of one person"
+            f"contract {contract.name} matches sets of {allowed.cap} identifiers, {allowed.most} "
+            "of one person, and an order says so of both ends: with less it would ask how large a "
+            f"set is; write it anew with cap={allowed.cap} most={allowed.most}, or agree with the "
+            "other end on one contract"
         )
 
 

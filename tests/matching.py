@@ -1,5 +1,6 @@
 """People for two parties of a simulated federation, and the matches that are asked about them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from clients.approvals import Approvals, Signed, approver_key, consent
 from clients.settings import load_settings
+from experiments.home import Home
 from experiments.matching import Wish, match_order
 from experiments.ordering import Terms
 from experiments.peopling import offer_people
@@ -20,6 +22,8 @@ from tests.simulator import LIMITS, Simulation
 RECEIVER, SENDER = PartyId("payments-eu"), PartyId("merchant-uk")
 ENDS = (RECEIVER, SENDER)
 COMMON = 30
+CAP = 100
+"""What the contracts of both ends state; the published one states more."""
 
 
 def people(first: int, last: int) -> pa.Table:
@@ -38,14 +42,30 @@ def with_people(simulation: Simulation, limits: Mapping[str, str] = LIMITS["orde
     """Let the two ends hold 50 and 60 people, 30 of them the same."""
     for party, table in ((RECEIVER, people(0, 50)), (SENDER, people(20, 80))):
         simulation.folder(party)
-        offer_people(simulation.home, party, table, limits)
+        offer(simulation.home, party, table, limits)
     return simulation
+
+
+def offer(home: Home, party: PartyId, table: pa.Table, limits: Mapping[str, str]) -> None:
+    """Let a party that is not running offer these people, in sets of `CAP`."""
+    offer_people(home, party, table, limits)
+    restate(home.node(party), cap=CAP)
+
+
+def restate(folder: Path, **bounds: int) -> None:
+    """Let a contract of people state another `cap` or `most`; a node reads it when it starts."""
+    path = folder / "contract" / "people.toml"
+    text = path.read_text(encoding="utf-8")
+    for name, bound in bounds.items():
+        text, count = re.subn(rf"^{name} = \d+$", f"{name} = {bound}", text, flags=re.MULTILINE)
+        assert count == 1
+    path.write_text(text, encoding="utf-8")
 
 
 def match(simulation: Simulation, mode: str = "size", **changes: Any) -> WorkOrder:
     """Return an order that matches the people of the two ends."""
     terms = {"purpose": "fraud_prevention", "minimum": 2, **changes.pop("terms", {})}
-    values = {"receiver": RECEIVER, "sender": SENDER, "on": "email", "cap": 100, **changes}
+    values = {"receiver": RECEIVER, "sender": SENDER, "on": "email", "cap": CAP, **changes}
     return match_order(simulation.home, Wish(mode=mode, terms=Terms(**terms), **values))
 
 

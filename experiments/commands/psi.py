@@ -58,15 +58,18 @@ def _matched(
     from experiments.matching_view import explained, found
 
     home = open_home(federation)
-    epsilon, cap, terms = read_terms(overrides)
-    order = match_order(home, Wish(**said, epsilon=epsilon, cap=cap, terms=terms))
+    epsilon, bounds, terms = read_terms(overrides)
+    wish = Wish(**{**said, **bounds}, epsilon=epsilon, terms=terms)
+    order = match_order(home, wish)
     if explain:
         return _print(explanation(home, order), as_json, explained)
     return _print(_timed(lambda: ask(home, order, _say)), as_json, found)
 
 
 _MORE = (
-    "\n\nOVERRIDES: privacy.epsilon=0.5  purpose=fraud_prevention  legal_basis=contract  cap=20000"
+    "\n\nOVERRIDES: privacy.epsilon=0.5  purpose=fraud_prevention  legal_basis=contract"
+    "\n\nA contract says how many people a set has and how many identifiers a person; where the "
+    "contracts of both say other than the published one, say it too: cap=20000  most=1"
 )
 _mode("size", "About how many people RECEIVER and SENDER have in common, with noise." + _MORE)
 _mode("intersection", "Which people both have, told to RECEIVER; people approve it." + _MORE)

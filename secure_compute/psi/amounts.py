@@ -79,8 +79,9 @@ def value_of(terms: Terms) -> Value:
 
 
 def amounts_place(terms: Terms) -> str:
-    """Return what numbers are committed for: the sender's place, a column, bounds and step.
+    """Return what numbers are committed for: the place of the sender's set, column, bounds, step.
 
+    So numbers that count one person at most `most` identifiers serve no session of another `most`.
     Not the noise: it says nothing of what the numbers are.
     """
     told: dict[str, JSON] = {

@@ -138,7 +138,15 @@ class Book:
 
 
 def place(terms: Terms, party: str) -> str:
-    """Return what one set is committed for: a party, a window, an approval, a kind."""
+    """Return what one set is committed for: a party, a window, an approval, a kind, its bounds.
+
+    Its bounds are what it was chosen by, the party's cap and `most`. A set that was chosen by
+    others is never brought: beyond the cap it would be refused, and how large it is would be told;
+    with more of one person than `most` it would be charged too little.
+
+    Raises:
+        LocalProtocolError: the party is no end of this session.
+    """
     return canonical.digest(
         {
             "place": "entrepot.psi-set",
@@ -148,6 +156,8 @@ def place(terms: Terms, party: str) -> str:
             "window": terms.window,
             "approval": terms.approval,
             "kind": terms.kind.value,
+            "cap": terms.cap(terms.role(party)),
+            "most": terms.most,
         }
     )
 

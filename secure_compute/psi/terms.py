@@ -119,6 +119,17 @@ class Terms:
         """Return who takes this role."""
         return self.receiver if role is Role.RECEIVER else self.sender
 
+    def role(self, party: str) -> Role:
+        """Return which role a party takes.
+
+        Raises:
+            LocalProtocolError: it takes none.
+        """
+        for role in Role:
+            if self.party(role) == party:
+                return role
+        raise LocalProtocolError(f"{party} is no end of this session")
+
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
         law = self.dummies

@@ -3,6 +3,8 @@
 One person is in a sum with at most `most` identifiers, and an identifier counts with a number
 between low and high, or not at all. Where the cap cuts a set, who comes pushes out another, so one
 identifier more or less moves the sum by at most `reach`, the length of [low, high] with 0 in it.
+A window's set and its numbers may be of two readings of the rows, between which the person's
+identifiers changed: it moves `most` members of the set, and the numbers at `most` others.
 Noise is discrete Laplace on the integers, drawn once at either end and added inside the sum.
 """
 
@@ -55,6 +57,13 @@ class Value:
         """Return how far one identifier moves the sum at most, in steps."""
         return max(self.high, 0) - min(self.low, 0)
 
+    def sensitivity(self, most: int) -> int:
+        """Return how far one person moves the sum at most, in steps: by the set and by the numbers.
+
+        most: identifiers of one person at most.
+        """
+        return 2 * most * self.reach
+
     def clip(self, steps: int) -> int:
         """Return the number between the bounds that is nearest."""
         return max(self.low, min(self.high, steps))
@@ -91,7 +100,7 @@ class Value:
         return {
             "event": "discrete_laplace",
             "v": 1,
-            "sensitivity": most * self.reach,
+            "sensitivity": self.sensitivity(most),
             "scale": str(self.scale),
         }
 

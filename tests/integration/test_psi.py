@@ -17,14 +17,13 @@ from clients.match_file import MatchFile
 from clients.match_results import table_of
 from experiments.founding import AGGREGATOR, ANALYST, DEMO_SEATS, Seat, found, free_ports
 from experiments.home import Home, open_home
-from experiments.peopling import offer_people
 from federation.matching import terms_of
 from federation.messages import Kind
 from federation.orders import open_order
 from policies.parties import PartyId
 from secure_compute.psi.summing import noise
 from secure_compute.psi.terms import Role
-from tests.matching import COMMON, ENDS, RECEIVER, SENDER, people
+from tests.matching import COMMON, ENDS, RECEIVER, SENDER, offer, people
 from tests.processes import Said, entrepot, environment, recorded, started, wait_until
 from tests.simulator import KEYHOLDERS, LIMITS, orders_table
 
@@ -43,7 +42,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
         data = home.node(member.party) / "data"
         orders_table(number).to_parquet(data / "orders.parquet")
     for party, table in ((RECEIVER, people(0, 50)), (SENDER, people(20, 80))):
-        offer_people(home, party, table, LIMITS["orders"])
+        offer(home, party, table, LIMITS["orders"])
     with ExitStack() as processes:
         words = [("aggregator", "run", "--federation", str(folder))]
         words += [("node", "run", str(path)) for path in sorted((folder / "nodes").iterdir())]

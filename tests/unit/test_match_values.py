@@ -24,9 +24,9 @@ def with_column(**fields):
 def test_a_value_follows_from_contract_price_and_bound():
     value = value_for(PEOPLE, "spent", HALF, 1)
     assert (value.low, value.high, value.step, value.unit) == (0, 5000, "0.1", "EUR")
-    assert value.scale == 10_000
+    assert value.scale == 20_000
     tighter = value_for(PEOPLE, "spent", HALF, 1, Decimal(200), "EUR")
-    assert (tighter.high, tighter.step, tighter.scale) == (2000, "0.1", 4000)
+    assert (tighter.high, tighter.step, tighter.scale) == (2000, "0.1", 8000)
     finer = value_for(PEOPLE, "spent", HALF, 1, Decimal(50))
     assert (finer.high, finer.step) == (5000, "0.01")
 
@@ -44,7 +44,7 @@ def test_steps_are_whole_and_bounds_are_rounded_outwards(low, high, kind, found)
     contract = with_column(type=kind, low=Decimal(low), high=Decimal(high))
     value = value_for(contract, "x", HALF, 2)
     assert (value.low, value.high, value.step) == found
-    assert value.scale == 4 * (found[1] - min(found[0], 0))
+    assert value.scale == 8 * (found[1] - min(found[0], 0))
     require_value(value, contract)
 
 

@@ -34,6 +34,7 @@ from tests.matching import (
     approve,
     match,
     people,
+    restate,
     resumed,
     with_people,
 )
@@ -380,7 +381,9 @@ def another_list(simulation, order):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"cap": 30_000}, "sets of 20000"),
+        ({"cap": 30_000}, "sets of 100"),
+        ({"cap": None}, "write it anew with cap=100 most=1"),
+        ({"most": 2}, "1 of one person"),
         ({"terms": {"purpose": "marketing"}}, "BASE-016"),
     ],
 )
@@ -397,6 +400,65 @@ def test_no_side_brings_more_than_the_contract_says(matched, side):
     require_contract(replace(task, **{side: contract.match.cap}), contract)
     with pytest.raises(MalformedOrderError, match=f"sets of {contract.match.cap}"):
         require_contract(replace(task, **{side: contract.match.cap + 1}), contract)
+
+
+@pytest.mark.parametrize("side", ["receiver_cap", "sender_cap", "most"])
+def test_no_order_states_less_than_the_contract_either(matched, side):
+    order = match(matched)
+    contract = load_settings(matched.folder(RECEIVER)).contracts()[order.contract]
+    contract = replace(contract, match=replace(contract.match, most=3))
+    task = replace(MatchTask.from_json(order.parameters), most=3)
+    require_contract(task, contract)
+    with pytest.raises(MalformedOrderError, match="how large a set is"):
+        require_contract(replace(task, **{side: getattr(task, side) - 1}), contract)
+
+
+@pytest.mark.parametrize("side", ["receiver_cap", "sender_cap"])
+def test_how_an_order_ends_does_not_say_on_which_side_of_its_cap_a_set_is(matched, side):
+    """The sets are of 50 and 60, and chosen; nobody halves the way to them, order by order."""
+    assert matched.run(match(matched)).status == "done"
+    said, charged = len(matched.mail.replies(Kind.MATCH_SAID)), matched.account(RECEIVER, "people")
+    ends = []
+    for cap in (40, 80):
+        order = match(matched)
+        lower = replace(order, parameters={**order.parameters, side: cap})
+        ends.append(matched.run(lower))
+    assert [job.status for job in ends] == ["refused", "refused"]
+    refusals = [json.dumps(job.result["refusals"], sort_keys=True) for job in ends]
+    assert refusals[0] == refusals[1] and "how large a set is" in refusals[0]
+    assert len(matched.mail.replies(Kind.MATCH_SAID)) == said
+    assert matched.account(RECEIVER, "people") == charged
+
+
+@pytest.mark.parametrize("bounds", [{"cap": 40}, {"most": 2}])
+def test_a_contract_that_changes_is_matched_with_another_set(matched, bounds):
+    """The set of the window has 50 people; the operator lets 40 be matched from now on."""
+    assert matched.run(match(matched)).status == "done"
+    for party in ENDS:
+        restate(matched.folder(party), **bounds)
+        matched.restart(party)
+    order = match(matched, **bounds)
+    job = matched.run(order)
+    assert job.status == "done", job.result
+    terms = terms_of(order)
+    for party, size in ((RECEIVER, 50), (SENDER, 60)):
+        found = [e for e in entries(matched, party, EntryKind.MATCHED) if "set/" in e.body["step"]]
+        assert len(found) == 2
+        chosen = MatchFile(matched.folder(party)).chosen(place(terms, party))
+        assert len(chosen.identifiers) == min(size, bounds.get("cap", size))
+
+
+def test_a_set_of_many_of_one_person_serves_no_order_that_pays_for_one(matched):
+    for party in ENDS:
+        restate(matched.folder(party), most=5)
+        matched.restart(party)
+    dear, cheap = match(matched, most=5, epsilon="0.5"), match(matched, epsilon="0.5")
+    assert matched.run(dear).status == "done"
+    job = matched.run(cheap)
+    assert job.status == "refused" and "5 of one person" in json.dumps(job.result)
+    assert MatchTask.from_json(dear.parameters).dummies.scale == 10
+    assert MatchTask.from_json(cheap.parameters).dummies.scale == 2
+    assert place(terms_of(dear), SENDER) != place(terms_of(cheap), SENDER)
 
 
 def test_a_price_beyond_the_cap_is_refused(matched):

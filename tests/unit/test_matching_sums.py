@@ -74,7 +74,7 @@ def test_a_sum_is_exact_but_for_the_noise_of_both_and_charged_at_both_ends(match
     assert abs(result(matched, RECEIVER, order)["size"] - COMMON) <= task.dummies.shift
     event = event_of(task)
     assert isinstance(event, Composed)
-    assert event.events[1] == DiscreteLaplace(5000, task.value.scale)
+    assert event.events[1] == DiscreteLaplace(2 * 5000, task.value.scale)
     for party in ENDS:
         matched.assert_charged(party, event, 1, "people")
 

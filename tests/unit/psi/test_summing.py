@@ -19,7 +19,7 @@ from secure_compute.psi.amounts import Amounts, amounts_place, summed
 from secure_compute.psi.identifiers import Kind, collect
 from secure_compute.psi.messages import HEADER, NUMBER, SEALED_KEY
 from secure_compute.psi.opening import bind, open_session
-from secure_compute.psi.sets import Book
+from secure_compute.psi.sets import Book, place
 from secure_compute.psi.terms import Reveals, Role, Terms
 from secure_compute.psi.values import Value
 from tests.matched import chosen, terms
@@ -128,6 +128,23 @@ def test_numbers_are_of_a_column_its_bounds_and_its_step_and_not_of_a_noise():
     for changes in other:
         value = dataclasses.replace(VALUE, **changes)
         assert amounts_place(summing_terms(value=value)) != first
+
+
+def test_set_and_numbers_are_of_the_bounds_that_they_were_chosen_by():
+    """One's own: the other end's cap says nothing of them."""
+    agreed = summing_terms(most=2)
+    own = [{"sender_cap": 8}, {"most": 1}, {"most": 3}]
+    for changes in own:
+        other = summing_terms(**{"most": 2, **changes})
+        assert place(other, "acquirer") != place(agreed, "acquirer")
+        assert amounts_place(other) != amounts_place(agreed)
+    other = summing_terms(most=2, receiver_cap=8)
+    assert place(other, "acquirer") == place(agreed, "acquirer")
+    assert amounts_place(other) == amounts_place(agreed)
+    turned = summing_terms(most=2, receiver="acquirer", sender="harbour", receiver_cap=7)
+    assert place(turned, "acquirer") == place(agreed, "acquirer")
+    with pytest.raises(LocalProtocolError, match="no end of this session"):
+        place(agreed, "stranger")
 
 
 def test_numbers_are_within_their_bounds_and_of_their_set():
@@ -323,26 +340,35 @@ ROWS = st.lists(
 BOUNDS = st.tuples(st.integers(-20, 20), st.integers(-20, 20)).map(sorted)
 
 
+LATER = st.none() | ROWS
+"""Rows that the numbers are read from, where they are not those of the set."""
+
+
 @settings(max_examples=400)
-@given(ROWS, st.sets(st.integers(0, 7)), BOUNDS, st.integers(1, 3), st.integers(1, 6))
-def test_one_person_moves_a_sum_by_at_most_the_bound(rows, other, bounds, most, cap):
+@given(ROWS, LATER, st.sets(st.integers(0, 7)), BOUNDS, st.integers(1, 3), st.integers(1, 6))
+def test_one_person_moves_a_sum_by_at_most_what_is_charged(rows, later, other, bounds, most, cap):
+    """Half of it where set and numbers are of one reading, all of it where the rows changed."""
     low, high = bounds
     if not max(high, 0) - min(low, 0):
         return
     value = Value(column="x", low=low, high=high, step="1", unit="", scale=1)
-    whole = [(f"p{who}", None if w is None else f"i{w}@x.org", n) for who, w, n in rows]
     partner = {f"i{which}@x.org" for which in other}
-    sums = [
-        _sum(some, partner, value, most, cap)
-        for some in (whole, [row for row in whole if row[0] != "p0"])
-    ]
-    assert abs(sums[0] - sums[1]) <= most * value.reach
+    readings = [_named(rows), _named(rows if later is None else later)]
+    less = [[row for row in reading if row[0] != "p0"] for reading in readings]
+    sums = [_sum(*both, partner, value, most, cap) for both in (readings, less)]
+    charged = value.event(most)["sensitivity"]
+    assert abs(sums[0] - sums[1]) <= (charged if later is not None else charged / 2)
 
 
-def _sum(rows, partner, value, most, cap):
+def _named(rows):
+    return [(f"p{who}", None if w is None else f"i{w}@x.org", n) for who, w, n in rows]
+
+
+def _sum(rows, later, partner, value, most, cap):
+    """Return the sum of a set of some rows, with the numbers of others."""
     listed = [(person, raw) for person, raw, _ in rows if raw is not None]
     found = collect(Kind.EMAIL, listed, most=most, cap=cap, entropy=Same()).identifiers
-    steps = summed(Kind.EMAIL, rows, found, most=most, value=value)
+    steps = summed(Kind.EMAIL, later, found, most=most, value=value)
     return sum(s for text, s in zip(found, steps, strict=True) if text in partner)
 
 
@@ -354,6 +380,21 @@ def test_a_person_counts_at_no_more_identifiers_than_it_brings():
     assert sum(summed(Kind.EMAIL, rows, [f"{c}@x.org" for c in "abc"], most=1, value=value)) == 100
 
 
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (-100, 0), (-40, 100)])
+def test_a_person_whose_identifier_changed_between_set_and_numbers_moves_both(low, high):
+    """The set knows P at a; when the numbers are read P is at b, and Q, who has most, is at a."""
+    value = Value(column="x", low=low, high=high, step="1", unit="", scale=1)
+    most = max(low, high, key=abs)
+    first = [("P", "a@x.org", most), ("R", "b@x.org", 0)]
+    later = [("P", "b@x.org", most), ("Q", "a@x.org", most), ("R", "b@x.org", 0)]
+    partner = {"a@x.org", "b@x.org"}
+    with_ = _sum(first, later, partner, value, 1, 9)
+    without = _sum(first[1:], later[1:], partner, value, 1, 9)
+    assert (with_, without) == (2 * most, 0)
+    charged = value.event(1)["sensitivity"]
+    assert value.reach < abs(with_ - without) <= charged == 2 * value.reach
+
+
 def test_who_is_pushed_out_of_a_full_set_is_in_the_bound():
     """A set of one: the person brings 20, and without it another stands there with -10."""
     value = Value(column="x", low=-10, high=20, step="1", unit="", scale=1)
@@ -361,7 +402,8 @@ def test_who_is_pushed_out_of_a_full_set_is_in_the_bound():
     for name in "abcdefgh":
         rows = [("p0", f"{name}@x.org", 20), ("q", "other@x.org", -10)]
         with_, without = (
-            _sum(some, {f"{name}@x.org", "other@x.org"}, value, 1, 1) for some in (rows, rows[1:])
+            _sum(some, some, {f"{name}@x.org", "other@x.org"}, value, 1, 1)
+            for some in (rows, rows[1:])
         )
         moved.add(abs(with_ - without))
     assert max(moved) == value.reach == 30
