@@ -1,9 +1,10 @@
 """What a private training step costs beside a plain one: forward, backward, clip, sum, update.
 
 All steps of a table run in turn in one process, on one thread, on the same rows and the same
-weights; a ratio is the median of the ratios of neighbours in time. Plain is what a user would
-write: torch, float32, eager. The noise draw is a row of its own: it depends on the model's size,
-and not on the batch.
+weights; a ratio is the median of the ratios of neighbours in time. Each is the second of two in a
+row, as training takes one after the other: after another kind of step all of them are slower.
+Plain is what a user would write: torch, float32, eager. The noise draw is a row of its own: it
+depends on the model's size, and not on the batch.
 """
 
 import time
@@ -125,6 +126,8 @@ def _measured(steps: Mapping[str, Step], repetitions: int) -> dict[str, list[flo
     found: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repetitions + (repetitions > 1)):
         for name, step in steps.items():
+            if repetitions > 1:
+                step()
             started = time.process_time()
             step()
             if turn or repetitions == 1:
