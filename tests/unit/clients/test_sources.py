@@ -153,6 +153,9 @@ def test_over_a_network_mysql_is_asked_who_it_is(tmp_path: Path) -> None:
     assert asked("10.0.0.7/shop?ssl_verify_identity=1&ssl_disabled=no") == strict
     assert asked(f"db/shop?ssl_ca={tmp_path}/ca.pem") == strict
     assert asked(f"localhost/shop?ssl_ca={tmp_path}/ca.pem") == strict
+    assert len(ways(f"db/shop?ssl_ca={tmp_path}/ca.pem")["ssl"].get_ca_certs()) == 1
+    with pytest.raises(OSError):
+        ways("db/shop?ssl_cert=/nowhere.pem&ssl_key=/nowhere.key")
     assert asked("db/shop?ssl_verify_identity=false") == (False, ssl.CERT_REQUIRED)
     assert ways("db/shop?ssl_disabled=true")["ssl_disabled"]
     for rest in ("db/shop?ssl_disabled=true", "localhost/shop", "db/shop?unix_socket=/s"):
