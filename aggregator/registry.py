@@ -23,8 +23,8 @@ from policies.disclosure import Releasable
 
 VERSION: Final = 1
 _BROKEN: Final = (
-    *(KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, RecursionError),
-    *(NotImplementedError, RuntimeError, MemoryError, BadZipFile, zlib.error, MalformedOrderError),
+    *(KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, RuntimeError),
+    *(MemoryError, BadZipFile, zlib.error, MalformedOrderError),
 )
 """What numpy, zipfile and json raise at bytes that are no archive of arrays."""
 
