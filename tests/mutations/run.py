@@ -43,7 +43,8 @@ SAID = "said.txt"
 PASSED, FAILED, LATE = 0, 1, 124  # what pytest exits with, and what `timeout` would
 _IMPORT = re.compile(r"^ *(?:from (\S+) import .+|import (\S+)(?: as \w+)?)$", re.MULTILINE)
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (tests/.+?)(?: - .*)?$", re.MULTILINE)
-_QUIET = ("-x", "-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider")
+# Assertions stay plain: nobody reads why one failed, and telling two long boxes apart takes hours.
+_QUIET = ("-x", "-q", "-rfE", "--tb=no", "--no-header", "--assert=plain", "-p", "no:cacheprovider")
 
 forks = get_context("forkserver")
 

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from dataclasses import replace
+from hashlib import sha256
 
 import pytest
 
@@ -104,14 +105,17 @@ def test_a_list_can_be_bound_ahead_of_its_ciphertexts(table):
 
 
 def test_a_retry_a_restart_and_another_quorum_of_signers_give_the_same_bytes(table, asked):
-    first = asked.open(ONE).blobs["sealed"]
-    assert asked.open(ONE).blobs["sealed"] == first
+    def box():  # its digest: to tell where two boxes differ takes pytest hours
+        return sha256(asked.open(ONE).blobs["sealed"]).hexdigest()
+
+    first = box()
+    assert box() == first
     table.simulation.restart(ONE)
-    assert asked.open(ONE).blobs["sealed"] == first
+    assert box() == first
     signed = dict(asked.endorsements)
     for away in FOUR:
         asked.endorsements = {party: said for party, said in signed.items() if party != away}
-        assert asked.open(ONE).blobs["sealed"] == first
+        assert box() == first
 
 
 def test_two_holders_of_a_piece_say_the_same_string(asked):
