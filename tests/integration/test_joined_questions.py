@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from aggregator.jobs import Jobs
-from aggregator.key_pool import KeyPool
 from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
-from experiments.running import Fleet, running
+from experiments.running import Fleet
 from federation.orders import open_order
 from policies.parties import PartyId, Role
+from tests.fleets import up
 from tests.processes import entrepot, wait_until
 from tests.simulator import orders_table
 
@@ -102,13 +102,8 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def fleet(home: Home) -> Iterator[Fleet]:
-    with running(home, stay=False) as up:
-        up.start_aggregator()
-        up.start_nodes()
-        up.wait_joined(lambda *_: None)
-        pool = KeyPool(home.aggregator / "keys.sqlite")
-        wait_until(lambda: pool.ready == 4, 180.0, "keys are made ahead")
-        yield up
+    with up(home) as fleet:
+        yield fleet
 
 
 def asked(home: Home, *words: str) -> Any:

@@ -3,48 +3,33 @@
 import json
 import os
 import signal
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aggregator.jobs import FINAL, Job, Jobs
+from aggregator.jobs import Jobs
 from aggregator.key_pool import KeyPool
-from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
 from experiments.opening import released
-from experiments.ordering import Terms, published_contracts, query_order, sign
-from experiments.query_truth import bounded_rows
-from experiments.running import Fleet, running
+from experiments.ordering import Terms, query_order
+from experiments.running import Fleet
 from federation.orders import WorkOrder
-from federation.tasks import QueryTask
-from policies.parties import PartyId, Role
+from tests.fleets import charges, ended, notes, put, up, warehouses, within_its_errors
 from tests.processes import alive, entrepot, recorded, wait_until
 from tests.simulator import (
     CN,
     EU,
     KEYHOLDERS,
-    LIMITS,
     SQL,
     UK,
     US,
     WAREHOUSES,
-    demand_table,
-    orders_table,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SEATS = tuple(
-    seat
-    for seat in DEMO_SEATS
-    if seat.role in {Role.WAREHOUSE, Role.KEYHOLDER, Role.AGGREGATOR, Role.ANALYST}
-)
 SLOT = 15_000
 """Milliseconds that nodes have for their answers: enough beside whatever else this machine does."""
 STAGES = ("offered", "committed", "endorsed", "revealed")
@@ -53,69 +38,18 @@ STAGES = ("offered", "committed", "endorsed", "revealed")
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """Four warehouses with an executor that is told of every stage, three keyholders."""
-    limits = LIMITS | {"orders": {"epsilon": "8", "delta": "1e-6"}}
-    made = found(tmp_path / "federation", "asked", SEATS, limits, free_ports())
-    for number, party in enumerate(WAREHOUSES):
-        data = made.node(party) / "data"
-        orders_table(number).to_parquet(data / "orders.parquet")
-        demand_table(number).to_parquet(data / "demand.parquet")
-    return made
+    return warehouses(tmp_path / "federation", "asked")
 
 
 @pytest.fixture
 def fleet(home: Home) -> Iterator[Fleet]:
-    with running(home, stay=False) as up:
-        up.start_aggregator()
-        up.start_nodes()
-        up.wait_joined(lambda *_: None)
-        pool = KeyPool(home.aggregator / "keys.sqlite")
-        wait_until(lambda: pool.ready == 4, 90.0, "keys are made ahead")
-        yield up
+    with up(home) as fleet:
+        yield fleet
 
 
-def put(home: Home, **terms: Any) -> WorkOrder:
-    order = query_order(
-        home, SQL, "0.4", Terms(purpose="market_statistics", source="fresh", deadline=SLOT, **terms)
-    )
-    Jobs(home.jobs).add(order.id, sign(home, order), time.time())
-    return order
-
-
-def ended(home: Home, order: WorkOrder) -> Job:
-    def over() -> bool:
-        job = Jobs(home.jobs).find(order.id)
-        return job is not None and job.status in FINAL
-
-    wait_until(over, 240.0, "the question ends")
-    job = Jobs(home.jobs).find(order.id)
-    assert job is not None
-    return job
-
-
-def reached(home: Home, order: WorkOrder, stage: str) -> bool:
-    notes = Jobs(home.jobs).notes(order.id)
-    return any(note["stage"] == stage for _, note in notes)
-
-
-def charges(home: Home, party: PartyId, order: WorkOrder) -> int:
-    with closing(sqlite3.connect(home.node(party) / "books.sqlite")) as books:
-        rows = books.execute("SELECT COUNT(*) FROM settlements WHERE order_id = ?", (order.id,))
-        return int(rows.fetchone()[0])
-
-
-def within_its_errors(home: Home, order: WorkOrder, answer: dict[str, Any]) -> None:
-    """Every cell is within 3 times its 95 % interval of what the rows say, bounded, without noise.
-
-    Wrong once in a hundred million draws.
-    """
-    plan = QueryTask.from_json(order.parameters).plan
-    tables = [home.node(party) / "data" / "orders.parquet" for party in order.cohort]
-    exact = bounded_rows(plan, published_contracts()["orders"], tables)
-    assert len(answer["rows"]) == len(exact) > 1
-    for row, right in zip(answer["rows"], exact, strict=True):
-        for label, cell in zip(answer["labels"], row["cells"], strict=True):
-            gap = abs(Decimal(cell["value"]) - Decimal(str(right[label])))
-            assert gap <= 3 * Decimal(cell["error"]), (label, cell, right)
+def ask(home: Home, **terms: Any) -> WorkOrder:
+    words = Terms(purpose="market_statistics", source="fresh", deadline=SLOT, **terms)
+    return put(home, query_order(home, SQL, "0.4", words))
 
 
 def test_one_keyholder_is_killed_then_another(home: Home, fleet: Fleet) -> None:
@@ -144,9 +78,9 @@ def test_one_keyholder_is_killed_then_another(home: Home, fleet: Fleet) -> None:
 
 
 def test_the_executor_is_killed_at_every_step_and_a_node_once(home: Home, fleet: Fleet) -> None:
-    order, run = put(home), home.aggregator / "run" / "executor.pid"
+    order, run = ask(home), home.aggregator / "run" / "executor.pid"
     for stage in STAGES:
-        wait_until(lambda stage=stage: reached(home, order, stage), 120.0, stage)
+        wait_until(lambda stage=stage: notes(home, order, stage), 120.0, stage)
         worker = recorded(run)
         os.kill(worker, signal.SIGKILL)
         if stage == "committed":  # what it committed to is on its disk, and so is its promise
@@ -156,7 +90,8 @@ def test_the_executor_is_killed_at_every_step_and_a_node_once(home: Home, fleet:
     assert job.status == "done", job.result
     result = released(home, Jobs(home.jobs), job)
     assert result["parties"] == sorted(WAREHOUSES)
-    within_its_errors(home, order, result["answer"])
+    tables = [home.node(party) / "data" / "orders.parquet" for party in order.cohort]
+    within_its_errors(order, result["answer"], tables)
     assert [charges(home, party, order) for party in WAREHOUSES] == [1, 1, 1, 1]
     assert KeyPool(home.aggregator / "keys.sqlite").ready == 3
     assert fleet.home is home
@@ -165,11 +100,11 @@ def test_the_executor_is_killed_at_every_step_and_a_node_once(home: Home, fleet:
 def test_a_node_that_dies_for_good_after_its_commitment_ends_the_question(
     home: Home, fleet: Fleet
 ) -> None:
-    order = put(home)
-    wait_until(lambda: reached(home, order, "committed"), 120.0, "all have committed")
+    order = ask(home)
+    wait_until(lambda: notes(home, order, "committed"), 120.0, "all have committed")
     executor = recorded(home.aggregator / "run" / "executor.pid")
     os.kill(executor, signal.SIGSTOP)
-    assert not reached(home, order, "endorsed")
+    assert not notes(home, order, "endorsed")
     worker = recorded(home.node(UK) / "run" / "node.pid")
     fleet.kill_node(UK)
     wait_until(lambda: not alive(worker), 10.0, "it is gone")

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.jobs import FINAL, Job, Jobs
-from experiments.founding import DEMO_SEATS, found, free_ports
-from experiments.home import Home
-from experiments.ordering import Terms, sign, training_order
+from aggregator.jobs import Job
+from experiments.ordering import Terms, training_order
 from federation.tasks import TrainingTask
-from policies.parties import PartyId, Role
+from policies.parties import PartyId
+from tests.fleets import ended, put, warehouses
 from tests.processes import alive, finish, recorded, started, wait_until
 from tests.simulator import (
     CN,
@@ -23,31 +22,19 @@ from tests.simulator import (
     UK,
     US,
     WAREHOUSES,
-    demand_table,
-    orders_table,
 )
 from tests.simulator import recipe as small_recipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-
-SEATS = tuple(
-    seat
-    for seat in DEMO_SEATS
-    if seat.role in {Role.WAREHOUSE, Role.KEYHOLDER, Role.AGGREGATOR, Role.ANALYST}
-)
 
 
 class Town:
     """Four warehouses, three keyholders and an aggregator, each under its own supervisor."""
 
     def __init__(self, folder: Path) -> None:
-        self.home: Home = found(folder, "rollback", SEATS, LIMITS, free_ports())
+        self.home = warehouses(folder, "rollback", LIMITS)
         self.up = ExitStack()
         self.nodes: dict[PartyId, subprocess.Popen[str]] = {}
-        for number, party in enumerate(WAREHOUSES):
-            data = self.home.node(party) / "data"
-            orders_table(number).to_parquet(data / "orders.parquet")
-            demand_table(number).to_parquet(data / "demand.parquet")
 
     def start(self, party: PartyId) -> None:
         folder = self.home.node(party)
@@ -63,17 +50,7 @@ class Town:
     def train(self, seed: int) -> Job:
         task = TrainingTask("demand", seed, 0, small_recipe(rounds=2))
         order = training_order(self.home, task, Terms(purpose="demand_forecasting"))
-        jobs = Jobs(self.home.jobs)
-        jobs.add(order.id, sign(self.home, order), float(order.created))
-
-        def ended() -> bool:
-            job = jobs.find(order.id)
-            return job is not None and job.status in FINAL
-
-        wait_until(ended, 120.0, "the run ends")
-        found = jobs.find(order.id)
-        assert found is not None
-        return found
+        return ended(self.home, put(self.home, order), 120.0)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -23,7 +22,7 @@ from clients.training.tables import load_rows
 from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
 from experiments.ordering import Terms, sign, training_order
-from experiments.running import Fleet, running
+from experiments.running import Fleet
 from federation.orders import WorkOrder
 from federation.secure_sums import expander
 from federation.sum_recipes import SumRecipe
@@ -32,6 +31,7 @@ from policies.budget.events import from_json
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
 from secure_compute.entropy import SystemEntropy
 from secure_compute.secagg import aggregator, memory
+from tests.fleets import charges, notes, up
 from tests.processes import alive, recorded, wait_until
 from tests.simulator import demand_table, orders_table, sum_recipe
 
@@ -59,24 +59,11 @@ def home(tmp_path: Path) -> Home:
 
 @pytest.fixture
 def fleet(home: Home) -> Iterator[Fleet]:
-    with running(home, stay=False) as up:
-        up.start_aggregator()
-        up.start_nodes()
-        up.wait_joined(lambda *_: None)
-        yield up
+    with up(home, 0) as fleet:
+        yield fleet
         for folder in (home.node(NEVER), home.node(AFTER)):
             with suppress(ProcessLookupError, FileNotFoundError):
                 os.kill(recorded(folder / "run" / "node.pid"), signal.SIGCONT)
-
-
-def stages(home: Home, order: WorkOrder, stage: str) -> list[dict[str, Any]]:
-    return [note for _, note in Jobs(home.jobs).notes(order.id) if note["stage"] == stage]
-
-
-def settled(home: Home, party: PartyId, order: WorkOrder) -> int:
-    with closing(sqlite3.connect(home.node(party) / "books.sqlite")) as books:
-        found = books.execute("SELECT COUNT(*) FROM settlements WHERE order_id = ?", (order.id,))
-        return int(found.fetchone()[0])
 
 
 def nothing_to_send(home: Home, party: PartyId) -> bool:
@@ -111,10 +98,10 @@ def test_one_is_lost_before_and_one_after_its_upload_in_the_same_round(
     parameters = recipe.parameters(8)
     assert (parameters.colluding, parameters.threshold) == (1, 5)
     Jobs(home.jobs).add(order.id, sign(home, order), time.time())
-    wait_until(lambda: stages(home, order, "offered"), 60.0, "all were asked")
+    wait_until(lambda: notes(home, order, "offered"), 60.0, "all were asked")
     os.kill(recorded(home.node(NEVER) / "run" / "node.pid"), signal.SIGSTOP)
     # The round waits for the one that stands still, so that the other can be lost after its upload.
-    wait_until(lambda: settled(home, AFTER, order) == 1, 90.0, "the other has paid for its upload")
+    wait_until(lambda: charges(home, AFTER, order) == 1, 90.0, "the other has paid for its upload")
     wait_until(lambda: nothing_to_send(home, AFTER), 30.0, "its upload is at the server")
     kill_for_good(home, AFTER)
     kill_for_good(home, NEVER)
@@ -122,7 +109,7 @@ def test_one_is_lost_before_and_one_after_its_upload_in_the_same_round(
     job = Jobs(home.jobs).find(order.id)
     assert job is not None and job.status == "done", job
     survivors = [party for party in holders if party not in {NEVER, AFTER}]
-    (round_,) = stages(home, order, "round")
+    (round_,) = notes(home, order, "round")
     assert sorted(round_["lost"]) == sorted([NEVER, AFTER])
 
     # The aggregator had what six nodes' and one lost node's uploads came to, and no other sum.
@@ -146,8 +133,8 @@ def test_one_is_lost_before_and_one_after_its_upload_in_the_same_round(
     after = method.advance(method.start(1), 0, opened.values / recipe.grid, 0.0)
     assert last.weights == after.weights.astype("<f4").tobytes()
     # Everybody whose upload left has paid for it, lost or not, and nobody for more.
-    assert [settled(home, party, order) for party in survivors] == [1] * 6
-    assert settled(home, AFTER, order) == 1 and settled(home, NEVER, order) == 0
+    assert [charges(home, party, order) for party in survivors] == [1] * 6
+    assert charges(home, AFTER, order) == 1 and charges(home, NEVER, order) == 0
     assert from_json(order.event) == recipe.event()
 
 

@@ -5,7 +5,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from aggregator.jobs import Jobs
-from aggregator.key_pool import KeyPool
-from experiments.founding import DEMO_SEATS, found, free_ports
+from experiments.founding import DEMO_SEATS
 from experiments.home import Home
-from experiments.ordering import published_contracts
-from experiments.query_truth import bounded_rows
-from experiments.running import Fleet, running
+from experiments.running import Fleet
 from federation.orders import open_order
-from federation.tasks import QueryTask
 from policies.parties import PartyId, Role
 from tests import mariadb, postgres, sourced
+from tests.fleets import up, warehouses, within_its_errors
 from tests.processes import entrepot, recorded, wait_until
 from tests.simulator import (
     CN,
     EU,
-    LIMITS,
     SQL,
     WAREHOUSES,
-    demand_table,
     orders_table,
 )
 
@@ -76,13 +70,7 @@ def servers() -> Iterator[dict[PartyId, str]]:
 @pytest.fixture
 def home(tmp_path: Path, servers: dict[PartyId, str], monkeypatch: pytest.MonkeyPatch) -> Home:
     """Four warehouses; the orders of one lie in PostgreSQL, those of another in MariaDB."""
-    limits = LIMITS | {"orders": {"epsilon": "8", "delta": "1e-6"}}
-    made = found(tmp_path / "federation", "asked", SEATS, limits, free_ports())
-    for number, party in enumerate(WAREHOUSES):
-        data = made.node(party) / "data"
-        demand_table(number).to_parquet(data / "demand.parquet")
-        if party not in servers:
-            orders_table(number).to_parquet(data / TABLE)
+    made = warehouses(tmp_path / "federation", "asked", without=servers)
     monkeypatch.setenv("SHOP_KEY", CANARY)
     in_postgresql(servers[CN], orders_table(0))
     declare(made.node(CN), servers[CN], "env:SHOP_KEY")
@@ -139,13 +127,8 @@ def in_mariadb(url: str, table: pd.DataFrame) -> None:
 
 @pytest.fixture
 def fleet(home: Home) -> Iterator[Fleet]:
-    with running(home, stay=False) as up:
-        up.start_aggregator()
-        up.start_nodes()
-        up.wait_joined(lambda *_: None)
-        pool = KeyPool(home.aggregator / "keys.sqlite")
-        wait_until(lambda: pool.ready == 4, 90.0, "keys are made ahead")
-        yield up
+    with up(home) as fleet:
+        yield fleet
 
 
 def table_of(home: Home, party: PartyId) -> Path:
@@ -206,22 +189,11 @@ def again(home: Home) -> bool:
 
 
 def assert_within_its_errors(home: Home, value: dict[str, Any]) -> None:
-    """Every cell is within 3 times its 95 % interval of what the rows say, bounded, without noise.
-
-    Wrong once in a hundred million draws.
-    """
     job = Jobs(home.jobs).find(value["run"])
     assert job is not None
     order = open_order(job.wire, home.roster()).order
-    plan = QueryTask.from_json(order.parameters).plan
     tables = [table_of(home, party) for party in order.cohort]
-    exact = bounded_rows(plan, published_contracts()["orders"], tables)
-    answer = value["answer"]
-    assert len(answer["rows"]) == len(exact) > 1
-    for row, right in zip(answer["rows"], exact, strict=True):
-        for label, cell in zip(answer["labels"], row["cells"], strict=True):
-            gap = abs(Decimal(cell["value"]) - Decimal(str(right[label])))
-            assert gap <= 3 * Decimal(cell["error"]), (label, cell, right)
+    within_its_errors(order, value["answer"], tables)
 
 
 def holding(folder: Path, canary: str) -> list[str]:
