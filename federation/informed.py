@@ -17,15 +17,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.counting import CountsFirst
 from federation.errors import MalformedOrderError
 from federation.key_rates import MOST_PLACES, Key, log_rates
-from federation.losses import Loss
 from federation.recipe_fields import decimal, integer, require_range
 from federation.recipes import Number
 from federation.scaled import Scaled
 from federation.second_order import SecondOrder
-from federation.sequences import Network
-from federation.sum_states import Array, State
+from federation.sum_states import Array
 from policies.budget.events import spell
 
 _KIND: Final = "informed"
@@ -34,7 +33,7 @@ _CLIPS: Final = ("event_clip", "row_clip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Informed:
+class Informed(CountsFirst):
     """How rates by key are released, and what is trained on them.
 
     keys:     each has one input, the last ones of a row, in this order.
@@ -75,59 +74,19 @@ class Informed:
         return self.releases + (self.then.statistics if isinstance(self.then, Scaled) else 0)
 
     @property
-    def rounds(self) -> int:
-        """Sums of a run."""
-        return self.releases + self.then.rounds
+    def trained(self) -> SecondOrder | Scaled:
+        """What trains on the rates."""
+        return self.then
 
     @property
-    def inputs(self) -> int:
-        """Features of a row, its keys' places among them."""
-        return self.then.inputs
+    def counted(self) -> int:
+        """Events of every place, then rows of every place."""
+        return 2 * self.places
 
     @property
-    def size(self) -> int:
-        """Length of the weights: those of the model, then a rate for each place."""
-        return self.then.size + self.places
-
-    @property
-    def model(self) -> Network:
-        """The network that reads the rates."""
-        return self.then.model
-
-    @property
-    def loss(self) -> Loss:
-        """What the method makes small."""
-        return self.then.loss
-
-    def counts(self, number: int) -> bool:
-        """Return whether round `number`, from 0, counts by key."""
-        return number < self.releases
-
-    def dimension(self, number: int) -> int:
-        """Return how many numbers the sum of round `number`, from 0, holds."""
-        counts = self.counts(number)
-        return 2 * self.places if counts else self.then.dimension(number - self.releases)
-
-    def start(self, seed: int) -> State:
-        """Return the state before the first round; memory begins with counts and their variance."""
-        begun = self.then.start(seed)
-        return State(
-            np.concatenate([begun.weights, np.zeros(self.places, np.float32)]),
-            np.concatenate([np.zeros(2 * self.places + 1), begun.memory]),
-        )
-
-    def advance(self, state: State, number: int, total: Array, noise: float) -> State:
-        """Return the state after round `number`, from 0, whose sum over all nodes was `total`."""
-        weights, rates = np.split(state.weights, [self.then.size])
-        told, variance, rest = np.split(state.memory, [2 * self.places, 2 * self.places + 1])
-        if self.counts(number):
-            told, variance = told + total, variance + noise**2
-            made = number + 1
-            rates = self._rates(told / made, variance / made**2).astype(np.float32)
-        else:
-            after = self.then.advance(State(weights, rest), number - self.releases, total, noise)
-            weights, rest = after.weights, after.memory
-        return State(np.concatenate([weights, rates]), np.concatenate([told, variance, rest]))
+    def unsaid(self) -> Array:
+        """A rate of 0 for each place."""
+        return np.zeros(self.places, np.float32)
 
     def looked_up(self, weights: NDArray[np.floating[Any]], places: Array) -> Array:
         """Return the rates at `places` [keys, ...]; 0 where there is no such place."""
@@ -182,13 +141,14 @@ class Informed:
             **clips,
         )
 
-    def _rates(self, told: Array, variance: Array) -> Array:
+    def said(self, told: Array, variance: float, releases: int) -> Array:
         """Return what the mean of sums says of every place, each key by itself, [places]."""
+        told = told / releases
         sums = (
             float(self.event_clip) * told[: self.places],
             float(self.row_clip) * told[self.places :],
         )
-        noise = float(np.sqrt(variance[0]))
+        noise = float(np.sqrt(variance)) / releases
         ends = np.cumsum([key.size for key in self.keys])[:-1]
         parts = zip(*(np.split(one, ends) for one in sums), strict=True)
         clips = float(self.event_clip) * noise, float(self.row_clip) * noise

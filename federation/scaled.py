@@ -16,14 +16,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from federation.counting import CountsFirst
 from federation.errors import MalformedOrderError
 from federation.feature_scales import Bins, robust_scales
-from federation.losses import Loss
 from federation.recipe_fields import decimal, integer, require_range
 from federation.recipes import Number
 from federation.second_order import SecondOrder
-from federation.sequences import Network, SequenceSpec
-from federation.sum_states import Array, State
+from federation.sequences import SequenceSpec
+from federation.sum_states import Array
 from policies.budget.events import spell
 
 MOST_RELEASES: Final = 100
@@ -33,7 +33,7 @@ _AT_MOST: Final[Mapping[str, int]] = {"releases": MOST_RELEASES, "bound": 10**6}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scaled:
+class Scaled(CountsFirst):
     """How scales are released, and what is trained on rows that they bring to like size.
 
     bins:     what values are counted in.
@@ -77,58 +77,19 @@ class Scaled:
         return self.releases
 
     @property
-    def rounds(self) -> int:
-        """Sums of a run."""
-        return self.releases + self.then.rounds
+    def trained(self) -> SecondOrder:
+        """What trains on scaled rows."""
+        return self.then
 
     @property
-    def inputs(self) -> int:
-        """Features of a row."""
-        return self.then.inputs
+    def counted(self) -> int:
+        """Bins of all features together."""
+        return self.votes
 
     @property
-    def size(self) -> int:
-        """Length of the weights: those of the model, then all centres, then all scales."""
-        return self.then.size + 2 * self.inputs
-
-    @property
-    def model(self) -> Network:
-        """The network that reads scaled rows."""
-        return self.then.model
-
-    @property
-    def loss(self) -> Loss:
-        """What the method makes small."""
-        return self.then.loss
-
-    def counts(self, number: int) -> bool:
-        """Return whether round `number`, from 0, counts by bin."""
-        return number < self.releases
-
-    def dimension(self, number: int) -> int:
-        """Return how many numbers the sum of round `number`, from 0, holds."""
-        return self.votes if self.counts(number) else self.then.dimension(number - self.releases)
-
-    def start(self, seed: int) -> State:
-        """Return the state before the first round; memory begins with counts and their variance."""
-        begun = self.then.start(seed)
-        scales = np.repeat(np.array([0, 1], np.float32), self.inputs)
-        return State(
-            np.concatenate([begun.weights, scales]),
-            np.concatenate([np.zeros(self.votes + 1), begun.memory]),
-        )
-
-    def advance(self, state: State, number: int, total: Array, noise: float) -> State:
-        """Return the state after round `number`, from 0, whose sum over all nodes was `total`."""
-        weights, scales = np.split(state.weights, [self.then.size])
-        told, variance, rest = np.split(state.memory, [self.votes, self.votes + 1])
-        if self.counts(number):
-            told, variance = told + total, variance + noise**2
-            scales = self._scales(told, variance).astype(np.float32)
-        else:
-            after = self.then.advance(State(weights, rest), number - self.releases, total, noise)
-            weights, rest = after.weights, after.memory
-        return State(np.concatenate([weights, scales]), np.concatenate([told, variance, rest]))
+    def unsaid(self) -> Array:
+        """All centres 0, then all scales 1."""
+        return np.repeat(np.array([0, 1], np.float32), self.inputs)
 
     def read(self, weights: NDArray[np.floating[Any]], features: Array) -> Array:
         """Return what the network reads of `features` [inputs, ...], by the scales in `weights`.
@@ -176,7 +137,7 @@ class Scaled:
             then=SecondOrder.from_json(value["then"]),
         )
 
-    def _scales(self, told: Array, variance: Array) -> Array:
+    def said(self, told: Array, variance: float, releases: int) -> Array:  # noqa: ARG002
         """Return what all sums together say of every feature: centres, then scales."""
-        votes, noise = told.reshape(self.inputs, -1), float(np.sqrt(variance[0]))
+        votes, noise = told.reshape(self.inputs, -1), float(np.sqrt(variance))
         return np.concatenate(robust_scales(votes / self.vote, noise / self.vote, self.bins))
