@@ -20,6 +20,7 @@ import os
 import signal
 import socket
 import sqlite3
+import ssl
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -236,7 +237,7 @@ async def serve(places: Places, fleet: socket.socket, control: socket.socket) ->
 
 
 def _config(places: Places, app: Application, *, lifespan: bool) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config(
         app,
         lifespan="on" if lifespan else "off",
         ssl_certfile=places.certificate,
@@ -245,6 +246,10 @@ def _config(places: Places, app: Application, *, lifespan: bool) -> uvicorn.Conf
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+    config.load()  # makes its TLS context, which has no setting for the oldest version
+    if config.ssl is not None:
+        config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
+    return config
 
 
 def _bind(host: str, port: int) -> socket.socket:
