@@ -16,6 +16,7 @@ BENCHES: Final = {
     "queries": "experiments.bench_queries",
     "steps": "experiments.bench_steps",
     "learning": "experiments.bench_learning",
+    "joining": "experiments.bench_joining",
 }
 
 

@@ -55,20 +55,20 @@ class Fleet:
         supervisor.wait()
         noted.unlink(missing_ok=True)
 
-    def wait_joined(self, tell: Callable[[int, int], None]) -> None:
-        """Wait until every node has joined.
+    def wait_joined(self, tell: Callable[[int, int], None], seconds: float = JOIN_SECONDS) -> None:
+        """Wait until every node has joined, so long at most.
 
         Raises:
             UnreachableError: a process ended, or a node did not join in time.
         """
         parties = [m.party for m in self.home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER)]
-        give_up = time.monotonic() + JOIN_SECONDS
+        give_up = time.monotonic() + seconds
         while missing := [party for party in parties if not self._joined(party)]:
             tell(len(parties) - len(missing), len(parties))
             self._require_alive()
             if time.monotonic() > give_up:
                 raise UnreachableError(
-                    f"{', '.join(missing)} did not join within {JOIN_SECONDS:.0f} s; "
+                    f"{', '.join(missing)} did not join within {seconds:.0f} s; "
                     f"see {self.home.node(missing[0]) / 'logs' / 'node.log'}"
                 )
             time.sleep(0.1)

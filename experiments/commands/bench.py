@@ -13,7 +13,7 @@ import click
 def command(name: str, full: bool, as_json: bool) -> int:
     """Run the benchmark NAME.
 
-    Known: exchange, wire, books, secagg, threshold, queries, steps, learning.
+    Known: exchange, wire, books, secagg, threshold, queries, steps, learning, joining.
     """
     from experiments.benches import machine, run
 

@@ -1,0 +1,107 @@
+"""The fault table finds what was lost, sent twice or opened twice, where something was."""
+
+import sqlite3
+
+import pytest
+
+from experiments import bench_joining
+from experiments.faults import Cell, Seen, beside, markdown, places
+from federation.control.captures import Capture
+from federation.envelopes import Envelope, seal
+from federation.messages import Kind
+from policies.parties import PartyId
+from secure_compute.primitives.signature import SigningKey
+
+KEY, NODE, TABLE = SigningKey(bytes(range(32))), PartyId("node"), PartyId("table")
+
+
+@pytest.fixture
+def node(tmp_path):
+    with sqlite3.connect(tmp_path / "books.sqlite") as books:
+        books.execute("CREATE TABLE settlements (order_id TEXT, release_key TEXT)")
+    with sqlite3.connect(tmp_path / "keys.sqlite") as keys:
+        keys.execute("CREATE TABLE openings (query TEXT, key TEXT)")
+    return tmp_path
+
+
+def sends(node, *, kind=Kind.SUM_UPLOAD, sequence=0, order="one", **blobs):
+    capture = Capture(node / "captures" / "node.cap")
+    capture.append(seal(Envelope(kind, NODE, TABLE, order, sequence, {}, blobs), KEY))
+    capture.close()
+
+
+def charges(node, release, order="one"):
+    with sqlite3.connect(node / "books.sqlite") as books:
+        books.execute("INSERT INTO settlements VALUES (?, ?)", (order, release))
+
+
+def test_what_left_and_was_charged_is_well(node):
+    sends(node, upload=b"a", head=b"1")
+    sends(node, upload=b"a", head=b"2")  # the same again, beside a newer head of its ledger
+    sends(node, upload=b"b", sequence=1)
+    charges(node, "0")
+    charges(node, "1")
+    assert beside(node, "one") == Seen(left=2, lost=0, double=0, reused=0)
+
+
+def test_what_was_charged_and_did_not_leave_is_well(node):
+    charges(node, "0")
+    assert beside(node, "one") == Seen(left=0, lost=0, double=0, reused=0)
+
+
+def test_what_left_for_nothing_is_lost(node):
+    sends(node, upload=b"a")
+    sends(node, upload=b"b", sequence=1)
+    charges(node, "0")
+    charges(node, "0", order="another")
+    assert beside(node, "one") == Seen(left=2, lost=1, double=0, reused=0)
+
+
+def test_two_answers_of_one_round_are_a_release_made_twice(node):
+    sends(node, upload=b"a")
+    sends(node, upload=b"b")
+    charges(node, "0")
+    assert beside(node, "one") == Seen(left=1, lost=0, double=1, reused=0)
+
+
+def test_words_that_say_nothing_of_rows_are_no_answers(node):
+    sends(node, kind=Kind.ACCEPTED, upload=b"a")
+    sends(node, kind=Kind.QUERY_REVEALED, head=b"a")
+    sends(node, order="another", upload=b"a")
+    assert beside(node, "one").left == 0
+
+
+def test_a_key_that_opened_two_questions_is_found(node):
+    with sqlite3.connect(node / "keys.sqlite") as keys:
+        keys.executemany("INSERT INTO openings VALUES (?, ?)", [("a", "k"), ("b", "k"), ("c", "l")])
+    assert beside(node, "one").reused == 1
+
+
+def test_a_folder_without_books_or_keys_has_nothing_to_say(tmp_path):
+    assert beside(tmp_path, "one") == Seen(0, 0, 0, 0)
+
+
+def test_every_process_stands_at_every_step_once():
+    cells = places()
+    assert len(cells) == len(set(cells)) == 38
+    assert ("question", "endorsed", "keyholder") in cells
+    assert ("run", "round 1", "keyholder") not in cells
+
+
+def test_the_table_and_its_figures_tell_the_same():
+    cells = [
+        Cell("run", "offered", "node", "done", "", Seen(4, 0, 0, 0)),
+        Cell("run", "round 1", "node", "abandoned", "too few | were left", Seen(2, 1, 1, 1)),
+    ]
+    text = markdown(cells)
+    assert "2 kills; 1 orders abandoned, 1 orders done; 1 spends lost, 1 releases twice" in text
+    assert "| run | round 1 | node | abandoned: too few / were left | 2 | 1 | 1 | 1 |" in text
+    figures = {row["name"]: row["value"] for row in bench_joining.kills(cells)}
+    assert figures == {
+        "kill_matrix_cells": 2,
+        "kill_matrix_done": 1,
+        "kill_matrix_answers": 6,
+        "kill_matrix_lost_spend": 1,
+        "kill_matrix_double_release": 1,
+        "kill_matrix_reused_keys": 1,
+    }
