@@ -29,6 +29,7 @@ from aggregator.settings import AggregatorSettings, load_aggregator
 from aggregator.stream import StreamExchange
 from aggregator.transport import as_transport
 from federation.control.captures import Capture
+from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from policies.parties import PartyId
@@ -113,8 +114,7 @@ def main() -> None:
     """Read the command line and work."""
     parser = argparse.ArgumentParser(prog="python -m aggregator.executor", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    begin_logging()
     exit_with_parent()
     try:
         run(parser.parse_args().folder)

@@ -98,6 +98,10 @@ class Jobs:
         )
         return [_job(row) for row in rows]
 
+    def counts(self) -> dict[str, int]:
+        """Return how many jobs there are of each status."""
+        return dict(self._read("SELECT status, count(*) FROM jobs GROUP BY status"))
+
     def done(self) -> list[Job]:
         """Return the jobs that came to a result, the oldest first."""
         rows = self._read(

@@ -7,7 +7,6 @@ made. Whatever goes wrong later is this process's end and its supervisor's next 
 """
 
 import argparse
-import logging
 import sys
 import threading
 import time
@@ -46,6 +45,7 @@ from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
 from federation.control.captures import Capture
+from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
@@ -195,8 +195,7 @@ def main() -> None:
     """Read the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m clients", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    begin_logging()
     exit_with_parent()
     sys.exit(run(parser.parse_args().folder.resolve()))
 

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "psi": ("experiments.commands.psi", "Match the people of two parties."),
     "budget": ("experiments.commands.budget", "What was spent, is left, and a run would change."),
     "audit": ("experiments.commands.audit", "Read, prove and verify the ledgers."),
+    "metrics": ("experiments.commands.metrics", "What a node or aggregator tells Prometheus."),
     "simulate": ("experiments.commands.simulate", "Many nodes in one process, on your own data."),
     "bench": ("experiments.commands.bench", "Measure, beside what you would use instead."),
 }
