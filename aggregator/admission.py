@@ -35,6 +35,11 @@ class StreamSettings:
     largest: int = LARGEST
 
 
+def certificate_in(shown: Mapping[str, Iterable[bytes]]) -> bytes:
+    """Return the certificate, PEM, with which a connection showed its party; gRPC verified it."""
+    return next(iter(shown.get("x509_pem_cert", ())), b"")
+
+
 def party_in(shown: Mapping[str, Iterable[bytes]]) -> PartyId:
     """Return the party that a connection is of, by what gRPC verified of it.
 

@@ -40,7 +40,7 @@ _CARRIERS: Final = (SPENDING | {Kind.LEDGER_WITNESS, Kind.QUERY_ENDORSE}) - PROP
 _SHOWING: Final = _CARRIERS - {Kind.QUERY_OPEN, Kind.KEYS_BEGIN}
 """Letters in which heads ride, because whoever answers them says something of the heads."""
 
-_LEDGER: Final = frozenset({Kind.LEDGER_SEEN, Kind.LEDGER_WITNESS})
+_LEDGER: Final = frozenset({Kind.LEDGER_SEEN, Kind.LEDGER_WITNESS, Kind.ROSTER_SHOW})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Question:
 
     @property
     def is_ledgers(self) -> bool:
-        """Whether it is about ledgers alone; then nobody waits long for the answer."""
+        """Whether it is about ledgers or members alone; then nobody waits long for the answer."""
         return self.kind in _LEDGER
 
     def helped(self, blobs: Mapping[str, bytes]) -> "Question":
@@ -168,6 +168,10 @@ class Asking:
         heard = [party for party in nodes if party not in self._silent]
         return heard if all(self._suffice(heard, party) for party in heard) else nodes
 
+    def there(self) -> list[PartyId]:
+        """Return the parties that have a node, those that are there if that is known."""
+        return self._nodes()
+
     def are_there(self, parties: Collection[PartyId]) -> bool:
         """Return whether all of them are there, as far as that is known."""
         return set(parties) <= set(self._nodes())
@@ -183,12 +187,13 @@ class Asking:
 
     def _suffice(self, heard: Collection[PartyId], party: PartyId) -> bool:
         roster = self._desk.roster
-        there = {roster.find(other).organisation for other in heard}
-        return len(there & seen.witnesses(roster, party)) >= seen.quorum(roster, party)
+        among = seen.speakers(roster, party)
+        there = {among[other] for other in heard if other in among}
+        return len(there) >= seen.quorum(roster, party)
 
     def _nodes(self) -> list[PartyId]:
         """Return the parties that have a node, those that are there if that is known."""
-        parties = [m.party for m in self._desk.roster.with_role(*DATA_ROLES, Role.KEYHOLDER)]
+        parties = [m.party for m in self._desk.roster.active(*DATA_ROLES, Role.KEYHOLDER)]
         try:
             there = parties if self._present is None else self._present()
         except AggregatorError:
@@ -255,7 +260,7 @@ class Asking:
             return read
         if read.envelope.kind is Kind.REFUSED and question.kind not in PROPOSING:
             return Silence(f"{party} refused: {read.envelope.body}")
-        if read.envelope.body.get("lacks") != "seen":
+        if read.envelope.body.get("lacks") != "seen" and question.kind is not Kind.ROSTER_SHOW:
             self._sure.add(party)
         return read
 

@@ -1,5 +1,6 @@
 """Takes orders from the table one at a time and sees them through.
 
+    propose, where an order waits for people → willing, until nobody is waited for
     offer → accepted, with heads → witness → rounds or a match → witness, when the table is idle
     a question: commit → endorse → reveal → open; it is offered with the letter that asks for it
 
@@ -8,6 +9,7 @@ After a crash it takes up the interrupted order at its last committed round; nod
 they had already sent from their own outbox, so a repeated request costs no privacy.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -16,7 +18,13 @@ from typing import Any
 
 from aggregator.answer_files import keep_answer
 from aggregator.asking import Asking, Question
-from aggregator.errors import AbandonedError, AggregatorError, MalformedReplyError
+from aggregator.errors import (
+    AbandonedError,
+    AggregatorError,
+    MalformedReplyError,
+    PostponedError,
+)
+from aggregator.introducing import Introducing
 from aggregator.inviting import Inviting, RefusedError
 from aggregator.jobs import Checkpoint, Job, Jobs
 from aggregator.keeping import keep_round, last_state
@@ -24,10 +32,12 @@ from aggregator.key_making import KeyMaking
 from aggregator.key_pool import KeyPool
 from aggregator.letters import UNREADABLE, Answer, Desk
 from aggregator.matching import Matching, paired
+from aggregator.proposing import Proposing
 from aggregator.question_steps import QuestionSteps
 from aggregator.questions import Questions
 from aggregator.record import Record
 from aggregator.reuse import Past, find_past, reader, repeated
+from aggregator.rosters import epochs
 from aggregator.settings import AggregatorSettings
 from aggregator.stored import Stored
 from aggregator.summing import Summing
@@ -49,6 +59,7 @@ from federation.secure_sums import (
     fewest_sums,
     made_of,
     pack_keys,
+    signers,
     total_of,
     unpack_keys,
 )
@@ -58,6 +69,8 @@ from policies.errors import PolicyError
 from policies.parties import PartyId
 from secure_compute.errors import SecureComputeError
 from secure_compute.secagg.ring import Ring
+
+log = logging.getLogger(__name__)
 
 OFFER_SECONDS = 90.0
 ROUND_SECONDS = 60.0
@@ -90,16 +103,26 @@ class Coordinator:
         now: Callable[[], float] = time.time,
         training: Transport | None = None,
     ) -> None:
-        roster, key = settings.roster(), settings.identity
+        known, key = epochs(settings), settings.identity
+        roster = known[-1]
         self._settings = settings
         self._jobs = jobs
         self._desk = Desk(settings.party, key, roster)
         self._record = Record(settings.ledger, settings.party, key, roster, now)
+        self._record.require_known(known)
+        self._record.roster_changed(roster)
         relay = Relay(roster, self._record)
         self._asking = Asking(self._desk, jobs, transport, relay, present, training)
         self._inviting = Inviting(self._asking, jobs, self._record, roster, settings.threshold)
+        self._proposing = Proposing(
+            self._asking, jobs, self._record, roster, settings.threshold, now
+        )
+        self._now = now
         self._summing = Summing(self._asking, jobs)
+        self._introducing = Introducing(settings, self._asking, roster)
         self._pool, self._steps = KeyPool(settings.keys), QuestionSteps(settings.steps)
+        if (retired := self._pool.retire_others(signers(roster).digest)) > 0:
+            log.info("%d keys of another epoch of the roster are retired", retired)
         self._making = KeyMaking(
             self._asking, self._pool, roster, settings.threshold, lambda: jobs.next() is not None
         )
@@ -117,11 +140,19 @@ class Coordinator:
         self._matching = Matching(self._asking, jobs)
 
     def run(self, stop: threading.Event, idle_seconds: float = 0.05) -> None:
-        """Work until `stop` is set; have all witnessed once the table has been empty a while."""
+        """Work until `stop` is set, or members changed; then another one goes on with the new ones.
+
+        All is witnessed once the table has been empty a while.
+        """
         worked, rested = time.monotonic(), False
-        while not stop.is_set():
-            job = self._jobs.next()
+        while not stop.is_set() and not self._introducing.is_over():
+            job = self._jobs.next(self._now())
+            if job is None:
+                self._introducing.look()
             if job is not None:
+                self._introducing.settle()
+                if self._introducing.is_over():
+                    return
                 self.work(job)
                 worked, rested = time.monotonic(), False
             elif not rested and time.monotonic() - worked > QUIET_SECONDS:
@@ -159,12 +190,15 @@ class Coordinator:
             return
         try:
             order = open_order(job.wire, self._desk.roster).order
-            self._asking.begin(order.kind)
             self._record.proposed(job.id, order)
+            job = self._proposing.settled(job, order)
+            self._asking.begin(order.kind)
             steps = {"train": self._train, "query": self._query, "match": self._match}
             result = steps[order.kind](job, order)
             self._jobs.end(job.id, "done", result)
             self._close(job, saw_it_through=result["parties"])
+        except PostponedError as why:
+            self._jobs.wait(job.id, why.due)
         except RefusedError as why:
             self._jobs.end(job.id, "refused", {"error": str(why), "refusals": why.refusals})
             self._close(job)

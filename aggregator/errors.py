@@ -17,6 +17,14 @@ class AbandonedError(AggregatorError):
     """Fewer parties than the order's minimum took part."""
 
 
+class PostponedError(AggregatorError):
+    """An order waits: for its time, or for people at nodes. Nothing of it is set aside anywhere."""
+
+    def __init__(self, due: float) -> None:
+        super().__init__("the order waits")
+        self.due = due
+
+
 class MalformedReplyError(AggregatorError):
     """A node's reply is signed and well formed, but not what was asked for."""
 

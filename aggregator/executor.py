@@ -12,19 +12,25 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from aggregator.admission import StreamSettings
-from aggregator.control_api import ControlApi, ServerUnreachableError
+from aggregator.calls import membership
+from aggregator.control_api import ControlApi, ServerRefusedError, ServerUnreachableError
 from aggregator.coordinator import Coordinator
 from aggregator.errors import AggregatorError
 from aggregator.flower import FlowerExchange, FlowerSettings, run_server_app
+from aggregator.gathering import Gathering
+from aggregator.hosting import load_hosting
 from aggregator.jobs import Jobs
+from aggregator.joining import founded, joining, stream_settings
 from aggregator.lanes import Lane, either, preferring, told_by
 from aggregator.places import Places
+from aggregator.rosters import members, taking_part
 from aggregator.settings import AggregatorSettings, load_aggregator
 from aggregator.stream import StreamExchange
 from aggregator.transport import as_transport
@@ -42,12 +48,21 @@ FLOWER_BELIEVES_SECONDS = 30.0
 
 
 def enrolled(settings: AggregatorSettings) -> list[PartyId]:
-    """Return the parties whose nodes may connect: those whose key lies in `nodes/`."""
-    return [PartyId(path.stem) for path in sorted((settings.folder / "nodes").glob("*.pub"))]
+    """Return the parties whose nodes may connect: members whose key lies in `nodes/`.
+
+    One that is suspended or has left may not, from the moment at which the roster says so.
+    """
+    there = taking_part(settings)
+    keys = sorted((settings.folder / "nodes").glob("*.pub"))
+    return [party for party in (PartyId(path.stem) for path in keys) if party in there]
 
 
 def register(settings: AggregatorSettings, address: str, stop: threading.Event) -> None:
-    """Every enrolled node's key is registered with the server; waits until the server answers."""
+    """Every enrolled node's key is registered with the server, and that of nobody who has left.
+
+    Waits until the server answers. The server takes no key a second time, so that of a suspended
+    node stays: nothing is put there for it, and it may be restored.
+    """
     control = ControlApi(address, Places(settings.folder))
     waiting = {
         party: (settings.folder / "nodes" / f"{party}.pub").read_bytes().strip()
@@ -60,25 +75,43 @@ def register(settings: AggregatorSettings, address: str, stop: threading.Event) 
             del waiting[party]
         except ServerUnreachableError:
             time.sleep(RETRY_SECONDS)
+        except ServerRefusedError as why:  # the others go on without it
+            _LOG.error("the key of %s is refused; it needs another one: %s", party, why)
+            del waiting[party]
+    if not stop.is_set():
+        there = members(settings)
+        for node in control.nodes():
+            if node.party not in there:
+                control.unregister(node.node_id)
+                _LOG.info("%s is not registered any more", node.party)
     control.close()
 
 
 def run(folder: Path) -> None:
-    """Work until told to stop."""
+    """Work until told to stop; before the founding, help those who found."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with joining(folder) as gathering:
+        if founded(folder, gathering, stop):
+            work(folder, gathering, stop)
+
+
+def work(folder: Path, gathering: Gathering, stop: threading.Event) -> None:
+    """Work through the table of jobs until told to stop."""
     settings = load_aggregator(folder)
     address = f"127.0.0.1:{settings.control_port}"
     path = folder / "captures" / f"{settings.party}.cap"
     capture = Capture(path) if settings.capture else None
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     jobs = Jobs(folder / "jobs.sqlite")
-    with streams(settings, capture) as way:
+    with streams(settings, capture, [membership(gathering)], gathering.require_key) as way:
         register(settings, address, stop)
 
         def serve(exchange: FlowerExchange) -> None:
             flower = Lane(as_transport(exchange.exchange), exchange.online)
-            coordinator(settings, jobs, flower, way).run(stop)
+            while not stop.is_set():  # one after the other, whenever members changed
+                coordinator(settings, jobs, flower, way).run(stop)
+                register(settings, address, stop)
 
         run_server_app(FlowerSettings(address, Places(folder), capture), serve, stop)
 
@@ -96,7 +129,12 @@ def coordinator(
 
 
 @contextmanager
-def streams(settings: AggregatorSettings, capture: Capture | None) -> Iterator[Lane | None]:
+def streams(
+    settings: AggregatorSettings,
+    capture: Capture | None,
+    services: Sequence[Any] = (),
+    require: Callable[[PartyId, bytes], None] = lambda *_: None,
+) -> Iterator[Lane | None]:
     """Give the way over the streams while nodes can open them; None where there is no port."""
     if settings.stream_port is None:
         _LOG.warning(
@@ -104,9 +142,8 @@ def streams(settings: AggregatorSettings, capture: Capture | None) -> Iterator[L
         )
         yield None
         return
-    places, address = Places(settings.folder), f"127.0.0.1:{settings.stream_port}"
-    own = (places.ca, places.certificate, places.certificate_key)
-    with StreamExchange(StreamSettings(address, *own, capture), partial(enrolled, settings)) as way:
+    opened = replace(stream_settings(load_hosting(settings.folder)), capture=capture)
+    with StreamExchange(opened, partial(enrolled, settings), services, require) as way:
         yield Lane(way, way.online, partial(way.left, FLOWER_BELIEVES_SECONDS))
 
 

@@ -2,10 +2,12 @@
 
 A refusal stands in the aggregator's ledger with its reasons. The data team learns how many declined
 and no more, unless they are too many: then it needs the reasons to write an order that would pass.
+Which party's person said no, or nothing, it does not learn even then, unless that party lets it.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from aggregator.asking import Asking, Question
 from aggregator.errors import AbandonedError
@@ -53,7 +55,7 @@ class Inviting:
 
     def invite(self, job: Job, order: WorkOrder, question: Question, seconds: float) -> Invited:
         """Return what the cohort of an order answers to the letter that proposes it."""
-        holders = {member.party for member in self._roster.with_role(*DATA_ROLES)}
+        holders = {member.party for member in self._roster.active(*DATA_ROLES)}
         cohort = [party for party in order.cohort if party in holders]
         questions = self._asking.with_unconfirmed(dict.fromkeys(cohort, question))
         replies = self._asking.ask(job.id, 0, questions, seconds)
@@ -77,20 +79,31 @@ class Inviting:
             RefusedError: they are not, and some refused.
             AbandonedError: they are not.
         """
-        least = _fewest_of(order, self._threshold)
+        least = fewest_of(order, self._threshold)
         enough = len(willing) >= least
-        told = [] if enough else [{"node": p, **refusal} for p, refusal in refused.items()]
+        reasons = [] if enough else told(refused)
         self._jobs.note(
-            job.id, stage="offered", willing=tuple(willing), refusals=told, declined=len(refused)
+            job.id, stage="offered", willing=tuple(willing), refusals=reasons, declined=len(refused)
         )
         if not enough and refused:
-            raise RefusedError(told)
+            raise RefusedError(reasons)
         if not enough:
             said = f"{len(willing)} of at least {least} parties answered the offer"
             raise AbandonedError(f"{said}. {cost}" if cost else said)
 
 
-def _fewest_of(order: WorkOrder, threshold: int) -> int:
+def told(refused: Mapping[PartyId, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return refusals as the data team may read them: without the names that parties keep back."""
+    return [
+        {"node": UNNAMED if refusal.get("unnamed") is True else party, **refusal}
+        for party, refusal in refused.items()
+    ]
+
+
+UNNAMED: Final = "a party that is not named"
+
+
+def fewest_of(order: WorkOrder, threshold: int) -> int:
     """Return how many must accept an order.
 
     Its minimum, that in each of its sums' groups, or as many as sign a question's one list.

@@ -6,7 +6,7 @@ checkpoint per round. A crash loses at most the round it happened in.
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from policies.parties import PartyId
 
-Status: TypeAlias = Literal["queued", "running", "done", "refused", "abandoned", "failed"]
+Status: TypeAlias = Literal[
+    "queued", "running", "waiting", "done", "refused", "abandoned", "failed"
+]
 
 FINAL: Final = frozenset({"done", "refused", "abandoned", "failed"})
 
@@ -35,6 +37,11 @@ CREATE TABLE IF NOT EXISTS gatherings (
     PRIMARY KEY (job, round));
 CREATE TABLE IF NOT EXISTS starts (
     job TEXT PRIMARY KEY REFERENCES jobs(id), count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS waits (
+    job TEXT PRIMARY KEY REFERENCES jobs(id), due REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS proposals (
+    job TEXT NOT NULL REFERENCES jobs(id), party TEXT NOT NULL, said TEXT NOT NULL,
+    PRIMARY KEY (job, party));
 """
 
 
@@ -75,13 +82,40 @@ class Jobs:
         """Put a signed order on the table; adding it twice changes nothing."""
         self._write("INSERT OR IGNORE INTO jobs VALUES (?, ?, 'queued', ?, NULL)", (job, wire, now))
 
-    def next(self) -> Job | None:
-        """Return the job that a crash interrupted, else the oldest that waits."""
+    def next(self, now: float = 0.0) -> Job | None:
+        """Return the job that a crash interrupted, else the oldest that is to be taken up.
+
+        now: of the jobs that wait, those are taken up whose time has come by then. They are as old
+        as that time, so that one which is asked about again and again keeps no other from its turn.
+        """
         rows = self._read(
-            "SELECT id, wire, status, result FROM jobs WHERE status IN ('running', 'queued')"
-            " ORDER BY status = 'queued', created LIMIT 1"
+            "SELECT id, wire, status, result FROM jobs LEFT JOIN waits ON job = id"
+            " WHERE status IN ('running', 'queued') OR (status = 'waiting' AND due <= ?)"
+            " ORDER BY status != 'running', coalesce(due, created) LIMIT 1",
+            (now,),
         )
         return _job(rows[0]) if rows else None
+
+    def wait(self, job: str, due: float) -> None:
+        """A job waits for its time or for people; it is taken up again at `due`."""
+        self._write("INSERT OR REPLACE INTO waits VALUES (?, ?)", (job, due))
+        self._write("DELETE FROM starts WHERE job = ?", (job,))
+        self._write("UPDATE jobs SET status = 'waiting' WHERE id = ?", (job,))
+
+    def propose(self, job: str, party: PartyId, said: Mapping[str, Any]) -> None:
+        """Keep what a party said of an order before anything was set aside; its last word."""
+        self._write(
+            "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?)", (job, party, json.dumps(said))
+        )
+
+    def proposals(self, job: str) -> dict[PartyId, dict[str, Any]]:
+        """Return what each party said of an order so far."""
+        rows = self._read("SELECT party, said FROM proposals WHERE job = ?", (job,))
+        return {PartyId(party): json.loads(said) for party, said in rows}
+
+    def countersign(self, job: str, wire: bytes) -> None:
+        """Keep the order with its countersignatures: what it says stays, and so does its id."""
+        self._write("UPDATE jobs SET wire = ? WHERE id = ?", (wire, job))
 
     def find(self, job: str) -> Job | None:
         """Return one job by its id, or by the first digits of it."""
@@ -157,8 +191,8 @@ class Jobs:
     def unwitnessed(self) -> list[str]:
         """Return the jobs that have ended since the ledgers were last witnessed, by their ids."""
         rows = self._read(
-            "SELECT id FROM jobs WHERE status NOT IN ('queued', 'running') AND id NOT IN"
-            " (SELECT job FROM notes WHERE note = ?) ORDER BY created",
+            "SELECT id FROM jobs WHERE status NOT IN ('queued', 'running', 'waiting')"
+            " AND id NOT IN (SELECT job FROM notes WHERE note = ?) ORDER BY created",
             (json.dumps({"stage": "witnessed"}),),
         )
         return [row[0] for row in rows]

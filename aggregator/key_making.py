@@ -69,7 +69,7 @@ class KeyMaking:
         self._waits = waits
         self._clock = clock
         self._not_before = 0.0
-        self._holders = tuple(m.party for m in roster.with_role(Role.KEYHOLDER))
+        self._holders = tuple(m.party for m in roster.active(Role.KEYHOLDER))
 
     def ensure(self, job: str) -> None:
         """Return if there is a key for this order; a batch is made where none is left.

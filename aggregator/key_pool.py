@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from federation.durable import Database
+from federation.joint_keys import Package
 from policies.parties import PartyId
 
 SCHEMA: Final = """
@@ -101,10 +102,28 @@ class KeyPool:
             found = mine or db.execute(_HAND, (job,)).fetchall()
         return bytes(found[0][0]) if found else None
 
+    def retire_others(self, roster: str) -> int:
+        """Hand every key of another roster than this one to nobody, for ever; return how many.
+
+        roster: digest of what masks and keys rest on, as the terms of keys have it.
+        """
+        rows = self._database.read("SELECT number, package FROM packages WHERE job IS NULL")
+        old = [number for number, package in rows if _roster_of(bytes(package)) != roster]
+        with self._database.writing() as db:
+            db.executemany(
+                "UPDATE packages SET job = 'retired/' || number, package = x'' WHERE number = ?",
+                [(number,) for number in old],
+            )
+        return len(old)
+
     def drop(self, job: str) -> None:
         """Forget the bytes of a key whose order has ended; that it was handed out stays known."""
         with self._database.writing() as db:
             db.execute("UPDATE packages SET package = x'' WHERE job = ?", (job,))
+
+
+def _roster_of(package: bytes) -> str:
+    return Package.read(package).terms.roster
 
 
 def _end(db: sqlite3.Connection, batch: str) -> None:

@@ -70,6 +70,8 @@ class Desk:
         expected = {REPLIES[asked], Kind.REFUSED, Kind.FAILED}
         if asked in _MAY_BE_UNSURE:
             expected.add(Kind.LEDGER_UNSURE)
+        if asked is Kind.PROPOSE:
+            expected.add(Kind.WAITING)
         answers = (envelope.sender, envelope.order, envelope.sequence) == (party, order, sequence)
         if not answers or envelope.kind not in expected:
             return Silence(f"{party} answered another question")

@@ -60,7 +60,7 @@ class Questions:
 
     def keyholders_heard(self) -> list[PartyId]:
         """Return the keyholders that are there, as far as is known."""
-        holders = [member.party for member in self._roster.with_role(Role.KEYHOLDER)]
+        holders = [member.party for member in self._roster.active(Role.KEYHOLDER)]
         return [party for party in holders if self._asking.is_heard(party)]
 
     def require_keyholders(self) -> None:
@@ -71,7 +71,7 @@ class Questions:
         """
         there = self.keyholders_heard()
         if len(there) < self._threshold:
-            holders = [member.party for member in self._roster.with_role(Role.KEYHOLDER)]
+            holders = [member.party for member in self._roster.active(Role.KEYHOLDER)]
             away = " and ".join(party for party in holders if party not in there)
             raise AbandonedError(
                 f"{len(there)} of at least {self._threshold} keyholders are there to open an "

@@ -12,6 +12,7 @@ from pathlib import Path
 from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
+from federation.ledger.epochs import news, require_known
 from federation.ledger.notes import NamedKey, origin_of
 from federation.ledger.places import claim
 from federation.ledger.store import Log, open_engine, reading, writing
@@ -92,6 +93,20 @@ class Record:
         """The past release of the order `past` was given out again."""
         body: dict[str, JSON] = {"past": past, "recipients": [str(p) for p in recipients]}
         self._once(EntryKind.DELIVERED, order_id, body)
+
+    def roster_changed(self, roster: Roster) -> None:
+        """The federation is at this epoch; it is written down once, the founding never."""
+        with self._lock, writing(self._log.engine) as connection:
+            known = map(decode, self._log.entries(connection))
+            self._log.append(connection, news(known, roster, int(self._now())))
+
+    def require_known(self, epochs: Sequence[Roster]) -> None:
+        """Return if the chain has every epoch that this ledger knows, and as it was.
+
+        Raises:
+            ForkedRosterError, OlderRosterError: see `ledger.epochs.require_known`.
+        """
+        require_known(self.entries(), epochs)
 
     def forked(self, owner: NamedKey, witness: PartyId, note: str) -> None:
         """A witness holds a signed head that, it says, the log of `owner` does not continue today.

@@ -3,14 +3,16 @@
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aggregator.errors import AggregatorSettingsError
 from federation.errors import ForeignLedgerError
 from federation.ledger.places import place_of
-from federation.membership import Roster, open_roster
+from federation.membership import Roster
+from federation.roster_chain import open_roster, require_pin
 from policies.parties import PartyId
 from secure_compute.errors import LocalProtocolError
-from secure_compute.primitives.signature import SigningKey, VerifyKey
+from secure_compute.primitives.signature import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class AggregatorSettings:
     federation: str
     fleet_port: int
     control_port: int
-    pin: VerifyKey
+    pin: str
     capture: bool
     ledger: Path | str = field(repr=False)
     stream_port: int | None = None
@@ -57,9 +59,24 @@ class AggregatorSettings:
         """The key the aggregator signs its words with."""
         return SigningKey((self.folder / "keys" / "identity.key").read_bytes())
 
+    @property
+    def chain(self) -> Path:
+        """The chain of epochs that says who is in."""
+        return self.folder / "roster.bin"
+
     def roster(self) -> Roster:
-        """Return the roster, verified under the pin."""
-        return open_roster((self.folder / "roster.bin").read_bytes(), self.pin)
+        """Return the roster at its last epoch, verified under the pin.
+
+        Raises:
+            AggregatorSettingsError: it is missing.
+            UntrustedRosterError, MalformedMessageError: see `roster_chain.open_roster`.
+        """
+        try:
+            return open_roster(self.chain.read_bytes(), self.pin)
+        except FileNotFoundError as why:
+            raise AggregatorSettingsError(
+                f"{self.chain} is missing; restore it, or take the one of any member"
+            ) from why
 
 
 def load_aggregator(folder: Path) -> AggregatorSettings:
@@ -68,7 +85,7 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
     Raises:
         AggregatorSettingsError: it is missing or malformed.
     """
-    path = folder / "aggregator.toml"
+    path, value = folder / "aggregator.toml", dict[str, Any]()
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
         return AggregatorSettings(
@@ -77,7 +94,7 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
             federation=value["federation"],
             fleet_port=int(value["fleet_port"]),
             control_port=int(value["control_port"]),
-            pin=VerifyKey(value["pin"]),
+            pin=require_pin(value["pin"]),
             capture=bool(value.get("capture", False)),
             ledger=place_of(value.get("ledger"), folder.resolve() / "ledger.sqlite"),
             threshold=_threshold(value.get("threshold", 2)),
@@ -86,6 +103,11 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
     except FileNotFoundError as why:
         raise AggregatorSettingsError(f"{folder} is no aggregator: no aggregator.toml") from why
     except KeyError as why:
+        if why.args == ("pin",) and "join_port" in value:
+            raise AggregatorSettingsError(
+                f"the federation of {folder} is not founded yet, so it has no roster; found it "
+                "with `entrepot aggregator found`"
+            ) from why
         raise AggregatorSettingsError(f"{path} lacks {why}") from why
     except ForeignLedgerError as why:
         raise AggregatorSettingsError(f"{path}: ledger: {why}") from why

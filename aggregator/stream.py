@@ -14,7 +14,7 @@ stream that breaks loses nothing. The stream is no trust boundary: envelopes are
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
@@ -22,14 +22,15 @@ from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
 
-from aggregator.admission import NotAdmittedError, StreamSettings, party_in
-from aggregator.errors import PortTakenError
+from aggregator.admission import NotAdmittedError, StreamSettings, certificate_in, party_in
+from aggregator.errors import AggregatorError, PortTakenError
 from aggregator.switchboard import ForeignReplyError, Line, Switchboard
 from aggregator.transport import FAILED, UNREGISTERED
 from federation.control.frames import Assembly, Kind, Message, cut
 from federation.control.wire import ADMITTED, METHOD, SERVER_OPTIONS, SERVICE
-from federation.errors import MalformedFrameError
+from federation.errors import FederationError, MalformedFrameError
 from policies.parties import PartyId
+from secure_compute.errors import SecureComputeError
 
 _LOG = logging.getLogger(__name__)
 _STREAMS = 1024
@@ -44,13 +45,21 @@ class StreamExchange:
     Args:
         settings: see there.
         enrolled: the parties that may connect and be asked, whenever it is called.
+        services: further gRPC services on the same port; each looks at certificates itself.
+        require: raises an error of ours where a certificate, PEM, is no longer its party's.
     """
 
     def __init__(
-        self, settings: StreamSettings, enrolled: Callable[[], Collection[PartyId]]
+        self,
+        settings: StreamSettings,
+        enrolled: Callable[[], Collection[PartyId]],
+        services: Sequence[Any] = (),
+        require: Callable[[PartyId, bytes], None] = lambda *_: None,
     ) -> None:
         self._settings = settings
         self._enrolled = enrolled
+        self._services = tuple(services)
+        self._require = require
         self._board = Switchboard()
         self._capture = settings.capture
         self._server: Any = None
@@ -101,7 +110,7 @@ class StreamExchange:
         server = grpc.server(ThreadPoolExecutor(_STREAMS), options=SERVER_OPTIONS)
         handler = grpc.stream_stream_rpc_method_handler(self._keep)
         service = grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler})
-        server.add_generic_rpc_handlers((service,))
+        server.add_generic_rpc_handlers((service, *self._services))
         try:
             port = server.add_secure_port(self.address, self._credentials())
         except RuntimeError as error:
@@ -149,6 +158,11 @@ class StreamExchange:
             raise
         if party not in self._enrolled():
             _LOG.warning("%s is not admitted: %s.", party, UNREGISTERED)
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
+        try:
+            self._require(party, certificate_in(context.auth_context()))
+        except (AggregatorError, FederationError, SecureComputeError) as error:
+            _LOG.warning("%s is not admitted: %s.", party, error)
             context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
         return party
 

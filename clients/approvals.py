@@ -1,7 +1,12 @@
-"""Disclosures of membership that wait for a person of this party, and what the person said.
+"""Orders that wait for a person of this party, and what the person said.
 
     approvals/ORDER.order      the signed order that waits; the law permits it, a person has to
-    approvals/ORDER.consent    the person's signed consent, and this node's word on whose key it is
+    approvals/ORDER.consent    of a disclosure: the person's signed consent, and this node's word on
+                               whose key it is
+    approvals/ORDER.word       the person's signed yes or no to any other order, or no to a
+                               disclosure (`clients.consents`)
+    approvals/ORDER.signature  this party's countersignature
+    approvals/standing/ID      an envelope of orders that a person agreed to in advance
     keys/approver.key          the person's own key; kept elsewhere where somebody else signs
 
 A node discloses nothing on its own: the consents of both ends, over the whole terms, are what
@@ -11,6 +16,7 @@ word of the node that the roster names; whom a party lets approve is the party's
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +34,7 @@ from secure_compute.psi.consent import Approval, Consent, approve
 from secure_compute.psi.terms import Terms
 
 KEY: Final = Path("keys") / "approver.key"
+_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ def consent(
     terms: Terms, words: Consent, key: SigningKey, party: PartyId, identity: SigningKey
 ) -> Signed:
     """Return a person's consent to these terms, signed with the person's own key."""
-    named = _voucher(terms.federation, party, words.person, key.verify_key)
+    named = voucher(terms.federation, party, words.person, key.verify_key)
     return Signed(words, key.sign(words.statement(terms)), key.verify_key, identity.sign(named))
 
 
@@ -91,7 +98,7 @@ def approval(terms: Terms, signed: Sequence[Signed], roster: Roster) -> Approval
     keys: dict[str, VerifyKey] = {}
     for one in signed:
         party = PartyId(one.consent.party)
-        named = _voucher(terms.federation, party, one.consent.person, one.key)
+        named = voucher(terms.federation, party, one.consent.person, one.key)
         roster.find(party).identity.verify(one.vouched, named)
         keys[party] = one.key
     return approve(terms, [(one.consent, one.signature) for one in signed], keys)
@@ -105,22 +112,64 @@ class Approvals:
 
     def wait(self, signed: SignedOrder) -> None:
         """Keep an order for a person to look at."""
-        _write(self._folder / f"{signed.order.id}.order", signed.wire)
+        path = self._path(signed.order.id, "order")
+        if not path.exists() or path.read_bytes() != signed.wire:
+            _write(path, signed.wire)
 
     def waiting(self) -> Mapping[str, bytes]:
         """Return the signed orders that nobody answered yet, by id."""
-        orders = sorted(self._folder.glob("*.order")) if self._folder.exists() else []
         return {
-            path.stem: path.read_bytes()
-            for path in orders
-            if not path.with_suffix(".consent").exists()
+            name: wire
+            for name, wire in self.kept().items()
+            if not any(self._path(name, said).exists() for said in ("consent", "word"))
         }
+
+    def kept(self) -> Mapping[str, bytes]:
+        """Return the signed orders that wait for anything, by id."""
+        orders = sorted(self._folder.glob("*.order")) if self._folder.exists() else []
+        return {path.stem: path.read_bytes() for path in orders}
+
+    def forget(self, order: str) -> None:
+        """Nobody is asked about an order any more; what was said stays."""
+        if _ID.fullmatch(order):
+            self._path(order, "order").unlink(missing_ok=True)
+
+    def answer(self, order: str, word: bytes) -> None:
+        """Keep a person's signed word on an order; the first one stays."""
+        if any(self._path(order, said).exists() for said in ("consent", "word")):
+            raise RefusedWorkError(f"order {order[:12]} was answered already")
+        _write(self._path(order, "word"), word)
+
+    def answered(self, order: str) -> bytes | None:
+        """Return a person's signed word on an order, not yet verified."""
+        return _read(self._path(order, "word"))
+
+    def countersign(self, order: str, signature: bytes) -> None:
+        """Keep this party's countersignature, for the aggregator to carry to the others."""
+        _write(self._path(order, "signature"), signature)
+
+    def countersignature(self, order: str) -> bytes | None:
+        """Return this party's countersignature."""
+        return _read(self._path(order, "signature"))
+
+    def stand(self, name: str, content: bytes) -> None:
+        """Keep an envelope with its person's word."""
+        _write(self._folder / "standing" / name, content)
+
+    def standing(self) -> Mapping[str, bytes]:
+        """Return the envelopes by id, none of them verified."""
+        folder = self._folder / "standing"
+        found = sorted(folder.glob("[0-9a-f]*")) if folder.exists() else []
+        return {path.name: path.read_bytes() for path in found}
+
+    def _path(self, order: str, kind: str) -> Path:
+        return self._folder / f"{order}.{kind}"
 
     def give(self, order: str, signed: Signed) -> None:
         """Keep a person's consent; the first one stays."""
-        path = self._folder / f"{order}.consent"
-        if path.exists():
-            raise RefusedWorkError(f"order {order[:12]} was approved already")
+        path = self._path(order, "consent")
+        if path.exists() or self._path(order, "word").exists():
+            raise RefusedWorkError(f"order {order[:12]} was answered already")
         _write(path, canonical.encode(signed.to_json()))
 
     def given(self, order: str) -> Signed | None:
@@ -129,11 +178,12 @@ class Approvals:
         Raises:
             NodeSettingsError: the file is damaged.
         """
-        path = self._folder / f"{order}.consent"
-        if not path.exists():
+        path = self._path(order, "consent")
+        content = _read(path)
+        if content is None:
             return None
         try:
-            return Signed.from_json(json.loads(path.read_bytes()))
+            return Signed.from_json(json.loads(content))
         except (ValueError, PeerProtocolError) as why:
             raise NodeSettingsError(f"{path.name} is damaged; delete it and approve anew") from why
 
@@ -152,7 +202,8 @@ def approver_key(path: Path) -> SigningKey:
         raise NodeSettingsError(f"{path} cannot be read or written: {why.strerror}") from why
 
 
-def _voucher(federation: str, party: str, person: str, key: VerifyKey) -> bytes:
+def voucher(federation: str, party: str, person: str, key: VerifyKey) -> bytes:
+    """Return what a party signs to say that a key is its person's."""
     return canonical.encode(
         {
             "statement": "entrepot.approver",
@@ -162,6 +213,13 @@ def _voucher(federation: str, party: str, person: str, key: VerifyKey) -> bytes:
             "key": key.hex,
         }
     )
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -252,7 +252,7 @@ class Attributes:
         """Return where pieces of the key that opens an answer lie; nowhere for other orders."""
         if order.kind != "query":
             return ()
-        members = self.roster.with_role(Role.KEYHOLDER)
+        members = self.roster.active(Role.KEYHOLDER)
         return tuple(sorted({member.jurisdiction for member in members}))
 
     def _exported(self, order: WorkOrder, abroad: bool) -> int | None:

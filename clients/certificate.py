@@ -10,8 +10,8 @@ from federation.control.captures import Capture
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.certificates import Shown, read_client_certificate
 
-SOON: Final = timedelta(days=30)
-"""How long before its end a certificate is spoken of."""
+SOON: Final = timedelta(days=7)
+"""How long before its end a certificate is spoken of: a node that runs renews it before that."""
 
 
 def stream_settings(
@@ -46,8 +46,8 @@ def require_shown(settings: NodeSettings, now: datetime | None = None) -> Shown 
         )
     if shown.until <= (now or datetime.now(UTC)):
         raise BadCertificateError(
-            f"keys/stream.crt was good until {shown.until:%Y-%m-%d}; ask the federation's founder "
-            "for another"
+            f"keys/stream.crt was good until {shown.until:%Y-%m-%d}; ask the aggregator "
+            "for another token, and run `entrepot node join TOKEN --folder` with this folder"
         )
     return shown
 

@@ -18,8 +18,10 @@ from clients.ingestion import foreseen
 from clients.outbox import require_readable
 from clients.policy import load_packs, load_policy
 from clients.rehearsal import Rehearsal
+from clients.rosters import require_member
 from clients.settings import NodeSettings
 from clients.tables import conform_table, marks_of, require_snapshots
+from federation.ledger.epochs import require_known
 from federation.ledger.notes import origin_of
 from federation.membership import Roster
 from policies.budget.account import scope_of, scopes_of
@@ -53,10 +55,7 @@ def sound(settings: NodeSettings) -> Sound:
         BadCertificateError: what the node would show on its stream is not good.
     """
     roster, contracts = settings.roster(), settings.contracts()
-    if roster.find(settings.party).identity != settings.identity.verify_key:
-        raise NodeSettingsError(
-            f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
-        )
+    require_member(settings, roster)
     require_snapshots(settings)
     for name, contract in contracts.items():
         scope_of(name, contracts.values())
@@ -75,10 +74,12 @@ def check(settings: NodeSettings) -> None:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `sound`; or a
             file that the node wrote is none of its own.
         BrokenBooksError: the books do not say what the log beside them says.
+        ForkedRosterError, OlderRosterError: the log knows another roster.
     """
     contracts = sound(settings).contracts
     books = _books(settings)
     books.reconcile()
+    require_known(books.entries(), settings.epochs())
     require_readable(settings.folder / "outbox.sqlite")
     windows = foreseen(contracts.values(), books.windows())
     for name in contracts:

@@ -67,6 +67,12 @@ class SourceError(ClientError):
     exit_code = 2
 
 
+class DraftError(ClientError):
+    """A draft was asked for, or answered, in a way that cannot be."""
+
+    exit_code = 2
+
+
 class UnreachableSourceError(ClientError):
     """A table's database does not answer, or stopped answering; the snapshot before stays."""
 

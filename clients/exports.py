@@ -116,8 +116,12 @@ def _people(charges: Any) -> frozenset[str]:
 
 
 def _stays(rules: Any) -> bool:
-    """Return whether rules are named and all of them are about one territory."""
-    return bool(rules) and all(map(is_at_home, rules))
+    """Return whether rules are named and all of them are about one territory.
+
+    What stands beside them with a sign of equality says whose word an order rests on.
+    """
+    named = [rule for rule in rules if "=" not in rule]
+    return bool(named) and all(map(is_at_home, named))
 
 
 def _crosses(body: Mapping[str, Any]) -> bool:

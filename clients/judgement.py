@@ -5,19 +5,38 @@ policy, its books and the clock.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
-from clients.attributes import Attributes, outlay_of
+from clients.attributes import Attributes, informed, outlay_of
 from clients.books import Books, Reservation
 from clients.errors import MisstatedOrderError, RefusedWorkError
 from clients.exports import Left, Tally
+from clients.persons import Persons
 from clients.questions import Questions
-from clients.reasons import isolating, made_already, misstated, poor, stays, unapproved
+from clients.reasons import (
+    asked,
+    declined,
+    isolating,
+    made_already,
+    misstated,
+    poor,
+    stays,
+    suspended,
+    unapproved,
+    uncountersigned,
+)
 from clients.release import code_digest
 from clients.settings import NodeSettings
-from federation.errors import ClockError, FederationError, OnePartyQueryError
+from clients.standing import Asked
+from federation.errors import (
+    ClockError,
+    FederationError,
+    OnePartyQueryError,
+    SuspendedPartyError,
+)
 from federation.matching import columns_of, event_of, require_contract, task_of, terms_of
 from federation.membership import Roster
 from federation.offers import offering
@@ -32,7 +51,7 @@ from policies.budget.account import Charge, charges_together, stated_delta
 from policies.budget.events import Event, from_json, to_json
 from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
-from policies.engine import Deny, Law, Permit, Reason, Request, decide
+from policies.engine import Deny, Law, Permit, Reason, Request, decide, objections
 from policies.errors import (
     InsufficientBudgetError,
     MisplacedError,
@@ -40,7 +59,7 @@ from policies.errors import (
     PolicyError,
 )
 from policies.nearest import PRICE, nearest, restated
-from policies.parties import Role
+from policies.parties import PartyId, Role
 from policies.transfers import Cleared, Packs
 from secure_compute.canonical import JSON
 
@@ -77,13 +96,17 @@ class Agreed:
 class Refusal:
     """Why this node will not do it: every reason at once, and the nearest order that would pass.
 
+    kind:    `approval` where the law would permit it once people have said their word: a person of
+             this party, or a member of another organisation; `person` where that person said no.
     nearest: settings under which the law and the accounts would agree as they stand, tried out;
              empty where no setting is enough.
+    named:   whether the data team may be told whose refusal it is.
     """
 
-    kind: Literal["policy", "budget", "order", "clock", "approval"]
+    kind: Literal["policy", "budget", "order", "clock", "approval", "person"]
     reasons: tuple[Reason, ...]
     nearest: tuple[str, ...] = ()
+    named: bool = True
 
     @property
     def summary(self) -> str:
@@ -101,6 +124,7 @@ class Refusal:
                 {"en": r.fix_en, "zh": r.fix_zh, "override": r.override or ""} for r in self.reasons
             ],
             "nearest": list(self.nearest),
+            **({} if self.named else {"unnamed": True}),
         }
 
 
@@ -111,6 +135,7 @@ class Judge:
     questions: what this node answered before, of whom.
     left: what left this node so far, as its ledger says; None: read anew for every order.
     known: the packs of the law in force; None for the installed ones.
+    persons: what persons of this party said; None where nobody is ever asked.
     """
 
     settings: NodeSettings
@@ -122,11 +147,12 @@ class Judge:
     now: Callable[[], float]
     left: Callable[[], Tally] | None = None
     known: Packs | None = None
+    persons: Persons | None = None
 
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
         order = signed.order
-        found = self._judged(order)
+        found = self._judged(signed)
         if isinstance(found, Refusal):
             return found
         if isinstance(found, Deny):
@@ -142,12 +168,27 @@ class Judge:
         cleared = self._attributes().cleared(order)
         return Agreed(found, reservation, self._contracts(order), cleared)
 
+    def weigh(self, signed: SignedOrder) -> Refusal | None:
+        """Return why an order would be refused, or what it waits for; None where nothing does.
+
+        Nothing is set aside, and nobody is asked about what could not be paid for.
+        """
+        order = signed.order
+        found = self._judged(signed)
+        if isinstance(found, Deny):
+            return self._denied(found, self._unpayable(order), _outlay(order))
+        if isinstance(found, Refusal) and found.kind != "approval":
+            return found
+        if poor_ones := self._unpayable(order):
+            return Refusal("budget" if poor_ones[0].id.startswith("BUDGET") else "order", poor_ones)
+        return found if isinstance(found, Refusal) else None
+
     def permit(self, signed: SignedOrder, past: WorkOrder) -> Permit | Refusal:
         """Ask the law whether the release of `past` may be given out for another order.
 
         Nothing is set aside, and no setting makes a release cheaper that was made already.
         """
-        found = self._judged(signed.order, past)
+        found = self._judged(signed, past)
         if not isinstance(found, Deny):
             return found
         passes = nearest(found.request, self.law, beside=found.beside)
@@ -159,7 +200,7 @@ class Judge:
 
         Nothing is set aside: no account pays for it.
         """
-        found = self._judged(signed.order)
+        found = self._judged(signed)
         if isinstance(found, Deny):
             return Refusal("policy", found.reasons, nearest(found.request, self.law))
         return found if isinstance(found, Refusal) else None
@@ -170,23 +211,67 @@ class Judge:
         Raises:
             RefusedWorkError: the law refuses it now.
         """
-        found = self._judged(signed.order)
+        found = self._judged(signed)
         if isinstance(found, Permit):
             return found
         reasons = "; ".join(reason.id for reason in found.reasons)
         raise RefusedWorkError(f"no longer permitted: {reasons}")
 
+    def turn(self) -> AbstractContextManager[object]:
+        """Hold off other orders while one is judged and its acceptance is written down."""
+        return nullcontext() if self.persons is None else self.persons.turn
+
+    def said(self, permit: Permit, order: WorkOrder) -> tuple[str, ...]:
+        """Return how the log names the person's word on which a permit rests; nothing if on none.
+
+        A disclosure has its consents, which are entries of their own.
+        """
+        request = permit.request
+        if self.persons is None or not request.approved or request.discloses:
+            return ()
+        return self.persons.word_on(self._asked(order, request)).tokens
+
+    def asking(self, signed: SignedOrder) -> tuple[Reason, ...]:
+        """Return the rules that ask people about an order: they forbid it until those have spoken.
+
+        For people who look at it.
+
+        Raises:
+            MisstatedOrderError, FederationError, PolicyError: the order does not hold together.
+        """
+        requests = self._attributes().each(signed.order, self._event(signed.order))
+        found: dict[Reason, None] = {}
+        for silent in requests:
+            said = replace(silent, approved=True, countersigned=True)
+            without, with_words = objections([silent, said], self.law)
+            found |= dict.fromkeys(reason for reason in without if reason not in with_words)
+        return tuple(found)
+
+    def asked(self, signed: SignedOrder) -> Asked:
+        """Return what this node itself knows of an order, as envelopes are compared with it.
+
+        Raises:
+            MisstatedOrderError, FederationError, PolicyError: the order does not hold together.
+        """
+        order = signed.order
+        return self._asked(order, self._attributes().of(order, self._event(order)))
+
     def rules(self, order: WorkOrder) -> tuple[str, ...]:
         """Return the rules under which results of a permitted order go where they go."""
         return self._attributes().rules(order)
 
-    def _judged(self, order: WorkOrder, past: WorkOrder | None = None) -> Permit | Deny | Refusal:
+    def _judged(
+        self, signed: SignedOrder, past: WorkOrder | None = None
+    ) -> Permit | Deny | Refusal:
+        order = signed.order
         try:
+            self.roster.require_active(_named(order))
             self._require_cohort(order)
             self._require_dates(order)
             self._contracts(order)
             attributes = self._attributes()
-            decision = self._decided(attributes.each(order, self._event(order), past))
+            requests = attributes.each(order, self._event(order), past)
+            decision = self._with_words(signed, requests)
             if order.kind == "query" and past is None:  # a past release shows nothing new
                 self.questions.require_apart(order)
             if isinstance(decision, Permit):
@@ -196,8 +281,53 @@ class Judge:
             return Refusal("policy", (stays(why),))
         except OnePartyQueryError as why:
             return Refusal("order", (isolating(why),))
+        except SuspendedPartyError as why:
+            return Refusal("order", (suspended(why),))
         except (MisstatedOrderError, FederationError, PolicyError) as why:
             return Refusal("order", (misstated(why),))
+
+    def _with_words(
+        self, signed: SignedOrder, requests: Sequence[Request]
+    ) -> Permit | Deny | Refusal:
+        """Return what the law says, and what people have to say where that would change it.
+
+        The law is asked whether it would permit the order with their words; nobody is bothered
+        about what it refuses in any case. A disclosure always has its person's word, or waits.
+        """
+        countersigned = any(p not in self.roster.suspended for p in signed.countersigned)
+        silent = [
+            replace(each, countersigned=countersigned, approved=each.discloses) for each in requests
+        ]
+        decision = self._decided(silent)
+        if isinstance(decision, Permit) or not self._would_permit(silent, countersigned=True):
+            return decision
+        if not self._would_permit(silent, countersigned=countersigned):
+            return self._unsaid("approval", uncountersigned(signed.order.id))
+        persons = self.persons
+        word = persons and persons.word_on(self._asked(signed.order, requests[0]))
+        if word and word.said == "yes":
+            return self._decided([replace(each, approved=True) for each in silent])
+        if word and word.said == "no":
+            return self._unsaid("person", declined())
+        return self._unsaid("approval", asked(signed.order.id))
+
+    def _unsaid(self, kind: Literal["approval", "person"], reason: Reason) -> Refusal:
+        return Refusal(kind, (reason,), named=self.settings.named)
+
+    def _would_permit(self, requests: Sequence[Request], *, countersigned: bool) -> bool:
+        """Return whether the law would permit all of them if a person said yes."""
+        said = [replace(each, approved=True, countersigned=countersigned) for each in requests]
+        return isinstance(self._decided(said), Permit)
+
+    def _asked(self, order: WorkOrder, request: Request) -> Asked:
+        """Return what this node itself knows of an order that a person is asked about."""
+        return Asked(
+            order,
+            None if request.discloses else Decimal(request.epsilon),
+            informed(order),
+            request.cohort,
+            self.now(),
+        )
 
     def _decided(self, requests: Sequence[Request]) -> Permit | Deny:
         """Return what the law says of all requests: one for each contract and place of a key."""
@@ -262,10 +392,12 @@ class Judge:
         Raises:
             RefusedWorkError: this node holds no keys; or no query, expired, for other code, or too
                 few that hold rows stand in it.
+            SuspendedPartyError: it names somebody who is suspended, or this node is.
         """
         if self.settings.role is not Role.KEYHOLDER:
             raise RefusedWorkError("this node holds no keys; the roster says who does")
         order = signed.order
+        self.roster.require_active([self.settings.party, *_named(order)])
         cohort = [self.roster.find(party) for party in order.cohort]
         organisations = {member.organisation for member in cohort}
         if order.kind != "query" or self.is_expired(signed):
@@ -315,6 +447,8 @@ class Judge:
             raise MisstatedOrderError("it was written in the future; see both sides' clocks")
         if order.expires - order.created > LONGEST_SECONDS:
             raise MisstatedOrderError("it would hold its price set aside for more than a week")
+        if self.now() < order.not_before:
+            raise MisstatedOrderError("its time has not come; offer it from not_before on")
         if not order.recipients:
             raise MisstatedOrderError("it names nobody who will know the result")
 
@@ -422,6 +556,11 @@ def _affordable(
     # The first account's setting is one that every account can pay.
     first = besides[0].override
     return nearest(request, law, [first], outlay, beside) if first else ()
+
+
+def _named(order: WorkOrder) -> tuple[PartyId, ...]:
+    """Return everybody whom an order names: who proposes it, who is asked, who learns of it."""
+    return tuple(dict.fromkeys([order.proposer, *order.cohort, *order.recipients]))
 
 
 def _holders(order: WorkOrder) -> tuple[Role, ...]:

@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE TABLE IF NOT EXISTS openings (
     query TEXT PRIMARY KEY, listing TEXT NOT NULL, key TEXT NOT NULL, secret BLOB NOT NULL,
     expires INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS roster (digest TEXT NOT NULL);
 """
 
 
@@ -51,6 +52,7 @@ class KeyStore:
     """The pools of one keyholder; safe for several threads and processes."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._database = Database(path, _SCHEMA)
 
     def begin(self, pool: str, asked: str, state: Keyholder, deals: bytes) -> None:
@@ -127,6 +129,26 @@ class KeyStore:
             db.executemany("INSERT OR REPLACE INTO openings VALUES (?, ?, ?, ?, ?)", rows)
         self.wipe()
 
+    def retire_others(self, roster: str) -> int:
+        """Delete every pool of another roster than this one; return how many.
+
+        roster: digest of what masks and keys rest on, as pools have it.
+        """
+        if not self._path.exists():
+            return 0
+        with self._database.writing() as db:
+            known = db.execute("SELECT digest FROM roster").fetchall()
+            if known == [(roster,)]:
+                return 0
+            rows = db.execute("SELECT id, state FROM pools").fetchall()
+            old = [(name,) for name, state in rows if _roster_of(bytes(state)) != roster]
+            db.executemany("DELETE FROM pools WHERE id = ?", old)
+            db.execute("DELETE FROM roster")
+            db.execute("INSERT INTO roster VALUES (?)", (roster,))
+        if old:
+            self.wipe()
+        return len(old)
+
     def retired(self, query: str) -> None:
         """Forget what a query's boxes were sealed from."""
         with self._database.writing() as db:
@@ -148,3 +170,7 @@ class KeyStore:
             state = keyholder_to_bytes(after)
             db.execute("UPDATE pools SET state = ? WHERE id = ?", (state, pool))
         return said
+
+
+def _roster_of(state: bytes) -> str:
+    return keyholder_from_bytes(state).epoch.roster

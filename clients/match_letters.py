@@ -18,11 +18,12 @@ from clients.approvals import Approvals
 from clients.books import Books
 from clients.endings import Endings
 from clients.ingestion import Ingestion, Readable
-from clients.judgement import Judge, Refusal, waits_for_a_person
+from clients.judgement import Agreed, Judge, Refusal, waits_for_a_person
 from clients.letters import Letters, Reply, reply_of
 from clients.match_rows import amounts, identifiers
 from clients.matching import NEEDS, RELEASES, Matching, Rows, Step
 from clients.outbox import Outbox
+from clients.reasons import declined
 from clients.recording import Recorder
 from clients.settings import NodeSettings
 from clients.turns import Turns
@@ -77,20 +78,21 @@ class MatchLetters:
     def consider(self, letter: Envelope, signed: SignedOrder) -> Reply:
         """Judge an offered match: its price is set aside, or a person is waited for."""
         order = signed.order
-        refusal = self._judged(signed)
+        refusal = self._agree(signed)
+        if refusal is not None and refusal.kind == "approval" and _discloses(signed):
+            log.info("order %s waits for a person's approval", order.id[:12])
+            return reply_of(Kind.REFUSED, refusal.to_json())
         if refusal is not None:
             return self._refused(letter, refusal)
-        if self._waits(signed):
-            log.info("order %s waits for a person's approval", order.id[:12])
-            return reply_of(Kind.REFUSED, waits_for_a_person(order).to_json())
-        if _discloses(signed):
-            self._endings.accepted_unpriced(order)
-        if self._outbox.accepted(order.id) is None:
-            self._recorder.approved(order.id, self._judge.rules(order))
-        self._outbox.accept(order.id, signed.wire)
         key = {PAIR_KEY: self._matching.advertise(order)}
         log.info("accepted order %s (%s)", order.id[:12], order.kind)
         return reply_of(Kind.ACCEPTED).carrying({**self._witnessing.head(), **key})
+
+    def weigh(self, signed: SignedOrder) -> Refusal | None:
+        """Return why a match would be refused, or what it waits for; nothing is set aside."""
+        if not _discloses(signed):
+            return self._judge.weigh(signed)
+        return self._judge.disclosure(signed) or self._unapproved(signed)
 
     def step(self, letter: Envelope, signed: SignedOrder) -> Reply:
         """Return what this end says next; asked again, the same bytes.
@@ -120,21 +122,39 @@ class MatchLetters:
                 self._endings.close(letter.order)
         return self._letters.as_kept(letter, kept)
 
-    def _judged(self, signed: SignedOrder) -> Refusal | None:
-        if _discloses(signed):
-            return self._judge.disclosure(signed)
-        verdict = self._judge.consider(signed)
-        if isinstance(verdict, Refusal):
-            return verdict
-        self._endings.reserved(signed.order)
+    def _agree(self, signed: SignedOrder) -> Refusal | None:
+        """Accept a match, once its price is set aside or its person has said yes."""
+        order = signed.order
+        with self._judge.turn():
+            verdict = self._verdict(signed)
+            if isinstance(verdict, Refusal):
+                return verdict
+            said: tuple[str, ...] = ()
+            if verdict is None:
+                self._endings.accepted_unpriced(order)
+            else:
+                self._endings.reserved(order)
+                said = self._judge.said(verdict.permit, order)
+            if self._outbox.accepted(order.id) is None:
+                self._recorder.approved(order.id, (*self._judge.rules(order), *said))
+            self._outbox.accept(order.id, signed.wire)
+            self._approvals.forget(order.id)
         return None
 
-    def _waits(self, signed: SignedOrder) -> bool:
-        """Return whether nobody here has approved a disclosure; it is kept for a person then."""
-        if not task_of(signed.order).discloses or self._approvals.given(signed.order.id):
-            return False
+    def _verdict(self, signed: SignedOrder) -> Agreed | Refusal | None:
+        """Return what sets a match's price aside, or why not; None for a disclosure, approved."""
+        if _discloses(signed):
+            return self._judge.disclosure(signed) or self._unapproved(signed)
+        return self._judge.consider(signed)
+
+    def _unapproved(self, signed: SignedOrder) -> Refusal | None:
+        """Return why nobody here has approved a disclosure; it is kept for a person then."""
+        if self._approvals.given(signed.order.id):
+            return None
+        if self._approvals.answered(signed.order.id):
+            return Refusal("person", (declined(),), named=self._settings.named)
         self._approvals.wait(signed)
-        return True
+        return waits_for_a_person(signed.order)
 
     def _refused(self, letter: Envelope, refusal: Refusal) -> Reply:
         log.info("refused order %s: %s", letter.order[:12], refusal.summary)

@@ -32,10 +32,12 @@ from clients.match_letters import MatchLetters
 from clients.matching import Matching
 from clients.opening import Opener
 from clients.outbox import Outbox
+from clients.proposals import Proposals
 from clients.querying import noised_cells
 from clients.recording import FIGURES, Recorder
 from clients.releasing import Releasing
 from clients.reuse import Repeating
+from clients.rosters import Rosters
 from clients.settings import NodeSettings
 from clients.slots import Slots, received
 from clients.snapshots import take_up
@@ -54,13 +56,14 @@ from federation.errors import (
 )
 from federation.membership import Roster
 from federation.messages import PROPOSING, Kind
+from federation.order_kinds import kinds_of
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import PAST
 from federation.secure_sums import EPOCH_KEY
 from federation.tasks import TrainingTask, sums_of
 from policies.errors import PolicyError, UnknownReservationError
 from policies.parties import PartyId, Role
-from secure_compute.canonical import digest, digest_bytes
+from secure_compute.canonical import JSON, digest, digest_bytes
 from secure_compute.entropy import Entropy
 from secure_compute.errors import SecureComputeError
 
@@ -90,6 +93,7 @@ class Node:
         witnessing: Witnessing,
         vouching: Vouching,
         recorder: Recorder,
+        rosters: Rosters,
         ingestion: Ingestion,
         summing: Summing,
         matching: Matching,
@@ -107,11 +111,13 @@ class Node:
         self._witnessing = witnessing
         self._vouching = vouching
         self._recorder = recorder
+        self._rosters = rosters
         self._ingestion = ingestion
         self._summing = summing
         self._entropy = entropy
         self._slots = slots
         self._halt = halt
+        self._proposals = Proposals(settings, judge, approvals, recorder)
         self._letters = Letters(settings, roster, witnessing, vouching)
         turns = Turns()
         self._endings = Endings(books, judge.now, turns)
@@ -204,6 +210,7 @@ class Node:
     def _steps(self) -> dict[Kind, Callable[[Envelope], Reply]]:
         return {
             Kind.PING: lambda _: reply_of(Kind.PONG),
+            Kind.PROPOSE: self._propose,
             Kind.OFFER: self._consider,
             Kind.CLOSE: self._close,
             Kind.TRAIN_ROUND: self._train,
@@ -221,6 +228,7 @@ class Node:
             Kind.MATCH_STEP: lambda letter: self._matches.step(letter, self._accepted(letter)),
             Kind.LEDGER_SEEN: self._say_seen,
             Kind.LEDGER_WITNESS: self._vouch,
+            Kind.ROSTER_SHOW: self._show_roster,
         }
 
     def _released_for(self, reply: Envelope) -> WorkOrder | None:
@@ -229,6 +237,12 @@ class Node:
         return None if wire is None else open_order(wire, self._roster).order
 
     # -- agreeing ------------------------------------------------------------------------------
+
+    def _propose(self, letter: Envelope) -> Reply:
+        """Say whether an order would be accepted, or waits for people; nothing is set aside."""
+        signed = self._letters.order_in(letter, letter.blobs.get("order", b""))
+        weigh = self._matches.weigh if signed.order.kind == "match" else self._judge.weigh
+        return self._proposals.answer(signed, weigh(signed))
 
     def _consider(self, letter: Envelope) -> Reply:
         """Judge an offered order and set its price aside; no row has a say in the answer."""
@@ -251,10 +265,11 @@ class Node:
 
     def _agree(self, letter: Envelope, signed: SignedOrder) -> Agreed | Refusal:
         """Judge an order, and set its price aside if it is agreed to."""
-        verdict = self._judge.consider(signed)
-        if isinstance(verdict, Agreed):
-            self._endings.reserved(signed.order)
-            self._accept(letter, signed)
+        with self._judge.turn():
+            verdict = self._judge.consider(signed)
+            if isinstance(verdict, Agreed):
+                self._endings.reserved(signed.order)
+                self._accept(letter, signed, verdict)
         return verdict
 
     def _take_up(self) -> None:
@@ -267,10 +282,12 @@ class Node:
             return {}
         return {EPOCH_KEY: self._summing.advertise(signed.order)}
 
-    def _accept(self, letter: Envelope, signed: SignedOrder) -> None:
+    def _accept(self, letter: Envelope, signed: SignedOrder, agreed: Agreed) -> None:
         if self._outbox.accepted(letter.order) is None:
-            self._recorder.approved(letter.order, self._judge.rules(signed.order))
+            said = self._judge.said(agreed.permit, signed.order)
+            self._recorder.approved(letter.order, (*self._judge.rules(signed.order), *said))
         self._outbox.accept(letter.order, signed.wire)
+        self._proposals.close(letter.order)
 
     def _repeat(self, letter: Envelope, signed: SignedOrder, past: str) -> Reply:
         """Let a release that was made here be given out once more; nothing is read or charged."""
@@ -297,13 +314,17 @@ class Node:
         self._summing.forget(letter.order)
         self._answers.close(letter.order)
         self._keys.close(letter.order)
+        self._proposals.close(letter.order)
         return reply_of(Kind.CLOSED)
 
     def _accepted(self, letter: Envelope) -> SignedOrder:
         wire = self._outbox.accepted(letter.order)
         if wire is None:
             raise UnknownOrderError(f"order {letter.order[:12]} was never accepted here")
-        return self._letters.order_in(letter, wire)
+        signed = self._letters.order_in(letter, wire)
+        if letter.kind not in kinds_of(signed.order):
+            raise RefusedWorkError(f"{letter.kind} is no part of order {letter.order[:12]}")
+        return signed
 
     # -- releasing -----------------------------------------------------------------------------
 
@@ -426,6 +447,31 @@ class Node:
             self._ingestion.readable(contract, self._settings.table(contract), windows, paid)
             for contract in agreed.contracts
         )
+
+    # -- members -------------------------------------------------------------------------------
+
+    def _show_roster(self, letter: Envelope) -> Reply:
+        """Take what is newer, and say which epoch this process works with.
+
+        One that works with an older epoch than it has ends as soon as no order is under way; the
+        next one, which its supervisor starts, works with the newer.
+        """
+        offered = letter.blobs.get("roster")
+        known = self._rosters.known()
+        if offered is not None:
+            known = self._rosters.take(offered, letter.sender)
+        if known.digest != self._rosters.working.digest:
+            self._endings.while_idle(self._take_up_roster)
+        works = self._rosters.working
+        longer = self._rosters.brought(letter.body.get("epoch"), letter.body.get("digest"))
+        blobs = {} if longer is None else {"roster": longer}
+        said: dict[str, JSON] = {"epoch": works.epoch, "digest": works.digest}
+        return reply_of(Kind.ROSTER_KNOWN, said, **blobs)
+
+    def _take_up_roster(self) -> None:
+        if not self._slots.busy:
+            log.info("a newer roster is there: this process ends, and the next works with it")
+            self._halt()
 
     # -- witnessing ----------------------------------------------------------------------------
 

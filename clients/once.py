@@ -54,13 +54,15 @@ class Once:
 
 
 def is_of_the_moment(answer: bytes) -> bool:
-    """Return whether an answer says only what is lacking now: a word of witnesses, or a person's.
+    """Return whether an answer says only how things are now: which roster a process works with, or
+    what a word of witnesses, or a person's, may change.
 
-    Asked again, once it has come, the answer is another.
+    Asked again, once that has changed, the answer is another.
     """
     try:
         said = parse(answer)
         waits = said.kind is Kind.REFUSED and said.body.get("kind") == "approval"
-        return said.kind is Kind.LEDGER_UNSURE or waits
+        now = {Kind.LEDGER_UNSURE, Kind.WAITING, Kind.WILLING, Kind.ROSTER_KNOWN}
+        return said.kind in now or waits
     except FederationError:
         return False

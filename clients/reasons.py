@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from federation.errors import OnePartyQueryError
+from federation.errors import OnePartyQueryError, SuspendedPartyError
 from policies.engine import Reason
 from policies.errors import InsufficientBudgetError, PolicyError
 from policies.nearest import PRICE
@@ -60,6 +60,49 @@ def unapproved(order: str) -> Reason:
     )
 
 
+def asked(order: str) -> Reason:
+    """Return why an order waits: the node's policy has a person asked about it."""
+    return Reason(
+        "APPROVAL-002",
+        "Policy of this node",
+        "A person of this party is asked about such orders, and has not answered",
+        "此类任务单须询问本方人员,其尚未答复",
+        "let the order wait (approval.hours=24) and that person run "
+        f"`entrepot node approve FOLDER {order[:12]}`",
+        "请让任务单等待(approval.hours=24),并请该人员运行 "
+        f"`entrepot node approve FOLDER {order[:12]}`",
+        None,
+    )
+
+
+def uncountersigned(order: str) -> Reason:
+    """Return why an order waits: the federation wants a second organisation to sign it."""
+    return Reason(
+        "APPROVAL-003",
+        "Federation agreement, two organisations",
+        "A member of another organisation than the proposer's has to sign such orders too",
+        "此类任务单须由提出方以外机构的成员联署",
+        "let the order wait (approval.hours=24) and a member run "
+        f"`entrepot node countersign FOLDER {order[:12]}`",
+        "请让任务单等待(approval.hours=24),并请一名成员运行 "
+        f"`entrepot node countersign FOLDER {order[:12]}`",
+        None,
+    )
+
+
+def declined() -> Reason:
+    """Return why an order is refused: a person of this party said no."""
+    return Reason(
+        "APPROVAL-004",
+        "Policy of this node",
+        "A person of this party was asked, and said no",
+        "已询问本方人员,其未予批准",
+        "ask that person why; another order is judged anew",
+        "请询问该人员原因;另行提出的任务单将重新评估",
+        None,
+    )
+
+
 def stays(why: PolicyError) -> Reason:
     """Return why nothing leaves although the texts of the folder permit it."""
     return Reason(
@@ -82,6 +125,19 @@ def isolating(why: OnePartyQueryError) -> Reason:
         f"该问题可能显示少于三个机构的数据:{why}",
         "ask what the sentence says instead, or leave that part of the question out",
         "请按说明改写问题,或删去该部分",
+        None,
+    )
+
+
+def suspended(why: SuspendedPartyError) -> Reason:
+    """Return why an order is refused that names a suspended member."""
+    return Reason(
+        "MEMBER-001",
+        "Roster of members",
+        f"The order names a member that takes part in nothing now: {why}",
+        f"任务单涉及目前被暂停参与的成员:{why}",
+        "propose it without that member, or when it was restored",
+        "请在不包含该成员的情况下重新提出,或等待其恢复",
         None,
     )
 

@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Final
 
 from clients.books import Books
+from clients.consent import agreed
 from clients.judgement import Refusal
 from clients.policy import load_packs
 from clients.reuse import MayRepeat
 from clients.settings import NodeSettings
 from federation.envelopes import Envelope
 from federation.ledger.entries import Entry, EntryKind
+from federation.ledger.epochs import news, require_known
 from federation.membership import Roster
 from federation.messages import OWN_FIGURES, Kind
 from federation.orders import WorkOrder
@@ -48,16 +50,24 @@ class Recorder:
         self._policy = policy
         self._now = now
         self._known = load_packs(settings.folder / "policy")
+        consent = agreed(settings.folder, settings.identity.verify_key)
+        self._card = None if consent is None else consent.card
         self._nobodys: set[str] = set()  # contracts that name no person
 
     def began(self, contracts: Mapping[str, DataContract]) -> None:
-        """The node has started: whatever changed since the last start stands in the ledger."""
+        """The node has started: whatever changed since the last start stands in the ledger.
+
+        Raises:
+            ForkedRosterError, OlderRosterError: the ledger knows another roster than the folder.
+        """
         self._nobodys = {name for name, one in contracts.items() if not groups_of(one)}
         known = self._books.entries()
+        require_known(known, self._settings.epochs())
         changes = [
             *self._joined(known),
             *self._policy_changed(known),
             *self._contracts_changed(known, contracts),
+            *news(known, self._roster, int(self._now())),
         ]
         if changes:
             self._books.note(*changes)
@@ -65,7 +75,7 @@ class Recorder:
     def approved(self, order: str, rules: Sequence[str] = ()) -> None:
         """The law permits an order; nothing of it has left yet.
 
-        rules: under which its results go to whoever has a part in them.
+        rules: under which its results go to whoever has a part in them, and whose word it rests on.
         """
         self._books.note(self._approved(order, rules))
 
@@ -141,6 +151,8 @@ class Recorder:
             "epoch": self._roster.epoch,
             "contact": "",
         }
+        if self._card is not None:
+            body["card"] = self._card
         return [self._entry(EntryKind.JOINED, "", body)]
 
     def _policy_changed(self, known: Sequence[Entry]) -> list[Entry]:

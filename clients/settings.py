@@ -12,22 +12,23 @@ from typing import Any
 
 from clients.errors import NodeSettingsError
 from clients.sources.declared import Source, sources_of
-from federation.errors import ForeignLedgerError
+from federation.errors import ForeignLedgerError, MalformedMessageError
 from federation.joint_keys import THRESHOLD
 from federation.ledger.places import place_of
-from federation.membership import Roster, open_roster
+from federation.membership import Roster
+from federation.roster_chain import history, open_roster, require_pin
 from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import LocalProtocolError
-from secure_compute.primitives.signature import SigningKey, VerifyKey
+from secure_compute.primitives.signature import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Everything `node.toml` says, with paths made absolute.
 
-    pin:     the federation key shown at joining; the roster is believed under it alone.
+    pin:     the SHA-256 of the founding, shown at joining; no other chain of members is believed.
     address: `host:port` of the aggregator's fleet port.
     stream:  `host:port` to which this node opens its stream; None: it has Flower alone.
     capture: whether every outbound message is also written to `captures/`.
@@ -36,6 +37,7 @@ class NodeSettings:
     books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
              database, in which a password may stand.
     sources: where the rows of a table come from, by table, if not from a file in `data/`.
+    named:   whether a data team may be told that this party is the one whose person is waited for.
     """
 
     folder: Path
@@ -47,22 +49,43 @@ class NodeSettings:
     aggregator: PartyId
     address: str
     ca: Path
-    pin: VerifyKey
+    pin: str
     capture: bool
     books: Path | str = field(repr=False)
     colluding: int = 1
     threshold: int = THRESHOLD
     stream: str | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
+    named: bool = False
 
     @property
     def identity(self) -> SigningKey:
         """The key this node signs its words with."""
         return SigningKey(_read(self.folder / "keys" / "identity.key"))
 
+    def chain(self) -> bytes:
+        """Return the chain of epochs as it lies in the folder, unverified.
+
+        Raises:
+            NodeSettingsError: it is missing.
+        """
+        return _read(self.folder / "roster.bin")
+
+    def epochs(self) -> tuple[Roster, ...]:
+        """Return the roster at every epoch, the founding first, verified under the pin."""
+        return tuple(epoch.roster for epoch in history(self.chain(), self.pin))
+
     def roster(self) -> Roster:
-        """Return the roster, verified under the pin."""
-        roster = open_roster(_read(self.folder / "roster.bin"), self.pin)
+        """Return the roster at its last epoch, verified under the pin.
+
+        Raises:
+            NodeSettingsError: it is missing, of another federation, or no chain at all.
+            UntrustedRosterError: its members did not sign it.
+        """
+        try:
+            roster = open_roster(self.chain(), self.pin)
+        except MalformedMessageError as why:
+            raise NodeSettingsError(f"roster.bin: {why}") from why
         if roster.federation != self.federation:
             raise NodeSettingsError(
                 f"roster.bin is of federation {roster.federation!r}, node.toml of "
@@ -131,19 +154,26 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         aggregator=PartyId(value["aggregator"]["party"]),
         address=value["aggregator"]["address"],
         ca=folder / value["aggregator"]["ca"],
-        pin=VerifyKey(value["pin"]),
+        pin=require_pin(value["pin"]),
         capture=bool(value.get("capture", False)),
         books=place_of(value.get("books"), folder / "books.sqlite"),
         colluding=_colluding(value.get("colluding", 1)),
         threshold=_threshold(value.get("keys", {}).get("threshold", THRESHOLD)),
         stream=_stream(value["aggregator"].get("stream")),
         sources=sources_of(value.get("sources", {}), folder),
+        named=_named(value.get("approvals", {}).get("named", False)),
     )
 
 
 def _colluding(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("colluding is a whole number of at least 1")
+    return value
+
+
+def _named(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("approvals.named is true or false")
     return value
 
 

@@ -30,15 +30,19 @@ from clients.settings import NodeSettings
 from clients.sources import mysql, postgresql
 from clients.sources.declared import Database, File, Source
 from clients.sources.passwords import password_of
-from clients.sources.shaping import Raw, Shaped, comma_separated, parquet, shape
+from clients.sources.shaping import Raw, Shaped, comma_separated, parquet, shape, unified
 from clients.sources.wanted import Wanted, wanted_of
 from clients.tables import conform_table
-from policies.contracts import DataContract
+from policies.contracts import ColumnType, DataContract
 from policies.errors import NonConformantError
 
 log = logging.getLogger(__name__)
 
 _READERS: Final[Mapping[str, Any]] = {"postgresql": postgresql.reading, "mysql": mysql.reading}
+_DESCRIBERS: Final[Mapping[str, Any]] = {
+    "postgresql": postgresql.described,
+    "mysql": mysql.described,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ def refresh(settings: NodeSettings, source: Source) -> Snapshot:
     place = settings.snapshot(source.table)
     with _writing(place.parent), _working(place.parent) as work:
         made = work / "made.parquet"
-        shaped = shape(_raw(settings, source, wanted, work), wanted, made)
+        shaped = read(source.place, settings.folder, wanted, work, made)
         current = _next(place) if _next(place).exists() else place
         new = not (current.exists() and filecmp.cmp(made, current, shallow=False))
         if new:
@@ -115,18 +119,52 @@ def take_up(settings: NodeSettings, contracts: Iterable[DataContract]) -> None:
         log.info("%s is read from a new snapshot from now on", table)
 
 
+def read(place: Database | File, folder: Path, wanted: Wanted, work: Path, made: Path) -> Shaped:
+    """Leave the wanted rows of a place at `made`, as their contract types them.
+
+    folder: of the node; passwords are found from there. work: a folder for this alone.
+
+    Raises:
+        SourceError, UnreachableSourceError, NodeSettingsError: as `refresh`.
+    """
+    raw = unified(_raw(place, folder, wanted.asked(), work), wanted, work / "unified.parquet")
+    return shape(raw, wanted, made)
+
+
+def whole(place: Database | File, folder: Path, work: Path) -> tuple[Raw, dict[str, str]]:
+    """Return all rows and columns of a place as they are, and what it calls their types.
+
+    Raises:
+        SourceError, UnreachableSourceError, NodeSettingsError: as `refresh`.
+    """
+    made = work / "raw.parquet"
+    match place:
+        case File(path, delimiter) as file if path.suffix == ".csv":
+            return comma_separated(path, file.spoken, None, made, delimiter), {}
+        case File(path) as file:
+            return parquet(path, file.spoken), {}
+        case Database() as database:
+            password = password_of(database, folder)
+            found = _DESCRIBERS[database.kind](database, password)
+            names: dict[str, ColumnType] = {column.name: "string" for column in found}
+            texts = Wanted(database.spoken, names, as_text=frozenset(names))
+            _fetch(database, password, texts, made)
+            return parquet(made, database.spoken), {one.name: one.type for one in found}
+
+
 def _next(place: Path) -> Path:
     return place.parent / "next" / place.name
 
 
-def _raw(settings: NodeSettings, source: Source, wanted: Wanted, work: Path) -> Raw:
-    match source.place:
-        case File(path) as file if path.suffix == ".csv":
-            return comma_separated(path, file.spoken, wanted, work / "raw.parquet")
+def _raw(place: Database | File, folder: Path, wanted: Wanted, work: Path) -> Raw:
+    match place:
+        case File(path, delimiter) as file if path.suffix == ".csv":
+            made = work / "raw.parquet"
+            return comma_separated(path, file.spoken, wanted, made, delimiter)
         case File(path) as file:
             return parquet(path, file.spoken)
         case Database() as database:
-            password = password_of(database, settings.folder)
+            password = password_of(database, folder)
             _fetch(database, password, wanted, work / "raw.parquet")
             return parquet(work / "raw.parquet", database.spoken)
 

@@ -77,7 +77,6 @@ class _Node:
         self._stop = stop
         self._desk = Desk()
         self._capture = settings.capture
-        self._credentials = credentials(settings)
         self._call: Any = None
 
     def run(self) -> None:
@@ -104,7 +103,8 @@ class _Node:
 
     def _one(self, stream: _Stream) -> str:
         """One stream, from its beginning to its end; return why it ended."""
-        channel = grpc.secure_channel(self._settings.address, self._credentials, NODE_OPTIONS)
+        own = credentials(self._settings)  # read anew: it may have been renewed since
+        channel = grpc.secure_channel(self._settings.address, own, NODE_OPTIONS)
         self._call = call = channel.stream_stream(PATH)(stream.frames())
         if self._stop.is_set():
             call.cancel()

@@ -25,11 +25,11 @@ from federation.errors import (
 )
 from federation.ledger import notes, witness
 from federation.ledger.notes import NamedKey, origin_of
-from federation.ledger.trust import COLLUDING, Trust, vouched_time
+from federation.ledger.trust import Trust, vouched_time
 from federation.ledger.witness import Seen
 from federation.membership import Roster
 from federation.riding import COSIGNED, FORKED, HEAD, SEEN, unpack, unpack_cosigned
-from policies.parties import DATA_ROLES, Role
+from policies.parties import Role
 from secure_compute.entropy import Entropy
 
 log = logging.getLogger(__name__)
@@ -85,12 +85,11 @@ class Witnessing:
         self._far: set[str] = set()
         self._written = books.highest_time()
         self._quorum = max(1, witness.quorum(roster, settings.party))
-        among = witness.witnesses(roster, settings.party)
         self._counted = {
-            origin_of(roster.federation, member.party): member.organisation
-            for member in roster.with_role(*DATA_ROLES, Role.KEYHOLDER)
-            if member.organisation in among
+            origin_of(roster.federation, party): organisation
+            for party, organisation in witness.speakers(roster, settings.party).items()
         }
+        self._active = {origin_of(roster.federation, m.party) for m in roster.active(*Role)}
 
     # -- this node's own log ---------------------------------------------------------------------
 
@@ -247,12 +246,15 @@ class Witnessing:
                 self._compare(times)
 
     def _opened(self, note: str, lines: Mapping[str, str]) -> dict[str, int]:
-        """Return when each of the witnesses of other organisations has cosigned the head."""
+        """Return when each of the witnesses of other organisations has cosigned the head.
+
+        What a suspended member, or one that left, puts its name to now counts for nothing.
+        """
         times: dict[str, int] = {}
         for name, line in lines.items():
             try:
                 by = self._trust.find(name)
-                if by.organisation != self._organisation:
+                if by.organisation != self._organisation and name in self._active:
                     times[name] = witness.open_cosignature(note, line, name, by.key.key)
             except FederationError as why:
                 log.warning("a cosignature by %s is none: %s", name, why)
@@ -266,10 +268,10 @@ class Witnessing:
         said = {self._counted[name]: at for name, at in times.items() if name in self._counted}
         near = {who: at for who, at in said.items() if self._clock.is_near(at)}
         self._far = (self._far | said.keys()) - near.keys()
-        if len(self._far) > COLLUDING:
+        if len(self._far) > self._roster.colluding:
             self._clock.forget()
         elif near and self._is_sure():
-            self._advance(vouched_time(near.values()))
+            self._advance(vouched_time(near.values(), self._roster.colluding))
 
     def _advance(self, at: int) -> None:
         if at >= self._written + STEP_SECONDS:

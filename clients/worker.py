@@ -36,8 +36,11 @@ from clients.node import Node
 from clients.once import Once, is_of_the_moment
 from clients.opening import Opener
 from clients.outbox import Outbox
+from clients.persons import Persons
 from clients.questions import Questions
 from clients.recording import Recorder
+from clients.renewal import begin_renewing
+from clients.rosters import Rosters
 from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
 from clients.slots import Slots
@@ -49,6 +52,7 @@ from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
 from federation.ledger.notes import origin_of
+from federation.secure_sums import signers
 from policies.budget.account import scopes_of
 from policies.contracts import DataContract
 from policies.errors import PolicyError
@@ -67,6 +71,7 @@ def build(
     monotonic: Callable[[], float] = time.monotonic,
     halt: Callable[[], None] = lambda: None,
     slots: Slots | None = None,
+    compute: Compute | None = None,
 ) -> Node:
     """Put a node together from its folder, having checked every part of it, and begin its ledger.
 
@@ -76,8 +81,10 @@ def build(
         settings: the folder's.
         wall: the machine's clock.
         monotonic: seconds that nobody can set.
-        halt: called when the node must end and not start again by itself; `Node.ended` says why.
+        halt: called when the node must end; `Node.ended` says why it must not start again by
+            itself, and is None where the next start only takes up a newer roster.
         slots: when answers made from rows leave; None for the machine's own time.
+        compute: where it trains; None for a child process of its own.
 
     Raises:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `checking.sound`.
@@ -94,7 +101,10 @@ def build(
         origin_of(settings.federation, settings.party),
         settings.identity,
         clock.now,
-        {origin_of(roster.federation, m.party): m.organisation for m in roster.members},
+        {
+            origin_of(roster.federation, m.party): m.organisation
+            for m in (*roster.former, *roster.members)
+        },
     )
     books.reconcile()
     clock.never_before(books.highest_time())
@@ -105,6 +115,7 @@ def build(
     folder, keys = settings.folder, KeyStore(settings.folder / "keys.sqlite")
     approvals = Approvals(settings.folder)
     witnessing = Witnessing(settings, roster, books, clock, entropy)
+    keys.retire_others(signers(roster).digest)
     vouched = witnessing.require_entry_witnessed
     return Node(
         settings,
@@ -119,16 +130,18 @@ def build(
             clock.now,
             Left(books),
             found.packs,
+            Persons(settings, approvals, books),
         ),
         books,
         outbox,
-        Compute(),
+        compute or Compute(),
         Answering(settings, roster, AnswerStore(folder / "answers.sqlite", settings.party)),
         KeyPool(settings, roster, keys, entropy),
         Opener(settings, roster, keys, entropy, commitments),
         witnessing,
         Vouching(settings, roster, books, clock),
         recorder,
+        Rosters(settings, roster, books, clock.now),
         ingestion,
         Summing(settings, roster, entropy, clock.now),
         Matching(settings, roster, approvals, commitments, vouched, entropy),
@@ -165,6 +178,7 @@ def run(folder: Path) -> int:
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)
+    begin_renewing(settings, stop)
     code = _served(settings, node, stop)
     if node.ended is not None:  # whatever else went wrong, it does not come back by itself
         print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201

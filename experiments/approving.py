@@ -7,11 +7,14 @@ from typing import Any, Final
 import pyarrow.parquet as pq
 
 from clients.approvals import KEY, Approvals, Signed, approver_key, consent
+from clients.consents import say
 from clients.settings import NodeSettings, load_settings
+from experiments.deciding import word_of
 from experiments.errors import UsageError
 from experiments.telling import moment
 from federation.matching import task_of, terms_of
 from federation.orders import WorkOrder, open_order
+from secure_compute import canonical
 from secure_compute.psi.consent import Consent
 
 WHAT: Final = {
@@ -58,6 +61,18 @@ class Waiting:
         contract = self.settings.contracts()[self.order.contract]
         with pq.ParquetFile(self.settings.table(contract)) as file:
             return int(file.metadata.num_rows)
+
+    def refuse(self, person: str, reason: str, key: Path | None) -> None:
+        """Sign the person's no and keep it in the node's folder.
+
+        Raises:
+            RefusedWorkError: it was answered already.
+            NodeSettingsError: person or reason is empty.
+        """
+        settings = self.settings
+        word = word_of(settings, self.order.id, "no", person, reason)
+        signed = say(word, approver_key(key or settings.folder / KEY), settings.identity)
+        Approvals(settings.folder).answer(self.order.id, canonical.encode(signed.to_json()))
 
     def approve(self, person: str, basis: str, key: Path | None) -> Signed:
         """Sign the person's consent and keep it in the node's folder.

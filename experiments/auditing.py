@@ -94,7 +94,7 @@ def keepers(home: Home, node: str | None = None) -> list[Kept]:
     Raises:
         UsageError: there is no such party, or it keeps no ledger.
     """
-    found = [_kept(home, member) for member in home.roster().with_role(*KEEPERS)]
+    found = [_kept(home, member) for member in home.roster().ever(*KEEPERS)]
     if node is None:
         return found
     chosen = [kept for kept in found if kept.party == node]

@@ -27,10 +27,10 @@ def run(full: bool) -> list[Result]:
 
 def kills(cells: Sequence[Cell]) -> list[Result]:
     """Return what the cells of the fault table say together."""
-    done = sum(cell.came == "done" for cell in cells)
+    done = sum(cell.came in {"done", "member"} for cell in cells)
     return [
         _result("kill_matrix_cells", len(cells), "kills", "limit", 40),
-        _result("kill_matrix_done", done, "orders"),
+        _result("kill_matrix_done", done, "kills"),
         _result("kill_matrix_answers", sum(cell.seen.left for cell in cells), "answers"),
         _result("kill_matrix_lost_spend", sum(c.seen.lost for c in cells), "spends", "limit", 0),
         _result(

@@ -192,7 +192,7 @@ def _wait_for_keys(home: Home) -> int:
 
 
 def _keyholders(home: Home) -> tuple[PartyId, ...]:
-    return tuple(member.party for member in home.roster().with_role(Role.KEYHOLDER))
+    return tuple(member.party for member in home.roster().active(Role.KEYHOLDER))
 
 
 def _opening(home: Home, keys: int, asked: tuple["_Asked", ...]) -> Opening:
@@ -354,7 +354,7 @@ def _nodes(home: Home) -> tuple[Node, ...]:
     shown = (*DATA_ROLES, Role.KEYHOLDER, Role.AGGREGATOR)
     return tuple(
         Node(member.party, member.role, member.jurisdiction, _pid(home, member.party))
-        for member in home.roster().with_role(*shown)
+        for member in home.roster().active(*shown)
     )
 
 

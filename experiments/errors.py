@@ -31,6 +31,12 @@ class BudgetExhaustedError(ExperimentError):
     exit_code = 11
 
 
+class WaitingError(ExperimentError):
+    """People at nodes have not said yet whether they approve it; nothing was spent."""
+
+    exit_code = 12
+
+
 class UnreachableError(ExperimentError):
     """A process of the federation does not answer."""
 

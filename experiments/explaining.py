@@ -75,7 +75,7 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
             account
             for books in nodes
             if not lacking(order, books)
-            for account in _accounts(books.node, asked_at(books, order))
+            for account in account_changes(books.node, asked_at(books, order))
         ],
         "drowned": _drowned(order, task, done, reader(roster)),
         "learns": list(_learns(order, roster)),
@@ -97,7 +97,7 @@ def paid(order: WorkOrder, reused: Mapping[str, Any] | None) -> dict[str, Any]:
     return {"charged": "0", "reused": {"run": reused["run"], "asked_at": reused["asked_at"]}}
 
 
-def _accounts(node: str, asked: tuple[Asked, ...]) -> Iterator[dict[str, Any]]:
+def account_changes(node: str, asked: tuple[Asked, ...]) -> Iterator[dict[str, Any]]:
     """Yield what the order would change in every account that it touches at one node."""
     refusals: dict[str, InsufficientBudgetError] = {}
     try:
@@ -205,7 +205,7 @@ def _learns(order: WorkOrder, roster: Roster) -> Iterator[dict[str, str]]:
             "what": "the question, who takes part, sizes and times of letters, and ciphertexts "
             "that it cannot open; neither a party's numbers nor the answer",
         }
-    holders = roster.with_role(Role.KEYHOLDER)
+    holders = roster.active(Role.KEYHOLDER)
     together = f"{THRESHOLD} of the {len(holders)} keyholders"
     for member in holders:
         yield {

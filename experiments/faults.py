@@ -1,4 +1,4 @@
-"""The fault table: every process is killed (-9) at every step of a run and a question, for real.
+"""The fault table: every process is killed (-9) at every step of a question, a run and a joining.
 
     python -m experiments.faults > experiments/FAULTS.md
 
@@ -33,6 +33,7 @@ from typing import Final
 from aggregator.jobs import FINAL, Job, Jobs
 from aggregator.key_pool import KeyPool
 from experiments.bench_asking import orders
+from experiments.fault_joins import JOIN_CELLS, came_in
 from experiments.following import follow
 from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
@@ -100,17 +101,22 @@ def table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
         cells = []
         with _up(home):
             for number, (protocol, step, process) in enumerate(places()):
-                cells.append(killed(home, number, protocol, step, process))
+                made = joined if protocol == "join" else killed
+                cells.append(made(home, number, protocol, step, process))
                 tell(cells[-1])
     return cells
 
 
 def places() -> list[tuple[str, str, str]]:
-    """Return protocol, step and process of every cell; no keyholder takes part in a run."""
+    """Return protocol, step and process of every cell; no keyholder takes part in a run.
+
+    Who comes in changes the roster, which nodes start anew for: that goes last.
+    """
     without = [process for process in PROCESSES if process != "keyholder"]
     return [
         *(("question", *at) for at in product(QUESTION_STEPS, PROCESSES)),
         *(("run", *at) for at in product(RUN_STEPS, without)),
+        *(("join", *at) for at in JOIN_CELLS),
     ]
 
 
@@ -145,6 +151,12 @@ def killed(home: Home, number: int, protocol: str, step: str, process: str) -> C
     job = follow(jobs, order.id, lambda _: None, _END_SECONDS)
     seen = evidence(home, order.id)
     return Cell(protocol, step, process, job.status, _reason(job), seen)
+
+
+def joined(home: Home, number: int, protocol: str, step: str, process: str) -> Cell:
+    """Kill a process once a party that comes in has come to a step; return whether it came in."""
+    came = came_in(home, number, step, process, lambda name: _kill(home.folder / PROCESSES[name]))
+    return Cell(protocol, step, process, came, "", Seen(0, 0, 0, 0))
 
 
 def _question(home: Home, number: int) -> WorkOrder:
@@ -257,11 +269,12 @@ def markdown(cells: Sequence[Cell]) -> str:
         "# Fault table",
         "",
         "Made by `python -m experiments.faults`: real processes, each killed with `kill -9` at",
-        "each step of a joint question and of a training run, and started again by its supervisor.",
+        "each step of a joint question, of a training run and of a party's joining, and started",
+        "again by its supervisor; a person whose command was killed runs it again.",
         "`left`: answers from rows that left the nodes; every one of them has to be charged once.",
         "",
         f"{len(cells)} kills; "
-        + ", ".join(f"{count} orders {status}" for status, count in sorted(came.items()))
+        + ", ".join(f"{count} {status}" for status, count in sorted(came.items()))
         + f"; {sum(cell.seen.lost for cell in cells)} spends lost, "
         f"{sum(cell.seen.double for cell in cells)} releases twice, "
         f"{sum(cell.seen.reused for cell in cells)} keys used twice.",

@@ -10,8 +10,11 @@ from experiments.errors import (
     ExperimentError,
     PolicyRefusalError,
     UnreachableError,
+    WaitingError,
 )
 from policies.owners import Owner, owner_of
+
+STANDING: Final = FINAL | {"waiting"}
 
 POLL_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 30.0
@@ -38,7 +41,7 @@ class AbandonedRunError(ExperimentError):
 
 
 def follow(jobs: Jobs, job: str, watch: Watcher, patience: float = PATIENCE_SECONDS) -> Job:
-    """Tell `watch` every note of the job and return the job once it has ended.
+    """Tell `watch` every note of the job; return the job once it has ended, or waits for people.
 
     Raises:
         UnreachableError: nobody takes the job up within `patience` seconds.
@@ -50,7 +53,7 @@ def follow(jobs: Jobs, job: str, watch: Watcher, patience: float = PATIENCE_SECO
             seen = number
             watch(note)
         found = jobs.find(job)
-        if found is not None and found.status in FINAL:
+        if found is not None and found.status in STANDING:
             for _, note in jobs.notes(job, seen):
                 watch(note)
             return found
@@ -71,9 +74,15 @@ def require_done(job: Job) -> dict[str, Any]:
 
     Raises:
         PolicyRefusalError, BudgetExhaustedError: nodes refused it; the message has every reason.
+        WaitingError: it waits, for people or for its time.
         AbandonedRunError: it ended in another way.
     """
     result = job.result or {}
+    if job.status == "waiting":
+        raise WaitingError(
+            f"run {job.id[:12]} waits and goes on by itself; nothing is set aside meanwhile. "
+            f"--resume {job.id[:12]} shows how far it is and, in the end, what came of it"
+        )
     if job.status == "done":
         return result
     if job.status == "refused":
@@ -81,6 +90,16 @@ def require_done(job: Job) -> dict[str, Any]:
         error = BudgetExhaustedError if kinds == {"budget"} else PolicyRefusalError
         raise error(explain(result["refusals"], "en"))
     raise AbandonedRunError(str(result.get("error", job.status)))
+
+
+def asks_people(job: Job) -> bool:
+    """Return whether an order that waited for nobody was refused because people must be asked.
+
+    Put once more, as one that waits, it is proposed to them.
+    """
+    refusals = (job.result or {}).get("refusals", ()) if job.status == "refused" else ()
+    kinds = {refusal["kind"] for refusal in refusals}
+    return kinds == {"approval"}
 
 
 def explain(refusals: list[dict[str, Any]], language: str) -> str:

@@ -1,13 +1,15 @@
 """Founds a federation on this machine: keys, certificates, roster, and one folder per party.
 
-This is what a ceremony between organisations will do; here one process plays all of them, and says
-so. Private keys are written with mode 0600 into the folder of whoever owns them.
+This is what a ceremony between organisations does; here one process plays all of them, and says so:
+it signs the founding with the key of every seat, and nobody keeps a key that founds. Private keys
+are written with mode 0600 into the folder of whoever owns them.
 """
 
 import os
 import socket
 import tomllib
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,25 +21,28 @@ from typing import Any, Final
 import tomli_w
 
 from aggregator.places import Places, create_secrets
+from clients.renewal import is_due
 from experiments.errors import UsageError
-from experiments.home import Home
-from federation.ledger.trust import Trust
-from federation.membership import Member, Roster, sign_roster
+from experiments.home import TRUST_FILE, Home
+from federation.durable import keep_file
+from federation.ledger.trust import COLLUDING, Trust
+from federation.membership import Member
 from federation.offers import OFFERED_BY
+from federation.roster_chain import found_roster, founding_statement, open_roster, pin_of
 from policies.law.bundle import Caps, bundle
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
-from secure_compute.primitives.certificates import (
-    make_certificates,
-    write_certificates,
-    write_client_certificate,
+from secure_compute.primitives.authority import (
+    CLIENT_LIFETIME,
+    create_authority,
+    create_server,
 )
+from secure_compute.primitives.authority import certify as issue
+from secure_compute.primitives.certificates import read_client_certificate
 from secure_compute.primitives.node_keys import create_node_key, create_stream_key
-from secure_compute.primitives.signature import KEY_SIZE, SigningKey, VerifyKey
+from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 
 ANALYST: Final = PartyId("analyst")
 AGGREGATOR: Final = PartyId("aggregator")
-TRUST_FILE: Final = "trust.txt"
-"""The keys of all ledgers, as printed when the parties joined; exports are verified against it."""
 
 
 CAPS: Final = Caps(train_epsilon=Decimal(8), query_epsilon=Decimal("0.5"))
@@ -82,19 +87,21 @@ THRESHOLD: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The three ports of the aggregator, all on loopback here."""
+    """The ports of the aggregator, all on loopback here. join: None where nobody is invited."""
 
     fleet: int
     control: int
     stream: int
+    join: int | None = None
 
 
 def free_ports() -> Ports:
     """Return ports that nobody listens on at this moment."""
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for probe in (one, two, three):
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(4)]
+        for probe in probes:
             probe.bind(("127.0.0.1", 0))
-        return Ports(*(probe.getsockname()[1] for probe in (one, two, three)))
+        return Ports(*(probe.getsockname()[1] for probe in probes))
 
 
 def found(
@@ -116,34 +123,37 @@ def found(
     _require_keyholders(seats)
     if (folder / "federation.toml").exists():
         raise UsageError(f"{folder} holds a federation already; choose another folder")
-    founder = _new_key()
     keys = {seat.party: _new_key() for seat in seats}
-    roster = Roster(name, 1, tuple(_member(seat, keys[seat.party]) for seat in seats))
-    wire = sign_roster(roster, founder)
-    _secret(folder / "people" / "founder" / "identity.key", founder.seed)
+    wire = _founding(name, [_member(seat, keys[seat.party]) for seat in seats], keys)
+    pin = pin_of(wire)
     for seat in seats:
         if seat.role is Role.ANALYST:
             _secret(folder / "people" / seat.party / "identity.key", keys[seat.party].seed)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "roster.bin").write_bytes(wire)
-    (folder / TRUST_FILE).write_text(str(Trust.of(roster)), encoding="utf-8")
+    (folder / TRUST_FILE).write_text(str(Trust.of(open_roster(wire, pin))), encoding="utf-8")
     nodes = [seat for seat in seats if seat.role in {*DATA_ROLES, Role.KEYHOLDER}]
     certify(folder, [seat.party for seat in nodes])
-    _write_aggregator(
-        folder / "aggregator", name, keys[AGGREGATOR], founder.verify_key, ports, wire
-    )
+    (host,) = (seat for seat in seats if seat.role is Role.AGGREGATOR)
+    _write_aggregator(folder / "aggregator", name, host, keys[AGGREGATOR], pin, ports, wire)
     for seat in nodes:
-        _write_node(folder, name, seat, keys[seat.party], founder.verify_key, ports, wire)
+        _write_node(folder, name, seat, keys[seat.party], pin, ports, wire)
         _write_law(folder / "nodes" / seat.party, seat, limits)
     _toml(
         folder / "federation.toml",
         {
             "name": name,
-            "pin": founder.verify_key.hex,
+            "pin": pin,
             "analyst": str(ANALYST),
             "cut_us": cut_us,
         },
     )
-    return Home(folder.resolve(), name, founder.verify_key, ANALYST, cut_us)
+    return Home(folder.resolve(), name, pin, ANALYST, cut_us)
+
+
+def _founding(name: str, members: Sequence[Member], keys: Mapping[PartyId, SigningKey]) -> bytes:
+    statement = founding_statement(name, members, COLLUDING)
+    return found_roster(statement, {party: key.sign(statement) for party, key in keys.items()})
 
 
 def _require_keyholders(seats: Sequence[Seat]) -> None:
@@ -165,34 +175,47 @@ def move(home: Home, ports: Ports) -> None:
     value = tomllib.loads(path.read_text(encoding="utf-8"))
     _toml(path, value | _listening(ports))
     nodes = sorted((home.folder / "nodes").iterdir())
-    if not all((node / "keys" / "stream.crt").exists() for node in nodes):
-        certify(home.folder, [PartyId(node.name) for node in nodes])
+    if worn := [PartyId(node.name) for node in nodes if _is_worn(node / "keys")]:
+        certify(home.folder, worn)
     for node in nodes:
         value = tomllib.loads((node / "node.toml").read_text(encoding="utf-8"))
         value["aggregator"] |= _reached(ports)
         _toml(node / "node.toml", value)
 
 
-def certify(folder: Path, parties: Sequence[PartyId]) -> None:
-    """The aggregator and these nodes have certificates of one new authority.
+def _is_worn(keys: Path) -> bool:
+    """Whether a node lacks a certificate, or one that lasts: nobody renews it while it stands."""
+    if not (keys / "stream.crt").exists():
+        return True
+    shown = read_client_certificate(
+        (keys / "stream.crt").read_bytes(), (keys / "ca.crt").read_bytes()
+    )
+    return is_due(shown, datetime.now(UTC))
 
-    It signs once, so a certificate more is new ones for all. Keys that are there are kept.
+
+def certify(folder: Path, parties: Sequence[PartyId]) -> None:
+    """The aggregator and these nodes have certificates of the authority in the aggregator's folder.
+
+    It is made where there is none. Keys that are there are kept.
     """
-    keys = {party: folder / "nodes" / party / "keys" for party in parties}
-    public: dict[str, bytes] = {
-        party: create_stream_key(place / "stream.key") for party, place in keys.items()
-    }
-    made = make_certificates(datetime.now(UTC), clients=public)
-    write_certificates(Places(folder / "aggregator").ca.parent, made)
-    for party, place in keys.items():
-        write_client_certificate(place, made, party)
+    own, now = Places(folder / "aggregator").ca.parent, datetime.now(UTC)
+    authority = create_authority(own, now)
+    create_server(authority, own, now)
+    for party in parties:
+        keys = folder / "nodes" / party / "keys"
+        public = create_stream_key(keys / "stream.key")
+        pem = issue(authority, party, public, now, CLIENT_LIFETIME)
+        keep_file(keys / "ca.crt", authority.certificate, 0o644)
+        keep_file(keys / "stream.crt", pem, 0o644)
 
 
 def _listening(ports: Ports) -> dict[str, int]:
+    joined = {} if ports.join is None else {"join_port": ports.join}
     return {
         "fleet_port": ports.fleet,
         "control_port": ports.control,
         "stream_port": ports.stream,
+        **joined,
     }
 
 
@@ -209,7 +232,7 @@ def _member(seat: Seat, key: SigningKey) -> Member:
 
 
 def _write_aggregator(
-    folder: Path, name: str, key: SigningKey, pin: VerifyKey, ports: Ports, roster: bytes
+    folder: Path, name: str, seat: Seat, key: SigningKey, pin: str, ports: Ports, roster: bytes
 ) -> None:
     places = Places(folder)
     _secret(folder / "keys" / "identity.key", key.seed)
@@ -219,9 +242,11 @@ def _write_aggregator(
         folder / "aggregator.toml",
         {
             "party": str(AGGREGATOR),
+            "organisation": seat.organisation,
+            "jurisdiction": seat.jurisdiction.value,
             "federation": name,
             **_listening(ports),
-            "pin": pin.hex,
+            "pin": pin,
             "capture": True,
             "threshold": THRESHOLD,
         },
@@ -233,7 +258,7 @@ def _write_node(
     name: str,
     seat: Seat,
     key: SigningKey,
-    pin: VerifyKey,
+    pin: str,
     ports: Ports,
     roster: bytes,
 ) -> None:
@@ -254,7 +279,7 @@ def _write_node(
             "role": seat.role.value,
             "jurisdiction": seat.jurisdiction.value,
             "federation": name,
-            "pin": pin.hex,
+            "pin": pin,
             "capture": True,
             "aggregator": {
                 "party": str(AGGREGATOR),

@@ -4,25 +4,38 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from experiments.errors import NoFederationError
-from federation.membership import Member, Roster, open_roster
+from federation.durable import replace_file
+from federation.ledger.trust import Trust
+from federation.membership import Member, Roster
+from federation.roster_chain import (
+    Epoch,
+    history,
+    open_roster,
+    require_pin,
+    require_successor,
+)
 from policies.parties import DATA_ROLES, PartyId
 from secure_compute.errors import LocalProtocolError
-from secure_compute.primitives.signature import SigningKey, VerifyKey
+from secure_compute.primitives.signature import SigningKey
+
+TRUST_FILE: Final = "trust.txt"
+"""The keys of all ledgers, as the newest epoch has them; exports are verified against it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
     """The folder of a federation, as its founder or a data team holds it.
 
+    pin:    the SHA-256 of its founding.
     cut_us: fraud is trained on orders placed before this moment, in microseconds since 1970.
     """
 
     folder: Path
     name: str
-    pin: VerifyKey
+    pin: str
     analyst: PartyId
     cut_us: int = 0
 
@@ -51,17 +64,36 @@ class Home:
         return self.folder / "nodes" / party
 
     def roster(self) -> Roster:
-        """Return the roster, verified under the pin.
+        """Return the roster at its last epoch, verified under the pin.
+
+        The aggregator's chain is taken, and kept, if it goes on from the one here.
 
         Raises:
             NoFederationError: it is missing.
-            UntrustedRosterError: the founder did not sign it.
+            ForkedRosterError, OlderRosterError: the aggregator's is another, or was put back.
+            UntrustedRosterError: its members did not sign it.
         """
-        return open_roster(_read(self.folder / "roster.bin"), self.pin)
+        return self.epochs()[-1]
+
+    def epochs(self) -> tuple[Roster, ...]:
+        """Return the roster at every epoch, the founding first; errors: `roster`."""
+        return tuple(epoch.roster for epoch in self.history())
+
+    def history(self) -> tuple[Epoch, ...]:
+        """Return every epoch with what changed and who signed it; errors: `roster`."""
+        path, offered = self.folder / "roster.bin", self.aggregator / "roster.bin"
+        own = _read(path)
+        if offered.exists() and (newer := offered.read_bytes()) != own:
+            require_successor(own, newer, self.pin)
+            keys = str(Trust.of(open_roster(newer, self.pin)))
+            replace_file(self.folder / TRUST_FILE, keys.encode())
+            replace_file(path, newer)  # last: cut off before, both are written again
+            own = newer
+        return history(own, self.pin)
 
     def holders(self) -> tuple[Member, ...]:
         """Return the members that hold rows."""
-        return self.roster().with_role(*DATA_ROLES)
+        return self.roster().active(*DATA_ROLES)
 
     def analyst_key(self) -> SigningKey:
         """The key the data team signs orders with.
@@ -87,10 +119,15 @@ def open_home(option: Path | None) -> Home:
     path = folder / "federation.toml"
     try:
         value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        if "pin" not in value and "analyst_organisation" in value:
+            raise NoFederationError(
+                f"the federation in {folder} is not founded yet: see who has come with `entrepot "
+                "aggregator pending`, and found it with `entrepot aggregator found`"
+            )
         return Home(
             folder.resolve(),
             value["name"],
-            VerifyKey(value["pin"]),
+            require_pin(value["pin"]),
             PartyId(value["analyst"]),
             int(value.get("cut_us", 0)),
         )

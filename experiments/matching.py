@@ -8,11 +8,10 @@ from string import Template
 from typing import Any, Final
 
 from aggregator.jobs import Jobs
-from experiments.errors import ExperimentError, UsageError
-from experiments.exits import WAITING_FOR_APPROVAL
-from experiments.following import Watcher, follow, require_done
+from experiments.errors import UsageError, WaitingError
+from experiments.following import Watcher, asks_people, follow, require_done
 from experiments.home import Home
-from experiments.ordering import LIFETIME_SECONDS, Terms, sign, terms_in_common
+from experiments.ordering import LIFETIME_SECONDS, Terms, sign, terms_in_common, waiting_order
 from experiments.overrides import overridden
 from experiments.statements import statements
 from federation.errors import MalformedOrderError
@@ -60,10 +59,8 @@ LEARNS: Final[Mapping[Mode, tuple[str, str, str]]] = {
 """What receiver, sender and whoever asks learn, by mode."""
 
 
-class WaitingError(ExperimentError):
-    """People have to approve it first."""
-
-    exit_code = WAITING_FOR_APPROVAL
+DISCLOSURE: Final = "APPROVAL-001"
+"""Why a disclosure waits for its persons, which it does without being proposed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +174,7 @@ def ask(home: Home, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
     """
     jobs = Jobs(home.jobs)
     jobs.add(order.id, sign(home, order), order.created)
-    return _followed(jobs, order, watch)
+    return _followed(home, jobs, order, watch)
 
 
 def resume(home: Home, beginning: str, watch: Watcher) -> dict[str, Any]:
@@ -195,9 +192,10 @@ def resume(home: Home, beginning: str, watch: Watcher) -> dict[str, Any]:
             f"no one match begins with {beginning!r}; give the first 8 or more digits that "
             "`entrepot psi` printed"
         )
-    if not jobs.again(orders[0].id) and found[0].status != "done":
+    standing = found[0].status in {"done", "waiting", "running", "queued"}
+    if not jobs.again(orders[0].id) and not standing:
         raise UsageError(f"match {beginning[:12]} is {found[0].status}: nothing waits for people")
-    return _followed(jobs, orders[0], watch)
+    return _followed(home, jobs, orders[0], watch)
 
 
 def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
@@ -265,9 +263,15 @@ def interval(number: int, width: int, value: Value | None = None) -> dict[str, A
     return {name: spell(value.spelled(part)) for name, part in parts.items()}
 
 
-def _followed(jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
+def _followed(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
     job = follow(jobs, order.id, watch)
     refusals = (job.result or {}).get("refusals", ()) if job.status == "refused" else ()
+    ids = {reason["id"] for refusal in refusals for reason in refusal["reasons"]}
+    if asks_people(job) and ids != {DISCLOSURE} and not order.waits_until:
+        order = waiting_order(order)
+        watch({"stage": "asking", "run": order.id})
+        jobs.add(order.id, sign(home, order), order.created)
+        job, refusals = follow(jobs, order.id, watch), ()
     if refusals and {refusal["kind"] for refusal in refusals} == {"approval"}:
         nodes = " and ".join(str(refusal["node"]) for refusal in refusals)
         raise WaitingError(
@@ -357,7 +361,7 @@ def _noise(contract: DataContract, wish: Wish, most: int) -> tuple[Law | None, V
 
 
 def _end(home: Home, name: str) -> Member:
-    holders = {member.party: member for member in home.roster().with_role(*DATA_ROLES)}
+    holders = {member.party: member for member in home.roster().active(*DATA_ROLES)}
     if name not in holders:
         raise UsageError(f"{name!r} holds no people; parties: {', '.join(sorted(holders))}")
     return holders[PartyId(name)]

@@ -98,7 +98,7 @@ def demand_splits(home: Home, recipe: AnyRecipe) -> tuple[DemandSplit, ...]:
             recipe.horizons,
             series=isinstance(recipe.model, SequenceSpec),
         )
-        for member in home.roster().with_role(Role.WAREHOUSE)
+        for member in home.roster().active(Role.WAREHOUSE)
     )
 
 
@@ -113,7 +113,7 @@ def fraud_splits(home: Home, keys: Sequence[Key] = ()) -> tuple[FraudSplit, ...]
             home.cut_us,
             keys,
         )
-        for member in home.roster().with_role(*FRAUD_ROLES)
+        for member in home.roster().active(*FRAUD_ROLES)
     )
 
 

@@ -10,7 +10,7 @@ from experiments.words import say
 STAGES: Final = frozenset(
     {
         *("offered", "round", "resumed", "evaluated", "headroom", "sealed", "repeated"),
-        *("committed", "both_committed", "both_masked"),
+        *("committed", "both_committed", "both_masked", "waiting", "asking"),
     }
 )
 
@@ -23,6 +23,8 @@ def line(note: dict[str, Any], language: Language = "en") -> str:
         return ""
     declined, lost = note.get("declined"), note.get("lost")
     said = say(f"note.{'declined' if declined else _kind(note)}", language, **_facts(note))
+    if note.get("named"):
+        said += say("note.named", language, named=JOINED[language].join(note["named"]))
     return said + (say("note.lost", language, lost=JOINED[language].join(lost)) if lost else "")
 
 
@@ -39,6 +41,8 @@ def _facts(note: dict[str, Any]) -> dict[str, object]:
         "of": note.get("of"),
         "run": str(note.get("run", ""))[:12],
         "at": moment(int(note.get("asked_at", 0))),
+        "waiting": note.get("waiting"),
+        "until": moment(int(note.get("until", 0))),
         "wape": _spoken(note.get("metrics", {}).get("wape", {})),
         "precision": _spoken(note.get("metrics", {}).get("average_precision", {})),
     }

@@ -96,7 +96,7 @@ def rows_of(
 def _opened(home: Home, order: WorkOrder) -> Releasable:
     try:
         kept = fetch_answer(home.aggregator / "answers", order.id)
-        return rows_of(order, home.roster(), kept, _private(home, order.id))
+        return rows_of(order, _roster_then(home, kept), kept, key_of(home, order.id))
     except FileNotFoundError as why:
         raise UsageError(
             f"the answer to {order.id[:12]} cannot be opened: {why.filename} is missing. Only who "
@@ -109,7 +109,19 @@ def _opened(home: Home, order: WorkOrder) -> Releasable:
         ) from why
 
 
-def _private(home: Home, order: str) -> AgreementKey:
+def _roster_then(home: Home, kept: KeptAnswer) -> Roster:
+    """Return the epoch of the roster under which an answer was made: members may have changed."""
+    named = Package.read(kept.package).terms.roster
+    found = (roster for roster in reversed(home.epochs()) if signers(roster).digest == named)
+    return next(found, home.roster())
+
+
+def key_of(home: Home, order: str) -> AgreementKey:
+    """Return the private half of an order's key.
+
+    Raises:
+        FileNotFoundError: it does not lie here.
+    """
     return AgreementKey(_key_file(home, order).read_bytes())
 
 

@@ -40,6 +40,12 @@ from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.errors import SecureComputeError
 
 LIFETIME_SECONDS: Final = 3600
+MOST_SECONDS: Final = 7 * 24 * 3600
+"""No node agrees to a longer life of an order."""
+
+WAIT_HOURS: Final = 24
+"""How long an order waits for people, once it turned out that somebody has to be asked."""
+
 _RUN: Final = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
 
 ABANDONED_ROUNDS: Final = 3
@@ -64,6 +70,8 @@ class Terms:
     windows: the accounting windows that are read, empty for all of them.
     source: whether a question may, must or must not be answered from a past release.
     deadline: milliseconds after which every node's answer to a question leaves; 0 for the default.
+    hours: how long the order waits for people at nodes that have to ask them; 0: it does not wait.
+    not_before: when work on it may begin, in seconds since 1970; 0 for at once.
     """
 
     purpose: str
@@ -74,6 +82,8 @@ class Terms:
     windows: tuple[str, ...] = ()
     source: Source = "any"
     deadline: int = 0
+    hours: int = 0
+    not_before: int = 0
 
 
 def published_contracts() -> dict[str, DataContract]:
@@ -162,6 +172,26 @@ def continuation(
         )
     # A run that made none of its own rounds left no model: its parent's is where to go on.
     return task if made == task.begun else replace(task, begun=made, parent=job.id)
+
+
+def waiting_run(
+    home: Home, jobs: Jobs, run: str, model: str, overrides: Sequence[str]
+) -> WorkOrder | None:
+    """Return the order of a run that waits for people or its time, or did; None for any other.
+
+    Raises:
+        UsageError: there is no such run of this model, or settings are overridden.
+    """
+    job = named_run(jobs, run)
+    order = open_order(job.wire, home.roster()).order
+    cut_short = job.status in FINAL - {"done", "refused"}
+    if not (order.waits_until or order.not_before) or order.kind != "train" or cut_short:
+        return None
+    if TrainingTask.from_json(order.parameters).model != model or overrides:
+        raise UsageError(
+            f"run {job.id[:12]} was proposed as it is: name its model and override nothing"
+        )
+    return order
 
 
 def named_run(jobs: Jobs, run: str, command: str = "train") -> Job:
@@ -290,7 +320,7 @@ def _cohort(home: Home, terms: Terms, roles: Sequence[Role]) -> tuple[Member, ..
     roster = home.roster()
     if terms.cohort:
         return tuple(roster.find(party) for party in terms.cohort)
-    return roster.with_role(*roles)
+    return roster.active(*roles)
 
 
 def terms_in_common(
@@ -299,6 +329,7 @@ def terms_in_common(
     """Return the fields of an order that follow from contract, cohort and terms."""
     now = int(time.time())
     return {
+        **_times(now, terms),
         "federation": home.name,
         "proposer": home.analyst,
         "purpose": terms.purpose,
@@ -312,7 +343,35 @@ def terms_in_common(
         "windows": terms.windows,
         "cohort": tuple(member.party for member in cohort),
         "minimum": terms.minimum,
-        "created": now,
-        "expires": now + LIFETIME_SECONDS,
         "nonce": os.urandom(16).hex(),
     }
+
+
+def _times(now: int, terms: Terms) -> dict[str, Any]:
+    """Return when an order was written, may begin, waits for people, and is over.
+
+    Raises:
+        UsageError: it would hold its price set aside for too long.
+    """
+    waits_until = now + terms.hours * 3600 if terms.hours else 0
+    expires = max(now, waits_until, terms.not_before) + LIFETIME_SECONDS
+    if terms.hours < 0 or expires - now > MOST_SECONDS:
+        raise UsageError(
+            f"an order ends within {MOST_SECONDS // 3600} hours, one of which is left for the work "
+            "itself: set approval.hours or schedule.not_before lower"
+        )
+    return {
+        "created": now,
+        "expires": expires,
+        "not_before": terms.not_before,
+        "waits_until": waits_until,
+    }
+
+
+def waiting_order(order: WorkOrder, hours: int = WAIT_HOURS) -> WorkOrder:
+    """Return the same work as an order that waits for people at nodes that have to ask them.
+
+    It is another order: nothing of the first one is ever made for it.
+    """
+    terms = Terms(purpose=order.purpose, hours=hours)
+    return replace(order, **_times(int(time.time()), terms), nonce=os.urandom(16).hex())

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from aggregator.jobs import Jobs
+from aggregator.jobs import FINAL, Jobs
 from experiments.errors import UsageError
 from experiments.explaining import note_time, paid
-from experiments.following import Watcher, follow, require_done
+from experiments.following import Watcher, asks_people, follow, require_done
 from experiments.home import Home
-from experiments.opening import forget_key, released
-from experiments.ordering import Terms, named_run, sign
+from experiments.opening import forget_key, keep_key, key_of, released
+from experiments.ordering import Terms, named_run, sign, waiting_order
 from experiments.overrides import overridden
 from federation.orders import WorkOrder, open_order
 from federation.tasks import MOST_DEADLINE, QueryTask, Source
@@ -36,13 +36,19 @@ def read_terms(overrides: Sequence[str], source: Source = "any") -> tuple[str, T
         "cohort.parties": "",
         "windows": "",
         "deadline": "0",
+        "approval.hours": "0",
+        "schedule.not_before": "0",
     }
     known = overridden(defaults, overrides)
     try:
         epsilon, minimum = Decimal(known["privacy.epsilon"]), int(known["cohort.minimum"])
         deadline = Decimal(known["deadline"]) * 1000
+        hours, not_before = int(known["approval.hours"]), int(known["schedule.not_before"])
     except (InvalidOperation, ValueError) as why:
-        raise UsageError("privacy.epsilon, cohort.minimum and deadline are numbers") from why
+        raise UsageError(
+            "privacy.epsilon, cohort.minimum, deadline, approval.hours and schedule.not_before "
+            "are numbers"
+        ) from why
     if not (deadline == 0 or (deadline.is_finite() and 1 <= deadline <= MOST_DEADLINE)):
         raise UsageError(
             f"a deadline is 0.001 to {MOST_DEADLINE // 1000} seconds, or 0 for the usual one"
@@ -57,6 +63,8 @@ def read_terms(overrides: Sequence[str], source: Source = "any") -> tuple[str, T
         windows=_listed(known["windows"]),
         source=source,
         deadline=int(deadline),
+        hours=hours,
+        not_before=not_before,
     )
 
 
@@ -99,7 +107,10 @@ def resume(home: Home, run: str, watch: Watcher) -> dict[str, Any]:
 
 def _seen_through(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> dict[str, Any]:
     job = follow(jobs, order.id, watch)
-    if job.status != "done":
+    if asks_people(job) and not order.waits_until:
+        order = _waiting(home, jobs, order, watch)
+        job = follow(jobs, order.id, watch)
+    if job.status in FINAL - {"done"}:
         forget_key(home, order.id)  # nothing will ever be sealed to it
     require_done(job)
     result = released(home, jobs, job)
@@ -116,3 +127,13 @@ def _seen_through(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> d
         "late": result.get("late", []),
         **paid(order, reused),
     }
+
+
+def _waiting(home: Home, jobs: Jobs, order: WorkOrder, watch: Watcher) -> WorkOrder:
+    """Put a question once more, as one that waits for people; its answer has the same key."""
+    again = waiting_order(order)
+    keep_key(home, again.id, key_of(home, order.id))
+    forget_key(home, order.id)
+    watch({"stage": "asking", "run": again.id})
+    jobs.add(again.id, sign(home, again), again.created)
+    return again

@@ -36,7 +36,7 @@ class Fleet:
 
     def start_nodes(self) -> None:
         """Start every node of the roster; keyholders are among them."""
-        for member in self.home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER):
+        for member in self.home.roster().active(*DATA_ROLES, Role.KEYHOLDER):
             self.start_node(member.party)
 
     def start_node(self, party: PartyId) -> None:
@@ -61,7 +61,7 @@ class Fleet:
         Raises:
             UnreachableError: a process ended, or a node did not join in time.
         """
-        parties = [m.party for m in self.home.roster().with_role(*DATA_ROLES, Role.KEYHOLDER)]
+        parties = [m.party for m in self.home.roster().active(*DATA_ROLES, Role.KEYHOLDER)]
         give_up = time.monotonic() + seconds
         while missing := [party for party in parties if not self._joined(party)]:
             tell(len(parties) - len(missing), len(parties))

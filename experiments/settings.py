@@ -449,6 +449,8 @@ def _terms(value: dict[Any, Any]) -> Terms:
         legal_basis=value["legal_basis"],
         cohort=tuple(PartyId(party) for party in cohort["parties"]),
         minimum=_whole(cohort, "minimum"),
+        hours=_whole(value["approval"], "hours"),
+        not_before=_whole(value["schedule"], "not_before"),
     )
 
 

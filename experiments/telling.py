@@ -101,6 +101,15 @@ def _reserved(body: Body, language: Language) -> dict[str, object]:
     }
 
 
+def _word(reasons: Sequence[object], language: Language) -> str:
+    """Return on whose word an approval rests, or "" where nobody was asked."""
+    said = dict(str(reason).split("=", 1) for reason in reasons if "=" in str(reason))
+    for name in ("standing", "consent"):
+        if name in said:
+            return say(f"entry_word.{name}", language, digest=_hash(said[name]))
+    return ""
+
+
 def _refused(body: Body, language: Language) -> dict[str, object]:
     cause = name_of("causes", plain(body.get("kind", "order"), 24), language)
     return {"cause": cause, "rules": _some(body["reasons"], language)}
@@ -135,7 +144,10 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
         **{name: plain(body[name]) for name in ("epsilon", "delta", "failures")},
     },
     "proposed": _named("proposer", "contract", "purpose", "epsilon"),
-    "approved": lambda body, _: {"policy": _hash(body["policy"])},
+    "approved": lambda body, language: {
+        "policy": _hash(body["policy"]),
+        "word": _word(body["reasons"], language),
+    },
     "refused": _refused,
     "reserved": _reserved,
     "settled": lambda body, _: {"release": _hash(body["release"])},
@@ -166,4 +178,12 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
         "root": _hash(body["root"]),
     },
     "key_rotated": _named("party"),
+    "roster_changed": lambda body, _: {
+        "epoch": plain(body["epoch"]),
+        "digest": _hash(body["digest"]),
+    },
+    "roster_refused": lambda body, _: {
+        "digest": _hash(body["digest"]),
+        **{name: plain(body[name]) for name in ("party", "reason")},
+    },
 }

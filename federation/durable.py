@@ -1,9 +1,10 @@
-"""A small SQLite database whose every transaction is on disk at its end.
+"""A small SQLite database whose every transaction is on disk at its end; and files exchanged whole.
 
-The file is its owner's alone, is made when it is first opened, and keeps no byte of what was
+The database is its owner's alone, is made when it is first opened, and keeps no byte of what was
 deleted from its tables.
 """
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -57,3 +58,25 @@ class Database:
             db.executescript(self._schema)
             self._ready = True
         return db
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Put a whole file in its place, durably: a crash leaves the old one or the new one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    number = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def keep_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """`replace_file` of what is its owner's alone unless said otherwise; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content, mode)

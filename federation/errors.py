@@ -17,12 +17,32 @@ class UnknownPartyError(FederationError):
     """The signer or recipient is not on the roster."""
 
 
+class SuspendedPartyError(FederationError):
+    """A member is suspended; it takes part in nothing until it is restored."""
+
+
 class MisdirectedMessageError(FederationError):
     """The message is genuine but meant for somebody else."""
 
 
 class UntrustedRosterError(FederationError):
-    """The roster is not signed by the federation key this node pinned when it joined."""
+    """The roster is not what the members of the federation that this node pinned agreed on."""
+
+
+class ForkedRosterError(UntrustedRosterError):
+    """A roster contradicts an epoch that this party knows, and both are signed."""
+
+    exit_code = 30
+
+
+class OlderRosterError(UntrustedRosterError):
+    """A roster ends before an epoch that this party knows: it was late, or put back."""
+
+    exit_code = 30
+
+
+class RosterChangeError(UntrustedRosterError):
+    """A change of the roster that nobody may make, or not these signers."""
 
 
 class MalformedOrderError(FederationError):
@@ -129,3 +149,15 @@ class MalformedTrustError(FederationError):
 
 class TooFewStatementsError(FederationError):
     """Fewer parties than needed say that they withheld their answer, so nothing is given back."""
+
+
+class MalformedInvitationError(FederationError):
+    """The text is no token that a federation hands to whom it invites."""
+
+    exit_code = 2
+
+
+class ExpiredInvitationError(FederationError):
+    """The time of an invitation is over."""
+
+    exit_code = 2

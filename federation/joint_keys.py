@@ -61,8 +61,8 @@ def views(blob: bytes) -> list[memoryview]:
 
 
 def keyholders(roster: Roster) -> tuple[str, ...]:
-    """Return the names of the parties that hold keys, sorted."""
-    return tuple(sorted(member.party for member in roster.with_role(Role.KEYHOLDER)))
+    """Return the names of the parties that hold keys, sorted; a suspended one holds none."""
+    return tuple(sorted(member.party for member in roster.active(Role.KEYHOLDER)))
 
 
 def require_holders(roster: Roster, threshold: int) -> None:
@@ -71,7 +71,7 @@ def require_holders(roster: Roster, threshold: int) -> None:
     Raises:
         RosterError: they are too few, or two of them are of one organisation.
     """
-    members = roster.with_role(Role.KEYHOLDER)
+    members = roster.active(Role.KEYHOLDER)
     organisations = {member.organisation for member in members}
     if len(organisations) != len(members):
         raise RosterError("two keyholders of one organisation count as one: seat one of each")

@@ -1,17 +1,15 @@
 """Who is in the federation. Nothing unverified is ever inside a `Roster`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from federation.errors import MalformedMessageError, UnknownPartyError, UntrustedRosterError
+from federation.errors import MalformedMessageError, SuspendedPartyError, UnknownPartyError
 from policies.parties import Jurisdiction, PartyId, Role
-from secure_compute import canonical
 from secure_compute.canonical import JSON
-from secure_compute.errors import BadSignatureError, LocalProtocolError, NotCanonicalError
-from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey, VerifyKey
+from secure_compute.primitives.signature import VerifyKey
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +55,30 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The membership at one moment, as the federation's key signed it."""
+    """The membership at one epoch; `roster_chain` alone reads one from bytes.
+
+    digest:    SHA-256 of the statement that made this epoch.
+    colluding: how many organisations may lie together: c.
+    suspended: members that are in no cohort, open nothing and witness nothing. They count in every
+               total all the same: whoever suspends makes no quorum smaller.
+    former:    members as they were: who left, and the keys that members gave up. Nothing new of
+               theirs is believed; what they signed before stays what it was.
+    """
 
     federation: str
     epoch: int
     members: tuple[Member, ...]
+    digest: str = ""
+    colluding: int = 1
+    suspended: frozenset[PartyId] = frozenset()
+    former: tuple[Member, ...] = ()
 
     def __post_init__(self) -> None:
         names = [member.party for member in self.members]
         if len(set(names)) != len(names):
             raise MalformedMessageError("a party stands twice on the roster")
+        if not self.suspended <= set(names):
+            raise MalformedMessageError("a party that is no member is suspended")
 
     def find(self, party: PartyId) -> Member:
         """Return the member called `party`.
@@ -77,11 +89,38 @@ class Roster:
         for member in self.members:
             if member.party == party:
                 return member
-        raise UnknownPartyError(f"{party!r} is not on the roster of {self.federation}")
+        left = any(member.party == party for member in self.former)
+        raise UnknownPartyError(
+            f"{party!r} is {'no longer' if left else 'not'} on the roster of {self.federation}"
+        )
 
     def with_role(self, *roles: Role) -> tuple[Member, ...]:
         """Return the members that hold one of `roles`, in roster order."""
         return tuple(member for member in self.members if member.role in roles)
+
+    def active(self, *roles: Role) -> tuple[Member, ...]:
+        """Return those of `with_role` that are not suspended."""
+        return tuple(m for m in self.with_role(*roles) if m.party not in self.suspended)
+
+    def ever(self, *roles: Role) -> tuple[Member, ...]:
+        """Return who holds or held one of `roles`: members, and who left, as it was at the end."""
+        there = {member.party for member in self.members}
+        left = {m.party: m for m in self.former if m.party not in there and m.role in roles}
+        return (*self.with_role(*roles), *left.values())
+
+    def require_active(self, parties: Iterable[PartyId]) -> None:
+        """Return if all of `parties` take part at this epoch.
+
+        Raises:
+            UnknownPartyError: one is not on the roster, or not any more.
+            SuspendedPartyError: one is suspended.
+        """
+        for party in parties:
+            if self.find(party).party in self.suspended:
+                raise SuspendedPartyError(
+                    f"{party} is suspended at epoch {self.epoch} of the roster; ask again without "
+                    "it, or when the aggregator has restored it"
+                )
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
@@ -90,44 +129,7 @@ class Roster:
             "federation": self.federation,
             "epoch": self.epoch,
             "members": [member.to_json() for member in self.members],
+            "digest": self.digest,
+            "colluding": self.colluding,
+            "suspended": sorted(self.suspended),
         }
-
-
-def sign_roster(roster: Roster, key: SigningKey) -> bytes:
-    """Return the roster's canonical bytes behind the federation's signature."""
-    body = canonical.encode(roster.to_json())
-    return key.sign(body) + body
-
-
-def open_roster(wire: bytes, pin: VerifyKey) -> Roster:
-    """Verify a roster against the pinned federation key, then read it.
-
-    Raises:
-        UntrustedRosterError: another key signed it, or the bytes were altered.
-        MalformedMessageError: it is signed, but it is no roster of this version.
-    """
-    signature, body = wire[:SIGNATURE_SIZE], wire[SIGNATURE_SIZE:]
-    try:
-        pin.verify(signature, body)
-    except BadSignatureError as why:
-        raise UntrustedRosterError(
-            "the roster is not signed by the federation key this node pinned; "
-            "ask the aggregator for the roster it sent you when you joined"
-        ) from why
-    return _read(body)
-
-
-def _read(body: bytes) -> Roster:
-    try:
-        match canonical.decode(body):
-            case {
-                "version": 1,
-                "federation": str(federation),
-                "epoch": int(epoch),
-                "members": list(members),
-            } if all(isinstance(member, dict) for member in members):
-                read = (Member.from_json(member) for member in members if isinstance(member, dict))
-                return Roster(federation, epoch, tuple(read))
-    except (NotCanonicalError, LocalProtocolError, ValueError) as why:
-        raise MalformedMessageError("the roster is malformed") from why
-    raise MalformedMessageError("the roster is of another version")

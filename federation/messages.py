@@ -8,6 +8,7 @@ class Kind(StrEnum):
 
     # Requests, from the aggregator.
     PING = "ping"
+    PROPOSE = "order.propose"
     OFFER = "order.offer"
     CLOSE = "order.close"
     TRAIN_ROUND = "train.round"
@@ -25,8 +26,11 @@ class Kind(StrEnum):
     MATCH_STEP = "match.step"
     LEDGER_SEEN = "ledger.seen"
     LEDGER_WITNESS = "ledger.witness"
+    ROSTER_SHOW = "roster.show"
     # Replies, from a node.
     PONG = "pong"
+    WILLING = "order.willing"
+    WAITING = "order.waiting"
     ACCEPTED = "order.accepted"
     REFUSED = "order.refused"
     CLOSED = "order.closed"
@@ -46,11 +50,13 @@ class Kind(StrEnum):
     LEDGER_HEADS = "ledger.heads"
     LEDGER_COSIGNED = "ledger.cosigned"
     LEDGER_UNSURE = "ledger.unsure"
+    ROSTER_KNOWN = "roster.known"
     FAILED = "failed"
 
 
 REPLIES: dict[Kind, Kind] = {
     Kind.PING: Kind.PONG,
+    Kind.PROPOSE: Kind.WILLING,
     Kind.OFFER: Kind.ACCEPTED,
     Kind.CLOSE: Kind.CLOSED,
     Kind.TRAIN_ROUND: Kind.TRAIN_UPDATE,
@@ -68,10 +74,14 @@ REPLIES: dict[Kind, Kind] = {
     Kind.MATCH_STEP: Kind.MATCH_SAID,
     Kind.LEDGER_SEEN: Kind.LEDGER_HEADS,
     Kind.LEDGER_WITNESS: Kind.LEDGER_COSIGNED,
+    Kind.ROSTER_SHOW: Kind.ROSTER_KNOWN,
 }
-"""What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any."""
+"""What a request is answered with when nothing goes wrong; REFUSED and FAILED answer any.
 
-PROPOSING: frozenset[Kind] = frozenset({Kind.OFFER, Kind.QUERY_COMMIT})
+WAITING answers a proposal where a person has to be asked first: one word, and no more.
+"""
+
+PROPOSING: frozenset[Kind] = frozenset({Kind.PROPOSE, Kind.OFFER, Kind.QUERY_COMMIT})
 """Requests that carry an order to be judged; REFUSED answers them with reasons for people."""
 
 OWN_FIGURES: frozenset[Kind] = frozenset(

@@ -1,7 +1,8 @@
 """The unit of authorisation: what may be computed, on what, for whom, at which price.
 
 A work order is a value. It is signed by the analyst who proposes it; its id is the SHA-256 of its
-canonical bytes, so nothing in it can change without becoming another order.
+canonical bytes, so nothing in it can change without becoming another order. Members of other
+organisations may have countersigned it (`federation.countersignatures`).
 """
 
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Final, Literal
 
+from federation.countersignatures import divided, listed, require_genuine
 from federation.errors import MalformedOrderError, UntrustedOrderError
 from federation.membership import Roster
 from policies.evidence import Minted
@@ -77,6 +79,8 @@ class WorkOrder:
     expires: int
     nonce: str
     further: tuple[Read, ...] = ()
+    not_before: int = 0
+    waits_until: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in {"train", "query", "match"}:
@@ -92,6 +96,7 @@ class WorkOrder:
         if len(set(self.windows)) != len(self.windows):
             raise MalformedOrderError("a window stands twice in the order")
         self._require_further()
+        self._require_times()
 
     def _require_further(self) -> None:
         if self.further and self.kind != "query":
@@ -99,20 +104,24 @@ class WorkOrder:
         if len({read.contract for read in self.reads}) < len(self.reads):
             raise MalformedOrderError("a contract stands twice in the order")
 
+    def _require_times(self) -> None:
+        for name, moment in (("not_before", self.not_before), ("waits_until", self.waits_until)):
+            if moment and not self.created < moment < self.expires:
+                raise MalformedOrderError(f"{name} lies between writing and expiry of the order")
+
     @property
     def reads(self) -> tuple[Read, ...]:
         """Everything that is read, by contract, the order's own first."""
         return (Read(self.contract, self.contract_version, self.columns), *self.further)
 
     def to_json(self) -> dict[str, JSON]:
-        """Return the canonical form; `further` stands in it where there is any."""
+        """Return the canonical form; what may be left out stands in it where there is any."""
         value: dict[str, JSON] = {"version": VERSION}
         for item in fields(self):
             part = getattr(self, item.name)
             value[item.name] = list(part) if isinstance(part, tuple) else part
-        del value["further"]
-        more = [_read_json(read) for read in self.further]
-        return value | {"further": more} if more else value
+        value["further"] = [_read_json(read) for read in self.further]
+        return {name: part for name, part in value.items() if part or name not in _OPTIONAL}
 
     @cached_property
     def id(self) -> str:
@@ -122,10 +131,14 @@ class WorkOrder:
 
 @dataclass(frozen=True, slots=True)
 class SignedOrder(metaclass=Minted):
-    """A work order whose signature was checked against the roster."""
+    """A work order whose signature was checked against the roster.
+
+    countersigned: the members of other organisations that put their names to it.
+    """
 
     order: WorkOrder
     wire: bytes
+    countersigned: tuple[PartyId, ...] = ()
 
 
 def sign_order(order: WorkOrder, key: SigningKey) -> bytes:
@@ -140,9 +153,11 @@ def open_order(wire: bytes, roster: Roster) -> SignedOrder:
     Raises:
         MalformedOrderError: the bytes are no work order of this version.
         UnknownPartyError: the proposer is not on the roster.
-        UntrustedOrderError: the proposer is no analyst, or did not sign these bytes.
+        UntrustedOrderError: the proposer is no analyst, or did not sign these bytes; or a
+            countersignature is none.
     """
-    body = wire[SIGNATURE_SIZE:]
+    plain, rest = divided(wire)
+    body = plain[SIGNATURE_SIZE:]
     order = _read(body)
     proposer = roster.find(order.proposer)
     if proposer.role is not Role.ANALYST or order.federation != roster.federation:
@@ -151,12 +166,19 @@ def open_order(wire: bytes, roster: Roster) -> SignedOrder:
         proposer.identity.verify(wire[:SIGNATURE_SIZE], body)
     except BadSignatureError as why:
         raise UntrustedOrderError(f"{order.proposer} did not sign this order") from why
-    return SignedOrder._mint(order, wire)  # noqa: SLF001  the home of this evidence
+    given = {} if rest is None else listed(rest)
+    names = require_genuine(roster, order.id, order.proposer, given)
+    return SignedOrder._mint(order, wire, names)  # noqa: SLF001  the home of this evidence
 
 
 _TUPLES: Final = {"columns", "recipients", "windows", "cohort"}
-_INTEGERS: Final = {"contract_version", "releases", "abandoned", "minimum", "created", "expires"}
+_INTEGERS: Final = {
+    *("contract_version", "releases", "abandoned", "minimum", "created", "expires"),
+    *("not_before", "waits_until"),
+}
 _OBJECTS: Final = {"parameters", "event"}
+_OPTIONAL: Final = {"further", "not_before", "waits_until"}
+"""Fields that stand in an order where they say something, and are left out otherwise."""
 
 
 def _read(body: bytes) -> WorkOrder:
@@ -164,12 +186,15 @@ def _read(body: bytes) -> WorkOrder:
         value = canonical.decode(body)
     except NotCanonicalError as why:
         raise MalformedOrderError("the order is not in canonical form") from why
-    names = {item.name for item in fields(WorkOrder)}
-    if not isinstance(value, dict) or {*value, "further"} != names | {"version"}:
+    names = {item.name for item in fields(WorkOrder)} | {"version"}
+    if not isinstance(value, dict) or not names - _OPTIONAL <= value.keys() <= names:
         raise MalformedOrderError("the order has other fields than this version knows")
     if value.pop("version") != VERSION:
         raise MalformedOrderError("the order is of another version; update the older side")
-    return WorkOrder(**{name: _typed(name, part) for name, part in value.items()})
+    order = WorkOrder(**{name: _typed(name, part) for name, part in value.items()})
+    if order.to_json().keys() - {"version"} != value.keys():  # such an order has one spelling
+        raise MalformedOrderError("an order leaves out what it does not say")
+    return order
 
 
 def _typed(name: str, part: JSON) -> Any:

@@ -19,7 +19,7 @@ from federation.membership import Roster
 from federation.orders import WorkOrder
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
-from policies.parties import PartyId
+from policies.parties import PartyId, Role
 from secure_compute import canonical, fixedpoint, skellam
 from secure_compute.canonical import JSON
 from secure_compute.errors import NotCanonicalError
@@ -38,10 +38,10 @@ _NUMBER_DIGITS: Final = 12
 
 
 def signers(roster: Roster) -> epochs.Roster:
-    """Return the part of a verified roster that masks rest on."""
+    """Return the part of a verified roster that masks rest on; a suspended member has no part."""
     identities = (
         epochs.Identity(member.party, member.organisation, member.identity)
-        for member in roster.members
+        for member in roster.active(*Role)
     )
     return epochs.Roster(roster.federation, canonical.digest(roster.to_json()), tuple(identities))
 

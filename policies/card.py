@@ -6,7 +6,7 @@ contracts. Before anybody joins a federation, this is what the operator reads an
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -118,12 +118,18 @@ def _allowances(law: Law, jurisdiction: Jurisdiction, today: int) -> tuple[Allow
     asked = [
         situation for situation in grid(jurisdiction, caps_of(law), today) if not situation.besides
     ]
+    asked = [_with_words(situation) for situation in asked]
     said = list(zip(asked, judged(asked, law), strict=True))
     return tuple(
         _allowance_of(task, unit, said, Jurisdiction(territory(jurisdiction)))
         for unit in UNITS
         for task in TASKS
     )
+
+
+def _with_words(situation: Situation) -> Situation:
+    """Return the situation as people may make it: a person said yes, a second party signed."""
+    return replace(situation, request=replace(situation.request, approved=True, countersigned=True))
 
 
 def _allowance_of(

@@ -10,7 +10,8 @@ Limits with a memory are not decided here: the account comes first, on the node.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Any, Final, Literal, TypeAlias
@@ -41,6 +42,8 @@ class Request:
                 contract does not say how many stand in its table.
     cohort:     organisations named in the order; minimum_cohort: fewest that must take part.
     discloses:  whether it tells who is in both sets: no epsilon prices that, people approve it.
+    approved:   whether a person of this party said yes to it, or to all within an envelope.
+    countersigned: whether a member of another organisation than the proposer's signed it too.
     """
 
     action: Literal["train", "query", "match"]
@@ -72,6 +75,8 @@ class Request:
     expired: bool
     private: bool
     discloses: bool = False
+    approved: bool = False
+    countersigned: bool = False
 
     @property
     def personal(self) -> bool:
@@ -126,10 +131,14 @@ Decision: TypeAlias = Permit | Deny
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """Policy texts that parse, fit their schema and carry their reasons; `digest` names them."""
+    """Policy texts that parse, fit their schema and carry their reasons; `digest` names them.
+
+    told: what the schema lets rules ask of people's words; a schema of before knows none of them.
+    """
 
     digest: str
     reasons: Mapping[str, Reason]
+    told: frozenset[str]
     policies: cedarpy.PolicySet = field(repr=False, compare=False)
     schema: cedarpy.Schema = field(repr=False, compare=False)
     entities: cedarpy.Entities = field(repr=False, compare=False)
@@ -157,14 +166,16 @@ def load_law(policy_texts: Sequence[str], schema_text: str) -> Law:
     reasons = _reasons(rules)
     parts = [*policy_texts, schema_text]
     digest = hashlib.sha256(b"".join(hashlib.sha256(part.encode()).digest() for part in parts))
-    return Law(digest.hexdigest(), reasons, policies, schema, cedarpy.Entities.from_json_str("[]"))
+    told = frozenset(name for name in _WORDS if re.search(rf"\b{name}\s*:", schema_text))
+    entities = cedarpy.Entities.from_json_str("[]")
+    return Law(digest.hexdigest(), reasons, told, policies, schema, entities)
 
 
 def decide(request: Request, law: Law) -> Decision:
     """Return what the law says: forbid beats permit, silence refuses, a broken rule refuses."""
     try:
         result = cedarpy.is_authorized(
-            _question(request),
+            _question(request, law.told),
             law.policies,
             law.entities,
             law.schema,
@@ -183,7 +194,9 @@ def deciding(request: Request, law: Law) -> tuple[str, ...]:
     For explanations: no permit comes of it. Empty where no rule could decide.
     """
     try:
-        result = cedarpy.is_authorized(_question(request), law.policies, law.entities, law.schema)
+        result = cedarpy.is_authorized(
+            _question(request, law.told), law.policies, law.entities, law.schema
+        )
     except Exception:  # noqa: BLE001  `decide` refuses such a request; here it has no rule
         return ()
     named = result.diagnostics.id_annotations_by_reason
@@ -197,7 +210,10 @@ def objections(requests: Sequence[Request], law: Law) -> tuple[tuple[Reason, ...
     """
     try:
         results = cedarpy.is_authorized_batch(
-            [_question(request) for request in requests], law.policies, law.entities, law.schema
+            [_question(request, law.told) for request in requests],
+            law.policies,
+            law.entities,
+            law.schema,
         )
         return tuple(_objections(result, law) for result in results)
     except Exception as failure:  # noqa: BLE001  closed, whatever broke
@@ -219,7 +235,11 @@ def _objections(result: cedarpy.AuthzResult, law: Law) -> tuple[Reason, ...]:
     return tuple(sorted(reasons, key=lambda reason: reason.id)) or (_SILENCE,)
 
 
-def _question(request: Request) -> dict[str, Any]:
+_WORDS: Final = ("approved", "countersigned")
+"""Words of people that an order may still lack; rules forbid unless they were said."""
+
+
+def _question(request: Request, told: Iterable[str] = _WORDS) -> dict[str, Any]:
     context: dict[str, Any] = {
         "proposer_role": request.proposer_role,
         "purpose": request.purpose,
@@ -249,6 +269,7 @@ def _question(request: Request) -> dict[str, Any]:
         "private": request.private,
         "discloses": request.discloses,
     }
+    context |= {word: getattr(request, word) for word in told}
     if request.keyholder is not None:
         context["keyholder"] = territory(request.keyholder)
     if request.exported_persons is not None:

@@ -8,6 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from aggregator import certifying, key_batch, registry, safetensors, stored
+from aggregator import certifying, hosting, key_batch, registry, safetensors, stored
 from aggregator import settings as aggregator_settings
 from aggregator.cards import Card
 from aggregator.errors import AggregatorError
 from aggregator.letters import Desk
 from aggregator.training import read_update
 from clients import app as client_app
+from clients import consent, consents, persons, standing
 from clients import settings as client_settings
 from clients.approvals import Signed
 from clients.errors import ClientError
@@ -30,17 +32,22 @@ from experiments.errors import ExperimentError
 from experiments.founding import AGGREGATOR
 from experiments.verifying import verify_file
 from federation import (
+    countersignatures,
+    enrolment,
     ensembles,
     envelopes,
     evaluation,
+    invitations,
     joint_keys,
     kept_answers,
-    membership,
+    knocks,
     orders,
     riding,
+    roster_chain,
     sealed_answers,
     secure_sums,
     tasks,
+    views,
 )
 from federation.boosted import Boosted
 from federation.boosting import Boosting
@@ -59,6 +66,7 @@ from federation.ledger.verify import verify
 from federation.ledger.witness import WitnessRequest
 from federation.losses import Pinball, loss_from_json, loss_to_json
 from federation.matching import MatchTask
+from federation.membership import Member as Party
 from federation.messages import Kind
 from federation.models import ModelSpec
 from federation.pairing import Pair, advertise
@@ -75,10 +83,11 @@ from policies.budget import events
 from policies.errors import PolicyError
 from policies.law import packs
 from policies.parties import Jurisdiction, PartyId
+from policies.parties import Role as Office
 from secure_compute import canonical
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
-from secure_compute.primitives import certificates, node_keys
+from secure_compute.primitives import authority, certificates, node_keys
 from secure_compute.primitives.agreement import AgreementKey
 from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
 from secure_compute.psi import inner, messages, opening, session, summing, tokens
@@ -99,11 +108,11 @@ from secure_compute.threshold.joint import KeyCommitment
 from secure_compute.threshold.params import PRIMES
 from secure_compute.threshold.question import Question
 from secure_compute.threshold.terms import Terms as KeyTerms
-from tests import certified, ledgers, masked, matched, summed
+from tests import certified, ledgers, masked, matched, rosters, summed
 from tests.boosts import RECIPE as BOOSTING
 from tests.queries_cases import CASES
 from tests.queries_table import contract as query_contract
-from tests.simulator import CN, Simulation, recipe, sum_recipe
+from tests.simulator import CN, EU, Simulation, recipe, sum_recipe
 
 REFUSALS: Final = (
     PolicyError,
@@ -134,7 +143,8 @@ class Parser:
 
 def parsers() -> tuple[Parser, ...]:
     """Return all of them."""
-    groups = (_law, _agreement, _recipes, _questions, _ledgers, _sums, _keys, _matches, _shells)
+    first = (_law, _agreement, _joins, _recipes, _questions)
+    groups = (*first, _ledgers, _sums, _keys, _matches, _shells)
     return tuple(parser for group in groups for parser in group())
 
 
@@ -272,9 +282,13 @@ def _agreement() -> Iterator[Parser]:
     yield Parser(("aggregator.letters.Desk.read",), _answered, _replies)
     yield Parser(("clients.node.Node.answer",), _asked_anew, _letters)
     yield Parser(
-        ("federation.membership.open_roster", "federation.membership.Member.from_json"),
-        _resigned(_LIAR, lambda wire: membership.open_roster(wire, _LIAR.verify_key)),
-        lambda: [membership.sign_roster(_federation().roster, _LIAR)],
+        (
+            *(f"federation.roster_chain.{name}" for name in ("open_roster", "history", "extended")),
+            *(f"federation.roster_changes.read_{of}" for of in ("founding", "change", "member")),
+            "federation.membership.Member.from_json",
+        ),
+        lambda wire: roster_chain.open_roster(wire, roster_chain.pin_of(wire)),
+        lambda: [chain.wire for chain in rosters.of_every_kind()],
     )
     yield Parser(
         ("federation.orders.open_order",),
@@ -283,6 +297,40 @@ def _agreement() -> Iterator[Parser]:
             lambda signed: orders.open_order(signed, _federation().roster),
         )(wire),
         lambda: [_signed_order()],
+    )
+    yield Parser(
+        ("federation.countersignatures.listed", "federation.orders.open_order"),
+        lambda tail: orders.open_order(
+            _signed_order() + countersignatures.SEPARATOR + tail, _federation().roster
+        ),
+        lambda: [countersignatures.divided(_countersigned())[1] or b""],
+    )
+    apart = ("taken_apart", "divided", "attached")
+    yield Parser(
+        tuple(f"federation.countersignatures.{name}" for name in apart),
+        lambda wire: countersignatures.attached(wire, countersignatures.taken_apart(wire)[1]),
+        lambda: [_signed_order(), _countersigned()],
+    )
+    yield Parser(
+        ("clients.consents.read_word",),
+        _word_read,
+        lambda: [canonical.encode(_word().to_json())],
+    )
+    yield Parser(
+        ("clients.standing.standing_from_json",),
+        _mapping(standing.standing_from_json),
+        lambda: [canonical.encode(standing.read_standing(_ENVELOPE).to_json())],
+    )
+    yield Parser(
+        ("clients.standing.read_standing",),
+        _text(standing.read_standing),
+        lambda: [_ENVELOPE.encode()],
+        text=True,
+    )
+    yield Parser(
+        ("clients.persons.Persons.read",),
+        _envelope_read,
+        lambda: [_kept_envelope()],
     )
     yield Parser(
         ("federation.riding.unpack",),
@@ -314,6 +362,59 @@ def _signed_order() -> bytes:
     return sign(_federation().home, _asked())
 
 
+def _countersigned() -> bytes:
+    simulation = _federation()
+    name = simulation.home.name
+    given = {EU: countersignatures.countersign(name, _asked().id, EU, simulation.key(EU))}
+    return countersignatures.attached(_signed_order(), given)
+
+
+_ENVELOPE: Final = """
+kinds = ["query"]
+reads = [{contract = "orders", version = 1, columns = ["amount"]}]
+purposes = ["market_statistics"]
+legal_bases = ["contract"]
+recipients = ["analyst"]
+organisations = 3
+epsilon = "0.5"
+delta = "0.000001"
+total_epsilon = "1.0"
+total_delta = "0.00001"
+days = 30
+begins = 0
+expires = 2000000000
+"""
+
+
+def _word(about: str = "0" * 64) -> consents.SignedWord:
+    word = consents.Statement(
+        federation=_federation().home.name,
+        party=CN,
+        about=about,
+        person="Officer",
+        said="yes",
+        reason="as agreed",
+        at=1,
+    )
+    return consents.say(word, _LIAR, _federation().key(CN))
+
+
+def _word_read(data: bytes) -> object:
+    own = _federation().key(CN).verify_key
+    return consents.read_word(data, own, CN, _federation().home.name)
+
+
+def _kept_envelope() -> bytes:
+    terms = standing.read_standing(_ENVELOPE)
+    return persons.kept_form(terms, _word(terms.id).to_json())
+
+
+def _envelope_read(data: bytes) -> object:
+    known = _federation().node(CN)._judge.persons
+    assert known is not None
+    return known.read(standing.read_standing(_ENVELOPE).id, data)
+
+
 @cache
 def _letters() -> list[bytes]:
     """Letters of the aggregator to one node, one of every kind that nodes answer."""
@@ -327,6 +428,7 @@ def _letters() -> list[bytes]:
         Kind.SUM_ROUND: {"round": 0, "cohort": [CN, "warehouse-eu"]},
     }
     blobs: dict[Kind, dict[str, bytes]] = {
+        Kind.PROPOSE: {"order": _signed_order()},
         Kind.OFFER: {"order": _signed_order()},
         Kind.SUM_ROUND: {"keys": secure_sums.pack_keys([_epoch_key()]), "weights": bytes(8)},
         Kind.QUERY_COMMIT: {"key": _package()},
@@ -397,6 +499,114 @@ def _assembled(data: bytes) -> object:
 
 
 # -- recipes and tasks -----------------------------------------------------------------------------
+
+
+def _joins() -> Iterator[Parser]:
+    """What passes between an entrant, the join service and members."""
+    yield Parser(
+        ("federation.invitations.Token.parse",),
+        _text(invitations.Token.parse),
+        lambda: [str(_TOKEN).encode()],
+        text=True,
+    )
+    yield Parser(
+        ("federation.enrolment.open_enrolment",),
+        _resigned(
+            _LIAR, lambda w: enrolment.open_enrolment(w, "harbour"), b"entrepot enrolment/1\n"
+        ),
+        lambda: [enrolment.sign_enrolment(_enrolment(), _LIAR)],
+    )
+    yield Parser(
+        ("federation.enrolment.read_offer",), enrolment.read_offer, lambda: _object(_offer())()
+    )
+    yield Parser(
+        ("federation.knocks.read_knock",),
+        knocks.read_knock,
+        lambda: [knocks.Knock("0" * 16, bytes(20), "a" * 64, b"enrolment").to_bytes()],
+    )
+    asked = views.Request(b"enrolment", "certificate", (PartyId("a"),))
+    yield Parser(
+        ("federation.views.read_view",),
+        views.read_view,
+        lambda: [views.View(b"c", b"f", (PartyId("b"),), 2, (asked,)).to_bytes()],
+    )
+    yield Parser(
+        ("federation.views.read_signature",),
+        views.read_signature,
+        lambda: [views.Signature("a" * 64, bytes(64)).to_bytes()],
+    )
+    yield Parser(
+        ("clients.consent.read_consent",),
+        _resigned(
+            _LIAR,
+            lambda w: consent.read_consent(w, _LIAR.verify_key),
+            b"entrepot consent to a policy card/1\n",
+        ),
+        lambda: [
+            bytes(64) + canonical.encode(consent.Consent(PartyId("a"), "b" * 64, 1).to_json())
+        ],
+    )
+    yield Parser(
+        ("secure_compute.primitives.authority.read_request",),
+        lambda pem: authority.read_request(pem, "cn"),
+        lambda: [authority.request_certificate(_folder() / "asked.key", "cn")],
+        text=True,
+    )
+    yield Parser(
+        ("secure_compute.primitives.authority.key_pin",),
+        authority.key_pin,
+        lambda: [_authority().certificate],
+        text=True,
+    )
+    yield Parser(
+        ("secure_compute.primitives.authority.load_authority",),
+        _in_a_file(lambda path: authority.load_authority(path.parent), "ca.key"),
+        lambda: [_made_authority()],
+        text=True,
+    )
+    yield Parser(
+        ("aggregator.hosting.load_hosting",),
+        _in_a_file(lambda path: hosting.load_hosting(path.parent), "aggregator.toml"),
+        lambda: [(_federation().home.aggregator / "aggregator.toml").read_bytes()],
+        text=True,
+    )
+
+
+_TOKEN: Final = invitations.Token("join.example", 9447, bytes(32), bytes(8), bytes(20), 1 << 40)
+
+
+def _enrolment() -> enrolment.Enrolment:
+    return enrolment.Enrolment(
+        federation="harbour",
+        invitation="0" * 16,
+        member=Party(PartyId("cn"), "Ningbo", Office.MERCHANT, Jurisdiction.CN, _LIAR.verify_key),
+        request="a request",
+        flower="a line",
+        card="a" * 64,
+    )
+
+
+def _offer() -> enrolment.Offer:
+    return enrolment.Offer(
+        federation="harbour",
+        party=PartyId("cn"),
+        organisation="Ningbo",
+        role=Office.MERCHANT,
+        jurisdiction=Jurisdiction.CN,
+        host=_enrolment().member,
+        authority="a certificate",
+        fleet="a:1",
+        stream="a:2",
+        threshold=2,
+        colluding=1,
+        pin="",
+    )
+
+
+@cache
+def _made_authority() -> bytes:
+    authority.create_authority(_folder(), datetime(2026, 5, 1, tzinfo=UTC))
+    return (_folder() / "ca.key").read_bytes()
 
 
 def _recipes() -> Iterator[Parser]:

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from aggregator import rosters
 from aggregator.coordinator import Coordinator
 from aggregator.jobs import Job, Jobs
 from aggregator.settings import load_aggregator
@@ -37,15 +38,18 @@ from experiments.home import Home, open_home
 from experiments.opening import released
 from experiments.ordering import Terms, query_order, sign, training_order
 from federation.envelopes import Envelope, open_envelope, parse, seal
+from federation.errors import FederationError
 from federation.ledger import notes
 from federation.ledger import witness as witnesses
 from federation.ledger.notes import Checkpoint, NamedKey, origin_of
 from federation.ledger.witness import WitnessRequest
+from federation.membership import Roster
 from federation.messages import Kind
 from federation.models import ModelSpec
 from federation.orders import WorkOrder
 from federation.recipes import Recipe
 from federation.riding import pack, pack_cosigned, unpack
+from federation.roster_chain import Change, Suspend, change_statement, open_roster
 from federation.second_order import SecondOrder
 from federation.sum_recipes import SumRecipe
 from federation.tasks import TrainingTask
@@ -440,7 +444,7 @@ class Simulation:
     def work(self) -> None:
         """Work through the table, as a freshly started aggregator would."""
         coordinator = self.coordinator()
-        while (job := self.jobs.next()) is not None:
+        while (job := self.jobs.next(self.now())) is not None:
             coordinator.work(job)
 
     def run(self, order: WorkOrder) -> Job:
@@ -548,6 +552,33 @@ class Simulation:
         """A reply, as the aggregator verifies it."""
         return open_envelope(wire, self.roster, AGGREGATOR).envelope
 
+    # -- members ---------------------------------------------------------------------------------
+
+    def suspend(self, party: PartyId) -> bytes:
+        """The chain in which the aggregator has suspended a party; it lies in its folder."""
+        rosters.change(load_aggregator(self.home.aggregator), Suspend(party))
+        self.roster = self.home.roster()
+        return (self.home.aggregator / "roster.bin").read_bytes()
+
+    def lengthen(self, what: Change, *by: PartyId, **keys: SigningKey) -> bytes:
+        """The chain with a change that these parties signed; it lies in the aggregator's folder.
+
+        keys: of who is not in yet, by party.
+        """
+        settings = load_aggregator(self.home.aggregator)
+        said = change_statement(settings.roster(), what)
+        found = {party: keys.get(party) or self.key(party) for party in by}
+        rosters.change(
+            settings, what, {party: secret.sign(said) for party, secret in found.items()}
+        )
+        self.roster = self.home.roster()
+        return settings.chain.read_bytes()
+
+    def show_roster(self, party: PartyId) -> Envelope:
+        """What a node answers when it is shown the aggregator's chain."""
+        chain = (self.home.aggregator / "roster.bin").read_bytes()
+        return self.read(self.started(party).answer(sealed_letter(self, party, chain)))
+
     # -- accounts --------------------------------------------------------------------------------
 
     def books(self, party: PartyId) -> Books:
@@ -593,6 +624,23 @@ class Simulation:
         assert (after.statement(), after.open_orders()) == held
         assert self.workshops[party].rounds == rounds
         assert node is self.node(party)
+
+
+def sealed_letter(
+    simulation: Simulation, party: PartyId, chain: bytes, sender: PartyId = AGGREGATOR
+) -> bytes:
+    """A letter that offers a chain of epochs."""
+    newest = open_or_none(chain, simulation.home.pin)
+    body: dict[str, Any] = {} if newest is None else {"digest": newest.digest}
+    letter = Envelope(Kind.ROSTER_SHOW, sender, party, "", 0, body, {"roster": chain})
+    return seal(letter, simulation.key(sender))
+
+
+def open_or_none(chain: bytes, pin: str) -> Roster | None:
+    """The last epoch of a chain, where it is one."""
+    with suppress(FederationError):
+        return open_roster(chain, pin)
+    return None
 
 
 @cache

@@ -7,7 +7,8 @@ not depend on one row. Which rows of a unit pass the bound is chosen by SHA-256 
 lives for one query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -208,6 +209,23 @@ def _lock(connection: Any, *data: Path) -> None:
     connection.execute(f"SET allowed_paths=[{allowed}]")
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
+
+
+@contextmanager
+def looking(contract: DataContract, data: Path) -> Iterator[tuple[Any, frozenset[str]]]:
+    """Give a connection that reads one file and nothing else, and the file's columns.
+
+    What is read so stays with who asked: the party itself.
+
+    Raises:
+        ComputeError: the file cannot be read.
+    """
+    try:
+        with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
+            _lock(connection, data)
+            yield connection, _present(connection, data)
+    except duckdb.Error as why:
+        raise _unreadable([contract]) from why
 
 
 def _present(connection: Any, data: Path) -> frozenset[str]:

@@ -9,6 +9,9 @@
     ship_country = ["DE", "FR"]
     ts = { from = "2025-01-01", before = "2026-01-01" }
 
+    [sources."orders.parquet".columns]  # of other names, units, zones or codes: `sources.mapped`
+    amount = { from = "Betrag", times = "0.01" }
+
 A password is named and never written here; it is read when a connection is opened, and kept by
 nobody. A name that an identifier of SQL could end in is refused, and all others are quoted. Nothing
 here opens a connection or a file of rows.
@@ -23,6 +26,7 @@ from typing import Any, Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from clients.errors import NodeSettingsError
+from clients.sources.mapped import Way, ways_of
 
 Kind = Literal["postgresql", "mysql"]
 LOCAL: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
@@ -50,7 +54,9 @@ _SCHEMES: Final[Mapping[str, Kind]] = {
 }
 _NAME: Final = re.compile(r"\w[\w $-]{0,62}")
 _PLACE: Final = re.compile(r"(env|file):(.+)")
-_FIELDS: Final = frozenset({"url", "file", "relation", "password", "rows"})
+_TABLES: Final = frozenset({"rows", "columns"})
+_FIELDS: Final = frozenset({"url", "file", "relation", "password", "delimiter", *_TABLES})
+DELIMITERS: Final = (",", ";", "|", "\t")
 _ADVICE: Final = "write postgresql://USER@HOST/DATABASE or mysql://USER@HOST/DATABASE"
 
 
@@ -106,9 +112,10 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A CSV or Parquet file of the operator's."""
+    """A CSV or Parquet file of the operator's. delimiter: between the values of a CSV file."""
 
     path: Path
+    delimiter: str = ","
 
     @property
     def spoken(self) -> str:
@@ -139,11 +146,15 @@ Filter = Mapping[str, tuple[str, ...] | Span]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the rows of `table` come from, and which of them are taken."""
+    """Where the rows of `table` come from, which of them are taken, and how they are read.
+
+    ways: how columns of the contract come from others; one that is not in it has the same name.
+    """
 
     table: str
     place: Database | File
     rows: Filter = field(default_factory=dict)
+    ways: Mapping[str, Way] = field(default_factory=dict)
 
 
 def sources_of(raw: object, folder: Path) -> dict[str, Source]:
@@ -192,12 +203,19 @@ def _source(table: str, raw: object, folder: Path) -> Source:
             f"{where} says where the rows are, and data/{table} lies in the folder too; "
             f"take away whichever is not meant"
         )
-    words = {name: _text(raw, name, where) for name in _FIELDS - {"rows"}}
-    if words["file"]:
-        place: Database | File = _file(folder / words["file"], where)
-    else:
-        place = _database(words, where)
-    return Source(table, place, _rows(raw.get("rows", {}), where))
+    place = place_of({n: v for n, v in raw.items() if n not in _TABLES}, folder, where)
+    ways = ways_of(raw.get("columns", {}), where)
+    return Source(table, place, _rows(raw.get("rows", {}), where), ways)
+
+
+def place_of(raw: Mapping[str, Any], folder: Path, where: str) -> Database | File:
+    """Return where rows lie.
+
+    Raises:
+        NodeSettingsError: the words do not say it.
+    """
+    words = {name: _text(raw, name, where) for name in _FIELDS - _TABLES}
+    return _file(words, folder, where) if words["file"] else _database(words, where)
 
 
 def _text(raw: Mapping[str, Any], name: str, where: str) -> str:
@@ -207,10 +225,16 @@ def _text(raw: Mapping[str, Any], name: str, where: str) -> str:
     return value
 
 
-def _file(path: Path, where: str) -> File:
+def _file(words: Mapping[str, str], folder: Path, where: str) -> File:
+    path, mark = folder / words["file"], words["delimiter"]
     if path.suffix not in {".csv", ".parquet"}:
         raise NodeSettingsError(f"{where}: a file ends in .csv or .parquet")
-    return File(path)
+    if mark and (mark not in DELIMITERS or path.suffix != ".csv"):
+        raise NodeSettingsError(
+            f"{where}: delimiter stands between the values of a CSV file: a comma, a semicolon, a "
+            "bar or a tab"
+        )
+    return File(path, mark or ",")
 
 
 def _database(words: Mapping[str, str], where: str) -> Database:
@@ -232,6 +256,8 @@ def _database(words: Mapping[str, str], where: str) -> Database:
     host = unquote(options.pop("host", "") or url.hostname or "")
     if "," in host:
         raise NodeSettingsError(f"{where}: url names more than one server; name one")
+    if words["delimiter"]:
+        raise NodeSettingsError(f"{where}: a delimiter is of a CSV file, not of a database")
     database, user = unquote(url.path.lstrip("/")), unquote(url.username or "")
     if not database or not user:
         raise NodeSettingsError(f"{where}: url lacks the user or the database; {_ADVICE}")

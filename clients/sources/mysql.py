@@ -53,6 +53,13 @@ _WAYS: Final[Mapping[ColumnType, Mapping[str, str]]] = {
     "timestamp": dict.fromkeys(("datetime", "timestamp"), "{}"),
 }
 """By the contract's type and the column's, how it is read."""
+_PLAIN: Final[Mapping[str, str]] = {
+    **dict.fromkeys((*_INTEGERS, *_TEXTS, "decimal", "double", "date", "datetime"), "{}"),
+    "bit(1)": "{} + 0",
+    "float": "{} + 0e0",
+    "timestamp": "CONCAT({}, '+00:00')",
+}
+"""By the column's type, how it is read as the text that it has; a moment keeps its zone."""
 
 
 @contextmanager
@@ -80,13 +87,37 @@ def _told(api: Any, place: Database, batches: Batches) -> Batches:
         stopped(place, why.args[0] if isinstance(why, api.MySQLError) and why.args else None)
 
 
-def _batches(cursor: Any, place: Database, wanted: Wanted) -> Batches:
+def described(place: Database, password: str | None) -> list[Found]:
+    """Return the columns of the relation that can be read, as its catalogue has them.
+
+    Raises:
+        NodeSettingsError, SourceError, UnreachableSourceError: as `reading`.
+    """
+    api = driver("pymysql", "mysql", place)
+    connection = _connected(api, place, password)
+    cursor = connection.cursor()
+    try:
+        found = _there(cursor, place)
+        nothing = Wanted(place.spoken, {})
+        require_columns(place, nothing, found, lambda: _relations(cursor, place))
+    except (api.MySQLError, OSError) as why:
+        stopped(place, why.args[0] if isinstance(why, api.MySQLError) and why.args else None)
+    finally:
+        _drop(connection, cursor)
+    return [column for column in found.values() if _plain(column, "") is not None]
+
+
+def _there(cursor: Any, place: Database) -> dict[str, Found]:
     for statement in BEGIN:
         cursor.execute(statement)
     cursor.execute(_COLUMNS, (place.database, place.relation[-1]))
-    found = {row[0]: _found(*row) for row in cursor.fetchall()}
+    return {row[0]: _found(*row) for row in cursor.fetchall()}
+
+
+def _batches(cursor: Any, place: Database, wanted: Wanted) -> Batches:
+    found = _there(cursor, place)
     there = require_columns(place, wanted, found, lambda: _relations(cursor, place))
-    text = Dialect("`", cursor.connection.escape, _read).select(place, there, found)
+    text = Dialect("`", cursor.connection.escape, _read, _plain).select(place, there, found)
     cursor.execute(text)
     while rows := cursor.fetchmany(BATCH_ROWS):
         columns = zip(*rows, strict=True)
@@ -110,6 +141,11 @@ def _read(column: Found, kind: ColumnType, name: str) -> str | None:
         return None
     way = _WAYS[kind].get(column.type)
     return way and way.format(name)
+
+
+def _plain(column: Found, name: str) -> str | None:
+    way = _PLAIN.get(column.type)
+    return None if way is None else way.format(name)
 
 
 def _connected(api: Any, place: Database, password: str | None) -> Any:

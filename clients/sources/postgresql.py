@@ -63,6 +63,12 @@ _WAYS: Final[Mapping[ColumnType, Mapping[str, str]]] = {
     "timestamp": {"timestamp": "{}::text", "timestamptz": "({} AT TIME ZONE 'UTC')::text"},
 }
 """By the contract's type and the column's, how it is read."""
+_PLAIN: Final[Mapping[str, str]] = {
+    **dict.fromkeys((*_INTEGERS, *_TEXTS, "numeric", "float4", "float8"), "{}::text"),
+    **dict.fromkeys(("bool", "date", "timestamp"), "{}::text"),
+    "timestamptz": "({} AT TIME ZONE 'UTC')::text || '+00'",
+}
+"""By the column's type, how it is read as the text that it has; a moment keeps its zone."""
 _REFUSALS: Final = ("password", "authentication", "does not exist", "pg_hba.conf")
 _LOCALLY: Final = "certificate file"
 """In what libpq says of a file of this machine's, before any server has said something."""
@@ -95,11 +101,35 @@ def _told(api: Any, place: Database, batches: Batches) -> Batches:
         stopped(place, getattr(why, "sqlstate", None))
 
 
-def _batches(cursor: Any, place: Database, wanted: Wanted) -> Batches:
+def described(place: Database, password: str | None) -> list[Found]:
+    """Return the columns of the relation that can be read, as its catalogue has them.
+
+    Raises:
+        NodeSettingsError, SourceError, UnreachableSourceError: as `reading`.
+    """
+    api = driver("adbc_driver_postgresql.dbapi", "postgres", place)
+    nothing = Wanted(place.spoken, {})
+    with ExitStack() as held:
+        connection = _connected(api, place, password)
+        held.callback(connection.close)
+        cursor = held.enter_context(connection.cursor())
+        try:
+            found = _there(cursor, place)
+            require_columns(place, nothing, found, lambda: _relations(cursor))
+        except (api.Error, OSError) as why:
+            stopped(place, getattr(why, "sqlstate", None))
+    return [column for column in found.values() if _plain(column, "") is not None]
+
+
+def _there(cursor: Any, place: Database) -> dict[str, Found]:
     for statement in BEGIN:
         cursor.execute(statement)
     cursor.execute(_COLUMNS, place.names)
-    found = {name: _found(name, kind, size) for name, kind, size in cursor.fetchall()}
+    return {name: _found(name, kind, size) for name, kind, size in cursor.fetchall()}
+
+
+def _batches(cursor: Any, place: Database, wanted: Wanted) -> Batches:
+    found = _there(cursor, place)
     there = require_columns(place, wanted, found, lambda: _relations(cursor))
     option = {"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)}
     cursor.adbc_statement.set_options(**option)
@@ -123,6 +153,11 @@ def _read(column: Found, kind: ColumnType, name: str) -> str | None:
         return None
     way = _WAYS[kind].get(column.type)
     return way and way.format(name)
+
+
+def _plain(column: Found, name: str) -> str | None:
+    way = _PLAIN.get(column.type)
+    return None if way is None else way.format(name)
 
 
 def _connected(api: Any, place: Database, password: str | None) -> Any:
@@ -153,4 +188,4 @@ def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-DIALECT: Final = Dialect('"', _text, _read)
+DIALECT: Final = Dialect('"', _text, _read, _plain)

@@ -42,11 +42,13 @@ class Dialect:
     text:    a text as a constant
     read:    a column's name in SQL → the expression that is read, or None where its type cannot
              hold what the contract promises
+    plain:   the same, to the text that the column has
     """
 
     quote: str
     text: Callable[[str], str]
     read: Callable[[Found, ColumnType, str], str | None]
+    plain: Callable[[Found, str], str | None]
 
     def name(self, *parts: str) -> str:
         """Return a name of one or more parts."""
@@ -68,8 +70,9 @@ class Dialect:
         return f"SELECT {columns} FROM {self.name(*place.names)}{rows}"  # noqa: S608  quoted
 
     def _read(self, place: Database, column: Found, wanted: Wanted) -> str:
-        kind = wanted.columns[column.name]
-        text = self.read(column, kind, self.name(column.name))
+        kind, name = wanted.columns[column.name], self.name(column.name)
+        is_plain = column.name in wanted.as_text
+        text = self.plain(column, name) if is_plain else self.read(column, kind, name)
         if text is None:
             raise SourceError(
                 f"{place.spoken}: column {column.name} is {column.type}, which cannot be read as "

@@ -13,14 +13,17 @@ import csv
 import re
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clients.errors import SourceError
 from clients.queries.relations import quoted
+from clients.sources.converting import Convert, converter
 from clients.sources.declared import Span
 from clients.sources.wanted import Wanted
 from policies.contracts import ColumnType
@@ -46,11 +49,13 @@ class Raw:
 
     columns: what it has
     spoken:  what the operator calls the source
+    lost:    of which columns how many values could not be converted, and are missing since
     """
 
     path: Path
     columns: tuple[str, ...]
     spoken: str
+    lost: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +78,12 @@ def parquet(path: Path, spoken: str) -> Raw:
     return Raw(path, tuple(row[0] for row in rows), spoken)
 
 
-def comma_separated(path: Path, spoken: str, wanted: Wanted, made: Path) -> Raw:
-    """Leave the wanted texts of a CSV file at `made`.
+def comma_separated(
+    path: Path, spoken: str, wanted: Wanted | None, made: Path, delimiter: str = ","
+) -> Raw:
+    """Leave the wanted texts of a CSV file at `made`; all of them, if nobody says which.
 
-    Commas between, quotes doubled, UTF-8, names in line 1.
+    Commas between, or what is said, quotes doubled, UTF-8, names in line 1.
 
     Its columns are cast only from there: DuckDB would have the reader of CSV do that, which fails
     where a cast that may fail gives NULL.
@@ -86,20 +93,111 @@ def comma_separated(path: Path, spoken: str, wanted: Wanted, made: Path) -> Raw:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file), [])
+            names = next(csv.reader(file, delimiter=delimiter), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         raise SourceError(f"{spoken} cannot be read as CSV in UTF-8; export it again") from None
     if not names or len(set(names)) < len(names):
         raise SourceError(f"{spoken} does not name each of its columns once in its first line")
     columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in names)
-    how = "header = true, auto_detect = false, delim = ',', quote = '\"', escape = '\"'"
+    ends = f"delim = {_text(delimiter)}, quote = '\"', escape = '\"'"
+    how = f"header = true, auto_detect = false, {ends}"
     kept = "nullstr = '', allow_quoted_nulls = false"
-    there = wanted.among(names, spoken).columns
+    there = names if wanted is None else list(wanted.among(names, spoken).columns)
     chosen = ", ".join(map(quoted, there))
     read = f"SELECT {chosen} FROM read_csv($raw, columns = {{{columns}}}, {how}, {kept})"  # noqa: S608
     with closing(_database(path, made.parent)) as db:
         _told(lambda: db.execute(_written(read, made), {"raw": str(path)}), spoken)
     return Raw(made, tuple(there), spoken)
+
+
+class Looking:
+    """Reads one file of rows, and nothing else; closed when it was read."""
+
+    def __init__(self, raw: Raw, work: Path) -> None:
+        self._raw = raw
+        self._db = _database(raw.path, work)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    def types(self) -> list[tuple[str, str]]:
+        """Return each column and its type."""
+        return [(row[0], row[1]) for row in self._rows(f"DESCRIBE SELECT * FROM {_RAW}")]  # noqa: S608
+
+    def one(self, counted: str) -> tuple[Any, ...]:
+        """Return one aggregate, in SQL that the caller wrote, of all rows."""
+        (row,) = self._rows(f"SELECT {counted} FROM {_RAW}")  # noqa: S608  names are quoted
+        return tuple(row)
+
+    def each(self, text: str, order: str, most: int) -> list[tuple[str, int]]:
+        """Return the first values `v` of an expression in an order, and how many rows have each."""
+        values = f"SELECT {text} AS v FROM {_RAW}"  # noqa: S608  names are quoted
+        counted = f"SELECT v, count(*) FROM ({values}) WHERE v IS NOT NULL GROUP BY v"  # noqa: S608
+        return [(v, n) for v, n in self._rows(f"{counted} ORDER BY {order}, v LIMIT {most}")]
+
+    def _rows(self, text: str) -> list[Any]:
+        own = {"raw": str(self._raw.path)}
+        found: list[Any] = _told(lambda: self._db.execute(text, own).fetchall(), self._raw.spoken)
+        return found
+
+
+def unified(raw: Raw, wanted: Wanted, made: Path) -> Raw:
+    """Leave the source's values at `made` by the contract's names, units, zone and codes.
+
+    Raises:
+        SourceError: a column is missing, or the source cannot be read.
+    """
+    if not wanted.ways:
+        return raw
+    wanted.asked().among(raw.columns, raw.spoken)
+    there = [name for name in wanted.columns if set(wanted.way(name).sources) <= {*raw.columns}]
+    chosen, converted = [], {}
+    for name in there:
+        way = wanted.way(name)
+        text = f"CAST({quoted(way.source)} AS VARCHAR)" if way.said else quoted(way.source)
+        chosen.append(f"{text} AS {quoted(name)}")
+        if way.said:
+            converted[name] = converter(way, wanted.columns[name])
+            money = f"CAST({quoted(way.currency)} AS VARCHAR)" if way.currency else "NULL::VARCHAR"
+            chosen.append(f"{money} AS {quoted(_currency(name))}")
+    texts = made.with_name("texts.parquet")
+    read = f"SELECT {', '.join(chosen)} FROM {_RAW}"  # noqa: S608  names are quoted
+    with closing(_database(raw.path, made.parent)) as db:
+        _told(lambda: db.execute(_written(read, texts), {"raw": str(raw.path)}), raw.spoken)
+    return Raw(made, tuple(there), raw.spoken, _rewritten(texts, there, converted, made))
+
+
+def _currency(name: str) -> str:
+    return f"{name} currency"
+
+
+def _rewritten(
+    texts: Path, names: list[str], converted: Mapping[str, Convert], made: Path
+) -> Mapping[str, int]:
+    """Convert the texts, some thousands at a time; return how many values became missing."""
+    lost = dict.fromkeys(converted, 0)
+    with pq.ParquetFile(texts) as file:
+        kinds = {n: file.schema_arrow.field(n).type for n in names}
+        schema = pa.schema({n: pa.string() if n in converted else kinds[n] for n in names})
+        with pq.ParquetWriter(made, schema, compression="zstd") as writer:
+            for batch in file.iter_batches(GROUP_ROWS):
+                columns = []
+                for name in names:
+                    column = batch.column(name)
+                    if name in converted:
+                        money = batch.column(_currency(name))
+                        before, column = column.null_count, _each(converted[name], column, money)
+                        lost[name] += column.null_count - before
+                    columns.append(column)
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+    return lost
+
+
+def _each(convert: Convert, column: Any, money: Any) -> Any:
+    rows = zip(column.to_pylist(), money.to_pylist(), strict=True)
+    found = [None if text is None else convert(text, currency) for text, currency in rows]
+    return pa.array(found, pa.string())
 
 
 def shape(raw: Raw, wanted: Wanted, made: Path) -> Shaped:
@@ -123,7 +221,8 @@ def shape(raw: Raw, wanted: Wanted, made: Path) -> Shaped:
         raise SourceError(
             f"{raw.spoken} has no rows for {wanted.table}; put data into it, or choose others"
         )
-    return Shaped(rows, {n: k for n, k in zip(there.columns, gone, strict=True) if k})
+    counts = {n: k + raw.lost.get(n, 0) for n, k in zip(there.columns, gone, strict=True)}
+    return Shaped(rows, {n: k for n, k in counts.items() if k})
 
 
 def _written(rows: str, place: Path) -> str:

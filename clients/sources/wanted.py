@@ -9,10 +9,12 @@ from typing import Final
 from clients.errors import SourceError
 from clients.rowkeys import key_columns
 from clients.sources.declared import Filter, Source, Span
+from clients.sources.mapped import NUMERIC, TEMPORAL, Way
 from policies.contracts import ColumnType, DataContract
 
 SPANS: Final = frozenset({"integer", "date", "timestamp"})
 LISTS: Final = frozenset({"integer", "string", "boolean"})
+MOMENTS: Final = frozenset({"timestamp"})
 NUMBERS: Final = frozenset({"integer", "float"})
 
 
@@ -23,12 +25,45 @@ class Wanted:
     columns:  name → type, in the snapshot's order: what names a row, then the rest, each sorted.
     optional: those that the source may lack.
     rows:     conditions over `columns`, each value in the one spelling that its type has.
+    ways:     how columns come from others of the source; one that is not in it has its name there.
+    as_text:  those that are read as the text that they have, whatever type the source gives them.
+    meant:    column of the source → that of the contract it is for, for what is said of it.
     """
 
     table: str
     columns: Mapping[str, ColumnType]
     optional: frozenset[str] = frozenset()
     rows: Filter = field(default_factory=dict)
+    ways: Mapping[str, Way] = field(default_factory=dict)
+    as_text: frozenset[str] = frozenset()
+    meant: Mapping[str, str] = field(default_factory=dict)
+
+    def way(self, column: str) -> Way:
+        """Return how a column comes from the source."""
+        return self.ways.get(column) or Way(source=column)
+
+    def asked(self) -> "Wanted":
+        """Return what is read of the source, by the names it has there.
+
+        Rows are chosen there by those columns alone whose values are as the contract has them.
+        """
+        if not self.ways:
+            return self
+        columns: dict[str, ColumnType] = {}
+        texts, needed, meant, rows = set(), set(), {}, {}
+        for name, kind in self.columns.items():
+            way = self.way(name)
+            for read in way.sources:
+                if way.said or columns.setdefault(read, kind) != kind:
+                    columns[read] = "string"
+                    texts.add(read)
+                meant[read] = name
+                needed |= set() if name in self.optional else {read}
+            if name in self.rows:
+                rows[way.source] = self.rows[name]
+        rows = {name: item for name, item in rows.items() if name not in texts}
+        optional = frozenset(columns.keys() - needed)
+        return Wanted(self.table, columns, optional, rows, {}, frozenset(texts), meant)
 
     def among(self, there: Iterable[str], spoken: str) -> "Wanted":
         """Return what of this `spoken` has, whose columns are `there`.
@@ -38,10 +73,11 @@ class Wanted:
         """
         known = set(there)
         for name in self.columns.keys() - known - self.optional:
+            promised = "it" if name == self.meant.get(name, name) else self.meant[name] + " from it"
             raise SourceError(
                 f"{spoken} has no column {name} that can be read, and a contract of {self.table} "
-                f"promises it{nearest(name, sorted(known))}; add it, or mark it optional in a new "
-                f"version of the contract"
+                f"promises {promised}{nearest(name, sorted(known))}; add it, or mark it optional "
+                f"in a new version of the contract"
             )
         for name in self.rows.keys() - known:
             raise SourceError(f"{spoken} has no column {name}, by which its rows are chosen")
@@ -81,6 +117,7 @@ def wanted_of(source: Source, contracts: Iterable[DataContract]) -> Wanted:
         {name: types[name] for name in order},
         frozenset(optional - needed),
         {name: _condition(name, types, item) for name, item in source.rows.items()},
+        {name: _fitting(name, types, way) for name, way in source.ways.items()},
     )
 
 
@@ -89,6 +126,28 @@ def nearest(name: str, known: Sequence[str]) -> str:
     by_lower = {one.lower(): one for one in known}
     close = difflib.get_close_matches(name.lower(), list(by_lower), n=1)
     return f": did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def _fitting(name: str, types: Mapping[str, ColumnType], way: Way) -> Way:
+    kind = types.get(name)
+    if kind is None:
+        raise SourceError(
+            f"node.toml says where {name} comes from, which no contract promises"
+            f"{nearest(name, sorted(types))}; name a column of the contract"
+        )
+    fits = {
+        **dict.fromkeys(NUMERIC, NUMBERS),
+        **dict.fromkeys(TEMPORAL, MOMENTS),
+        "form": MOMENTS | {"date"},
+        "codes": LISTS,
+    }
+    for word in sorted(way.said):
+        if kind not in fits[word]:
+            raise SourceError(
+                f"node.toml says {word} of {name}, which is {kind}; numbers are multiplied, "
+                f"moments have a zone, and text, truth and whole numbers have codes"
+            )
+    return way
 
 
 def _condition(

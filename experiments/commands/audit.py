@@ -58,8 +58,7 @@ def prove(
     With --json, what was exported is named; the proof stands in it where no --out is given.
     """
     from experiments.files import write
-    from experiments.founding import TRUST_FILE
-    from experiments.home import open_home
+    from experiments.home import TRUST_FILE, open_home
     from experiments.proving import export, receipt
 
     home = open_home(federation)

@@ -1,4 +1,4 @@
-"""`entrepot node`: run or check one partner's node, look at its law, approve what waits."""
+"""`entrepot node`: join, run or check one partner's node, look at its law, approve what waits."""
 
 import json
 import sys
@@ -6,17 +6,22 @@ from pathlib import Path
 
 import click
 
+from experiments.commands.node_approve import approve, countersign
+from experiments.commands.node_contract import contract
+from experiments.commands.node_joining import admit, found, join
 from experiments.commands.node_policy import policy
 from experiments.commands.options import AS_JSON
+from experiments.exits import FAILED, REFUSED_BY_POLICY, UNREACHABLE
 from federation.control.supervise import supervise
 
 
 @click.group()
 def command() -> None:
-    """Run or check one partner's node, look at its law, or try a model on its rows."""
+    """Join a federation, run or check a node, look at its law, or try a model on its rows."""
 
 
-command.add_command(policy)
+for _member in (policy, join, found, admit, approve, countersign, contract):
+    command.add_command(_member)
 
 
 @command.command()
@@ -29,25 +34,62 @@ def run(folder: Path) -> int:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-def check(folder: Path) -> int:
+@click.option("--connect", is_flag=True, help="Try the aggregator's ports, too.")
+@AS_JSON
+def check(folder: Path, connect: bool, as_json: bool) -> int:
     """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books.
 
-    Nothing is written: neither into FOLDER nor into its ledger.
+    Where a node would start from it, also how well its rows keep each contract, in exact counts
+    that are printed here and go nowhere; its clock, disk and certificates; what is left of every
+    account. Nothing is written: neither into FOLDER nor into its ledger. With --connect the
+    aggregator's ports are tried, and the exit code is 20 where one does not answer.
     """
     from clients import checking
     from clients.certificate import doubts
     from clients.settings import load_settings
+    from experiments.node_health import health
+    from experiments.node_health_view import health_json, health_lines
     from experiments.policy_folder import export_warnings, key_warnings
 
     settings = load_settings(folder)
     checking.check(settings)
+    found = health(settings, connect=connect)
+    remarks = [*doubts(settings), *key_warnings(settings), *export_warnings(settings)]
+    code = 0 if found.reachable else UNREACHABLE
+    if as_json:
+        click.echo(json.dumps(health_json(settings, found, remarks), ensure_ascii=False))
+        return code
     offered = ", ".join(settings.contracts()) or "nothing"
     click.echo(
         f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
     )
-    for line in (*doubts(settings), *key_warnings(settings), *export_warnings(settings)):
+    for line in health_lines(found):
+        click.echo(line)
+    for line in remarks:
         click.echo(line, err=True)
-    return 0
+    return code
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def rehearse(folder: Path, as_json: bool) -> int:
+    """Let the contracts and the law of FOLDER go through training and a question on made-up rows.
+
+    The rows are drawn from what the contracts say in public; those of this node are not read. The
+    other parties are made up, too: nobody is asked, nothing is sent, and nothing of FOLDER changes.
+    It shows what would be asked, what would leave, and what that would cost; exit code 10 where
+    this node would refuse.
+    """
+    from experiments.rehearsing import rehearse as rehearsed
+    from experiments.rehearsing_view import rehearsed_json, rehearsed_lines
+
+    found = rehearsed(folder, lambda text: click.echo(f"{text} …", err=True))
+    if as_json:
+        click.echo(json.dumps(rehearsed_json(found), ensure_ascii=False))
+    else:
+        click.echo("\n".join(rehearsed_lines(found)))
+    return 0 if found.works else (REFUSED_BY_POLICY if found.refused else FAILED)
 
 
 @command.command()
@@ -75,43 +117,24 @@ def refresh(folder: Path, as_json: bool) -> int:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.argument("order")
-@click.option("--person", help="Who answers for it, as it will be named to the other end.")
-@click.option("--legal-basis", help="Why it is lawful, in the person's words.")
-@click.option("--key", type=click.Path(path_type=Path), help="The person's key; else the node's.")
-@click.option("--yes", is_flag=True, help="Approve without being asked once more.")
+@click.option("--yes", is_flag=True, help="Leave without being asked once more.")
 @AS_JSON
-def approve(
-    folder: Path,
-    order: str,
-    person: str | None,
-    legal_basis: str | None,
-    key: Path | None,
-    yes: bool,
-    as_json: bool,
-) -> int:
-    """Look at the disclosure ORDER that waits at the node in FOLDER, and approve it.
+def leave(folder: Path, yes: bool, as_json: bool) -> int:
+    """Let the node in FOLDER leave the federation for good; nobody else has to agree.
 
-    Without --person and --legal-basis it is only shown.
+    A node that runs starts anew, says so when it is connected, and is let go. An order that is
+    under way here then is over and counts as spent. FOLDER stays: its ledger is what proves what
+    this party did, and its name is never given to anybody again.
     """
-    from experiments.approving import spoken, waiting
-    from experiments.errors import UsageError
+    from experiments.leaving import leave as left
+    from experiments.leaving import leaver
 
-    found = waiting(folder, order)
-    shown = found.shown()
-    if not as_json:
-        click.echo(spoken(shown), err=bool(person))
-    if person is None and legal_basis is None:
-        if as_json:
-            click.echo(json.dumps(shown | {"approved": False}))
-        return 0
-    if person is None or legal_basis is None:
-        raise UsageError("name both: --person NAME and --legal-basis WORDS")
+    found = leaver(folder)
     if not yes:
-        click.confirm("Approve this disclosure?", abort=True, err=True)
-    signed = found.approve(person, legal_basis, key)
-    approved = {"approved": True, "person": person, "key": signed.key.hex}
-    click.echo(json.dumps(shown | approved) if as_json else f"approved by {person}")
+        asked = f"{found.party} leaves {found.federation} for good. Is that what you want?"
+        click.confirm(asked, abort=True, err=True)
+    value = left(found)
+    click.echo(json.dumps(value) if as_json else value["said"])
     return 0
 
 

@@ -12,7 +12,9 @@ import click
 @click.argument("model", type=click.Choice(["demand", "fraud"]))
 @click.argument("overrides", nargs=-1)
 @click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
-@click.option("--resume", "parent", metavar="RUN", help="Go on from a run that was cut short.")
+@click.option(
+    "--resume", "parent", metavar="RUN", help="Go on from a run that waits or was cut short."
+)
 @click.option("--dry-run", is_flag=True, help="Show the order and its price; ask nobody.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
@@ -25,29 +27,42 @@ def command(
 ) -> int:
     """Train MODEL with every node that agrees; OVERRIDES such as privacy.epsilon=1.
 
-    With --resume the recipe is that of RUN, and only the rounds that it lacks are paid for.
+    With --resume the recipe is that of RUN, and only the rounds that it lacks are paid for; a RUN
+    that waits for people, or did, is followed to its end and pays nothing more.
     """
     from dataclasses import replace
 
     from aggregator.jobs import Jobs
     from aggregator.standing import held_back, is_held_back
-    from experiments.following import follow, require_done
+    from experiments.following import asks_people, follow, require_done
     from experiments.home import open_home
-    from experiments.ordering import continuation, sign, training_order
+    from experiments.ordering import (
+        continuation,
+        sign,
+        training_order,
+        waiting_order,
+        waiting_run,
+    )
     from experiments.settings import compose_run
 
-    home = open_home(federation)
-    settings = compose_run(model, overrides)
-    task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
+    home, settings = open_home(federation), compose_run(model, overrides)
     jobs = Jobs(home.jobs)
-    if parent is not None:
-        task = continuation(home, jobs, parent, model, overrides)
-    order = training_order(home, task, settings.terms)
-    if dry_run:
-        _show(order.to_json() | {"id": order.id}, as_json)
-        return 0
-    jobs.add(order.id, sign(home, order), time.time())
+    order = None if parent is None else waiting_run(home, jobs, parent, model, overrides)
+    if order is None:
+        task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
+        if parent is not None:
+            task = continuation(home, jobs, parent, model, overrides)
+        order = training_order(home, task, settings.terms)
+        if dry_run:
+            _show(order.to_json() | {"id": order.id}, as_json)
+            return 0
+        jobs.add(order.id, sign(home, order), time.time())
     job = follow(jobs, order.id, _watch)
+    if asks_people(job) and not order.waits_until:
+        order = waiting_order(order)
+        _watch({"stage": "asking", "run": order.id})
+        jobs.add(order.id, sign(home, order), time.time())
+        job = follow(jobs, order.id, _watch)
     result = require_done(job)
     shown = {
         "schema": "entrepot.train/1",

@@ -9,6 +9,7 @@ otherwise be noticed by the next letter alone.
 from typing import Final
 
 from federation.control.frames import LONGEST_FRAME
+from federation.views import LARGEST
 
 SERVICE: Final = "entrepot.Stream"
 METHOD: Final = "Keep"
@@ -26,16 +27,21 @@ node never has to stop reading, which would keep it from noticing that the strea
 
 _ALIVE: Final = 20_000
 _GONE: Final = 10_000
-OPTIONS: Final = (
-    ("grpc.max_receive_message_length", LONGEST_FRAME),
-    ("grpc.max_send_message_length", LONGEST_FRAME),
+_KEPT: Final = (
     ("grpc.keepalive_time_ms", _ALIVE),
     ("grpc.keepalive_timeout_ms", _GONE),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
 )
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", LONGEST_FRAME),
+    ("grpc.max_send_message_length", LONGEST_FRAME),
+    *_KEPT,
+)
 SERVER_OPTIONS: Final = (
-    *OPTIONS,
+    ("grpc.max_receive_message_length", LONGEST_FRAME),
+    ("grpc.max_send_message_length", LARGEST + 1024),  # of a view; frames are never as large
+    *_KEPT,
     ("grpc.http2.min_ping_interval_without_data_ms", _ALIVE // 2),
     ("grpc.server_handshake_timeout_ms", _GONE),
     ("grpc.max_concurrent_streams", 4),

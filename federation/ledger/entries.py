@@ -55,6 +55,8 @@ class EntryKind(StrEnum):
     DISCLOSED = "disclosed"
     CHECKPOINT_SEEN = "checkpoint_seen"
     KEY_ROTATED = "key_rotated"
+    ROSTER_CHANGED = "roster_changed"
+    ROSTER_REFUSED = "roster_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,11 @@ class Entry:
     def __post_init__(self) -> None:
         if not _count(self.at) or not (self.order == "" or _token(self.order)):
             raise MalformedEntryError(f"an entry '{self.kind}' has no such time or order")
-        _check(f"an entry '{self.kind}'", self.body, FIELDS[self.kind])
+        fields = FIELDS[self.kind]
+        more = OPTIONAL.get(self.kind, {})
+        if isinstance(self.body, Mapping):
+            fields = {**fields, **{name: more[name] for name in more if name in self.body}}
+        _check(f"an entry '{self.kind}'", self.body, fields)
 
 
 def encode(entry: Entry) -> Encoded:
@@ -292,8 +298,19 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
         "signature": _signature,  # the log's own, over the head that was seen
     },
     EntryKind.KEY_ROTATED: {"party": _token, "previous": _hex, "identity": _hex},
+    EntryKind.ROSTER_CHANGED: {"epoch": _count, "digest": _hex},
+    EntryKind.ROSTER_REFUSED: {
+        "party": _token,  # who offered it
+        "digest": _hex,  # of what was offered, whole
+        "reason": _token,
+    },
 }
 """Which fields an entry of each kind has, all of them and no others."""
+
+OPTIONAL: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
+    EntryKind.JOINED: {"card": _hex},  # SHA-256 of the policy card that its operator agreed to
+}
+"""Which fields it may have besides: entries that were written before there were such lack them."""
 
 _KINDS: Final = frozenset(EntryKind)
 

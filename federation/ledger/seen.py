@@ -57,14 +57,28 @@ def witnesses(roster: Roster, party: PartyId) -> frozenset[str]:
     """Return the organisations whose words about the log of `party` count.
 
     They are the other ones that hold data or the keys: each keeps a log of its own and has
-    something to lose. The aggregator, who carries every word, and analysts are none of them.
+    something to lose. The aggregator's, which carries every word, and analysts' are none of them.
+    One whose members are suspended is among them and cannot speak: suspending makes no quorum
+    smaller.
 
     Raises:
         UnknownPartyError: the party is not on the roster.
     """
     own = roster.find(party).organisation
     members = roster.with_role(*DATA_ROLES, Role.KEYHOLDER)
-    return frozenset(member.organisation for member in members) - {own}
+    carriers = {member.organisation for member in roster.with_role(Role.AGGREGATOR)}
+    return frozenset(member.organisation for member in members) - carriers - {own}
+
+
+def speakers(roster: Roster, party: PartyId) -> dict[PartyId, str]:
+    """Return the members whose words about the log of `party` count now, and of which organisation.
+
+    Raises:
+        UnknownPartyError: the party is not on the roster.
+    """
+    among = witnesses(roster, party)
+    members = roster.active(*DATA_ROLES, Role.KEYHOLDER)
+    return {m.party: m.organisation for m in members if m.organisation in among}
 
 
 def quorum(roster: Roster, party: PartyId) -> int:
@@ -77,7 +91,7 @@ def quorum(roster: Roster, party: PartyId) -> int:
         UnknownPartyError: the party is not on the roster.
     """
     others = len(witnesses(roster, party))
-    return min(others, (others + COLLUDING) // 2 + 1)
+    return min(others, (others + roster.colluding) // 2 + 1)
 
 
 def sign_seen(
@@ -158,13 +172,13 @@ def confirm(
         ClockError: this clock is more than `MAX_SKEW` away from those of c + 1 organisations.
         TooFewWitnessesError: fewer than `quorum` organisations answered.
     """
-    origin, among = origin_of(roster.federation, party), witnesses(roster, party)
+    origin, among = origin_of(roster.federation, party), speakers(roster, party)
     words = [word for word in seen if word.origin == origin]
     for word in words:
         _not_put_back(word, size, root_at)
-    counted = [word for word in words if word.organisation in among]
+    counted = [word for word in words if word.witness in among]
     times = {word.organisation: word.at for word in counted}
-    check_clock(now, times)
+    check_clock(now, times, roster.colluding)
     needed = max(1, quorum(roster, party))
     if len(times) < needed:
         raise TooFewWitnessesError(
@@ -172,11 +186,11 @@ def confirm(
             f"{needed} are needed before anything may be spent; wait for the others"
         )
     greatest = max(word.size for word in counted)
-    at = vouched_time(times.values())
+    at = vouched_time(times.values(), roster.colluding)
     return Confirmed._mint(origin, greatest, frozenset(times), at)  # noqa: SLF001  their home
 
 
-def check_clock(now: int, times: Mapping[str, int]) -> None:
+def check_clock(now: int, times: Mapping[str, int], colluding: int = COLLUDING) -> None:
     """Return unless c + 1 organisations name times that are more than `MAX_SKEW` from `now`.
 
     Up to c of them may lie, and stop nobody by that. times: one per organisation.
@@ -185,7 +199,7 @@ def check_clock(now: int, times: Mapping[str, int]) -> None:
         ClockError: so many do.
     """
     far = sorted((abs(now - at), who) for who, at in times.items() if abs(now - at) > MAX_SKEW)
-    if len(far) > COLLUDING:
+    if len(far) > colluding:
         skew, who = far[0]
         raise ClockError(
             f"this clock is {skew} s from that of {who}, and no nearer to those of "

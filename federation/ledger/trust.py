@@ -56,14 +56,17 @@ class Trust:
                 raise MalformedTrustError(f"the organisation of {party.key.name} is not printable")
 
     @classmethod
-    def of(cls, roster: Roster, colluding: int = COLLUDING) -> "Trust":
-        """Return the keys of everybody on `roster` who keeps a log: all but analysts."""
-        keepers = (member for member in roster.members if member.role is not Role.ANALYST)
+    def of(cls, roster: Roster, colluding: int | None = None) -> "Trust":
+        """Return the keys of everybody who keeps a log, or kept one until it left: not analysts.
+
+        colluding: the roster's, if not given.
+        """
+        keepers = roster.ever(*(role for role in Role if role is not Role.ANALYST))
         parties = (
             Vouched(NamedKey(origin_of(roster.federation, m.party), m.identity), m.organisation)
             for m in keepers
         )
-        return cls(roster.federation, tuple(parties), colluding)
+        return cls(roster.federation, tuple(parties), colluding or roster.colluding)
 
     @classmethod
     def parse(cls, text: str) -> "Trust":

@@ -35,6 +35,7 @@ from federation.ledger.seen import (
     open_seen,
     quorum,
     sign_seen,
+    speakers,
     witnesses,
 )
 from federation.ledger.trust import COLLUDING, Trust
@@ -59,6 +60,7 @@ __all__ = [
     "proof_sizes",
     "quorum",
     "sign_seen",
+    "speakers",
     "witnesses",
 ]
 

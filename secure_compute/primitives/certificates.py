@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
     load_pem_public_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -37,6 +38,7 @@ _LIFETIME = timedelta(days=825)  # the longest that common TLS clients accept
 
 
 _PARTY = "urn:entrepot:party:"
+_CA_NAME = "Entrepot federation CA"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def make_certificates(
         LocalProtocolError: a client's key is no ECDSA public key.
     """
     authority_key, server_key = generate_private_key(SECP256R1()), generate_private_key(SECP256R1())
-    ca_name = _name("Entrepot federation CA")
+    ca_name = _name(_CA_NAME)
     ca = _authority(ca_name, authority_key, now)
     server = _server(ca_name, server_key.public_key(), authority_key, now, hosts)
     return ServerCertificates(
@@ -103,10 +105,15 @@ def write_client_certificate(folder: Path, certificates: ServerCertificates, par
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a client's certificate says. party: None if it names not exactly one."""
+    """What a client's certificate says.
+
+    party: None if it names not exactly one; key: its public key, PEM.
+    """
 
     party: str | None
     until: datetime
+    since: datetime
+    key: bytes
 
 
 def read_client_certificate(pem: bytes, ca: bytes) -> Shown:
@@ -123,16 +130,69 @@ def read_client_certificate(pem: bytes, ca: bytes) -> Shown:
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
         message = "It is no certificate of this federation's authority; ask for another."
         raise LocalProtocolError(message) from error
-    return Shown(_party_in(shown), shown.not_valid_after_utc)
+    public = shown.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return Shown(
+        party_in(shown.extensions), shown.not_valid_after_utc, shown.not_valid_before_utc, public
+    )
 
 
-def _party_in(shown: x509.Certificate) -> str | None:
+def require_issued(pem: bytes, ca: bytes) -> None:
+    """Return if the authority `ca` signed the certificate `pem`, both PEM.
+
+    Raises:
+        LocalProtocolError: it did not, or one of them is no certificate.
+    """
+    read_client_certificate(pem, ca)
+
+
+def self_signed(key: EllipticCurvePrivateKey, now: datetime, lifetime: timedelta) -> bytes:
+    """Return the certificate, PEM, of an authority with this key."""
+    return _pem(_authority(_name(_CA_NAME), key, now, lifetime))
+
+
+def server_of(
+    ca: bytes,
+    ca_key: EllipticCurvePrivateKey,
+    key: EllipticCurvePrivateKey,
+    now: datetime,
+    hosts: tuple[str, ...],
+) -> bytes:
+    """Return a server's certificate, PEM, of the authority `ca`, PEM."""
+    issuer = x509.load_pem_x509_certificate(ca).subject
+    return _pem(_server(issuer, key.public_key(), ca_key, now, hosts))
+
+
+def client_of(
+    ca: bytes,
+    ca_key: EllipticCurvePrivateKey,
+    party: str,
+    public: bytes,
+    now: datetime,
+    lifetime: timedelta,
+) -> bytes:
+    """Return a party's certificate, PEM, of the authority `ca`, PEM.
+
+    Raises:
+        LocalProtocolError: the key, PEM, is no ECDSA public key.
+    """
+    issuer = x509.load_pem_x509_certificate(ca).subject
+    key = _public_key(party, public)
+    return _pem(_client(party, issuer, key, ca_key, now, lifetime))
+
+
+def party_in(extensions: x509.Extensions) -> str | None:
+    """Return the one party that a certificate's or a request's extensions name; None: not one."""
     try:
-        names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return None
     uris = names.get_values_for_type(x509.UniformResourceIdentifier)
     return party_of_name(uris[0].encode()) if len(uris) == 1 == len(list(names)) else None
+
+
+def name_of_party(party: str) -> str:
+    """Return the alternative name that names a party."""
+    return _PARTY + quote(party, safe="")
 
 
 def party_of_name(name: bytes) -> str | None:
@@ -145,8 +205,10 @@ def party_of_name(name: bytes) -> str | None:
     return party if party and text == _PARTY + quote(party, safe="") else None
 
 
-def _authority(name: x509.Name, key: EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
-    builder = _builder(name, name, key.public_key(), now)
+def _authority(
+    name: x509.Name, key: EllipticCurvePrivateKey, now: datetime, lifetime: timedelta = _LIFETIME
+) -> x509.Certificate:
+    builder = _builder(name, name, key.public_key(), now, lifetime)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     usage = _usage(signs_certificates=True)
     return builder.add_extension(usage, critical=True).sign(key, SHA256())
@@ -170,9 +232,10 @@ def _client(
     public_key: EllipticCurvePublicKey,
     ca_key: EllipticCurvePrivateKey,
     now: datetime,
+    lifetime: timedelta = _LIFETIME,
 ) -> x509.Certificate:
-    names = [x509.UniformResourceIdentifier(_PARTY + quote(party, safe=""))]
-    builder = _builder(_name("Entrepot node"), ca_name, public_key, now)
+    names = [x509.UniformResourceIdentifier(name_of_party(party))]
+    builder = _builder(_name("Entrepot node"), ca_name, public_key, now, lifetime)
     return _leaf(builder, names, ExtendedKeyUsageOID.CLIENT_AUTH, ca_key)
 
 
@@ -193,10 +256,14 @@ def _leaf(
 
 
 def _builder(
-    name: x509.Name, issuer: x509.Name, public_key: EllipticCurvePublicKey, now: datetime
+    name: x509.Name,
+    issuer: x509.Name,
+    public_key: EllipticCurvePublicKey,
+    now: datetime,
+    lifetime: timedelta = _LIFETIME,
 ) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder(issuer, name, public_key, x509.random_serial_number())
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + _LIFETIME)
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + lifetime)
     identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
     return builder.add_extension(identifier, critical=False)
 

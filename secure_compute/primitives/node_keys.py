@@ -105,6 +105,10 @@ def public_pem(line: bytes) -> bytes:
 
 def _write_private(path: Path, key: EllipticCurvePrivateKey, form: PrivateFormat) -> None:
     pem = key.private_bytes(Encoding.PEM, form, NoEncryption())
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = path.with_name(f".{path.name}.draft")  # cut off here, the next start makes another
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "wb") as stream:
         stream.write(pem)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)

@@ -51,6 +51,9 @@ SOURCES = {
     "today": "clock",
     "expired": "clock",
     "exported_persons": "ledger",
+    # What people said, in words that they signed.
+    "approved": "person",
+    "countersigned": "member",
 }
 
 SQL = "SELECT category, SUM(amount) FROM orders WHERE ship_country = 'DE' GROUP BY category"

@@ -26,6 +26,19 @@ def test_an_interrupted_job_comes_before_those_that_wait(tmp_path):
     assert table(tmp_path).next().id == "early"
 
 
+def test_one_that_is_asked_about_again_and_again_keeps_no_other_from_its_turn(tmp_path):
+    table(tmp_path).add("waits", b"", 1.0)
+    table(tmp_path).wait("waits", 10.0)
+    table(tmp_path).add("new", b"", 8.0)
+    assert table(tmp_path).next(9.0).id == "new"
+    assert table(tmp_path).next(11.0).id == "new"  # which came before the other's time did
+    table(tmp_path).add("newer", b"", 12.0)
+    table(tmp_path).end("new", "done", {})
+    assert table(tmp_path).next(13.0).id == "waits"
+    table(tmp_path).wait("waits", 15.0)
+    assert table(tmp_path).next(16.0).id == "newer"
+
+
 def test_a_job_is_found_by_its_first_digits(tmp_path):
     table(tmp_path).add("4711abcdef", b"", 1.0)
     assert table(tmp_path).find("4711").id == "4711abcdef"

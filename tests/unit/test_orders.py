@@ -10,13 +10,15 @@ from federation.errors import (
     UntrustedOrderError,
     UntrustedRosterError,
 )
-from federation.membership import Member, Roster, open_roster, sign_roster
+from federation.membership import Member, Roster
 from federation.orders import WorkOrder, open_order, sign_order
+from federation.roster_chain import open_roster
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
 from secure_compute.primitives.signature import SigningKey
+from tests.rosters import founded, founders
 
-FEDERATION, ANALYST, NODE = (SigningKey(bytes([n] * 32)) for n in (1, 2, 3))
+ANALYST, NODE = (SigningKey(bytes([n] * 32)) for n in (2, 3))
 ROSTER = Roster(
     "test",
     1,
@@ -115,9 +117,9 @@ def test_bad_fields(change: dict[str, canonical.JSON]) -> None:
 
 
 def test_a_roster_opens_under_its_pin_only() -> None:
-    wire = sign_roster(ROSTER, FEDERATION)
-    assert open_roster(wire, FEDERATION.verify_key) == ROSTER
+    chain = founded()
+    assert open_roster(chain.wire, chain.pin).members == founders()
     with pytest.raises(UntrustedRosterError):
-        open_roster(wire, NODE.verify_key)
+        open_roster(chain.wire, founded("elsewhere").pin)
     with pytest.raises(UntrustedRosterError):
-        open_roster(wire.replace(b"merchant", b"analyst!"), FEDERATION.verify_key)
+        open_roster(chain.wire.replace(b"merchant", b"analyst!"), chain.pin)

@@ -64,9 +64,11 @@ NO_WAY_IN = {
     # what reads a folder, text by text, by parsers that are listed
     "clients.policy.load_packs": "reads packs by load_pack",
     "clients.policy.load_policy": "reads texts by load_law",
+    "clients.snapshots.read": "reads a party's own rows, and refuses in sources",
     "aggregator.stored.read_bytes": "takes bytes of a file and looks into none",
     # what carries, keeps, seals or hashes bytes and does not look into them
     "aggregator.jobs.Jobs.add": "keeps what was checked",
+    "aggregator.jobs.Jobs.countersign": "keeps what was checked",
     "aggregator.stepping.Stepping.read": "reads by what it is given; see aggregator.certifying",
     "clients.letters.Letters.order_in": "opens by open_order; see Node.answer",
     "clients.fleet.FleetClient.reclaim": "carries what this node sealed",

@@ -10,10 +10,11 @@ from experiments.ordering import sign
 from experiments.querying import ask
 from federation.envelopes import Envelope, seal
 from federation.ledger.entries import EntryKind
-from federation.membership import Member, Roster, sign_roster
+from federation.membership import Member
 from federation.messages import Kind
 from federation.orders import sign_order
 from federation.past import PAST
+from federation.roster_chain import Admit, change_statement, extended, open_roster
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.primitives.signature import SigningKey
 from tests.simulator import CN, EU, SQL, UK, US, killed
@@ -31,16 +32,19 @@ def simulation(simulation):
         Member(name, f"Analytics {name}", Role.ANALYST, homes[name], KEYS[name].verify_key)
         for name in KEYS
     )
-    founder = SigningKey((simulation.home.folder / "people/founder/identity.key").read_bytes())
-    roster = Roster(simulation.roster.federation, 1, (*simulation.roster.members, *more))
-    wire = sign_roster(roster, founder)
+    wire, pin = (simulation.home.folder / "roster.bin").read_bytes(), simulation.home.pin
+    keys = {party: simulation.key(party) for party in (CN, US)} | KEYS
+    for entrant in map(Admit, more):
+        said = change_statement(open_roster(wire, pin), entrant)
+        words = {party: keys[party].sign(said) for party in (CN, US, entrant.party)}
+        wire = extended(wire, pin, entrant, words)
     nodes = [
         m.party for m in simulation.roster.members if m.role not in {Role.ANALYST, Role.AGGREGATOR}
     ]
     folders = [simulation.folder(party) for party in nodes]
     for folder in (simulation.home.folder, simulation.home.aggregator, *folders):
         (folder / "roster.bin").write_bytes(wire)
-    simulation.roster = roster
+    simulation.roster = open_roster(wire, pin)
     return simulation
 
 

@@ -84,6 +84,8 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
         "signature": "ab" * 64,
     },
     EntryKind.KEY_ROTATED: {"party": "merchant-br", "previous": DIGEST, "identity": "cd" * 32},
+    EntryKind.ROSTER_CHANGED: {"epoch": 4, "digest": DIGEST},
+    EntryKind.ROSTER_REFUSED: {"party": "aggregator", "digest": DIGEST, "reason": "older"},
 }
 
 SAID = {

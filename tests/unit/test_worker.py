@@ -54,10 +54,10 @@ BAD = {
     ),
     "a pin of another federation": (
         lambda f: rewrite(f / "node.toml", pin_of(f), "ab" * 32),
-        "not signed by the federation key",
+        "the roster begins with the founding",
     ),
-    "a pin that is no key": (lambda f: rewrite(f / "node.toml", pin_of(f), "abc"), "node.toml"),
-    "an altered roster": (another_roster, "not signed by the federation key"),
+    "a pin that is none": (lambda f: rewrite(f / "node.toml", pin_of(f), "abc"), "node.toml"),
+    "an altered roster": (another_roster, "the roster is no chain of epochs"),
     "no roster": (lambda f: (f / "roster.bin").unlink(), "roster.bin is missing"),
     "no identity key": (lambda f: (f / "keys/identity.key").unlink(), "identity.key is missing"),
     "half an identity key": (lambda f: (f / "keys/identity.key").write_bytes(b"x" * 16), "key"),

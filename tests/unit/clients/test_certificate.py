@@ -94,9 +94,9 @@ def test_a_certificate_that_is_over_is_refused_and_one_that_ends_soon_is_spoken_
     assert shown is not None
     with pytest.raises(BadCertificateError, match=f"good until {shown.until:%Y-%m-%d}"):
         require_shown(settings, shown.until)
-    (said,) = doubts(settings, shown.until - timedelta(days=29))
+    (said,) = doubts(settings, shown.until - timedelta(days=6))
     assert "ask for another soon" in said
-    assert doubts(settings, shown.until - timedelta(days=31)) == []
+    assert doubts(settings, shown.until - timedelta(days=8)) == []
 
 
 def test_a_key_that_others_can_read_is_spoken_of(settings: NodeSettings) -> None:

@@ -123,11 +123,13 @@ def test_an_answer_of_the_moment_is_not_remembered(path: Path) -> None:
     assert [once(b"r") for _ in range(3)] == [b"unsure", b"answer", b"answer"]
 
 
-def test_only_a_node_that_is_unsure_answers_for_the_moment() -> None:
+def test_only_what_others_may_still_change_is_answered_for_the_moment() -> None:
+    """A word of witnesses that is lacking, a roster; what is said before anything is set aside."""
     key = SigningKey(b"k" * 32)
+    passing = {Kind.LEDGER_UNSURE, Kind.WAITING, Kind.WILLING, Kind.ROSTER_KNOWN}
     for kind in Kind:
         reply = seal(Envelope(kind, PartyId("node"), PartyId("aggregator")), key)
-        assert is_of_the_moment(reply) == (kind is Kind.LEDGER_UNSURE)
+        assert is_of_the_moment(reply) == (kind in passing)
     assert not is_of_the_moment(b"no envelope at all")
 
 

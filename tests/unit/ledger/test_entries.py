@@ -69,6 +69,8 @@ BODIES = {
         "signature": "ab" * 64,
     },
     EntryKind.KEY_ROTATED: {"party": "cn", "previous": SHA, "identity": SHA},
+    EntryKind.ROSTER_CHANGED: {"epoch": 2, "digest": SHA},
+    EntryKind.ROSTER_REFUSED: {"party": "hub", "digest": SHA, "reason": "forked"},
 }
 PERSONAL = ["Li Lei", "lei@example.com", "+86 10 1234", "1999-05-01 12:00", "No. 1 Long Street"]
 

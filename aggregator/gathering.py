@@ -1,0 +1,261 @@
+"""How members come together: who is shown what, whose word counts, and when a roster grows.
+
+    gathering.look(party)              what this party may see and sign (`federation.views`)
+    gathering.sign(party, word)        its word; the roster grows as soon as enough have given it
+    gathering.renew(party, request)    a fresh certificate for its streams, while it is a member
+
+The aggregator hands statements round and collects; it signs no entry, and a roster that members
+did not sign cannot be made here: `federation.roster_chain` refuses it, at this end as at any other.
+"""
+
+import threading
+import tomllib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from stat import S_IMODE
+
+import tomli_w
+
+from aggregator.door import RefusedInvitationError
+from aggregator.errors import AggregatorError
+from aggregator.hosting import Hosting, load_hosting
+from aggregator.register import Enrolled, Register
+from aggregator.rosters import change as grow
+from aggregator.settings import load_aggregator
+from federation.durable import keep_file
+from federation.enrolment import Enrolment, open_enrolment
+from federation.errors import FederationError
+from federation.membership import Member, Roster
+from federation.roster_chain import (
+    Admit,
+    Founding,
+    change_statement,
+    extended,
+    found_roster,
+    open_roster,
+    pin_of,
+)
+from federation.roster_changes import read_founding
+from federation.views import MOST_REQUESTS, Request, Signature, View, read_signature
+from policies.parties import DATA_ROLES, PartyId, Role
+from secure_compute import canonical
+from secure_compute.canonical import digest_bytes
+from secure_compute.errors import BadSignatureError
+from secure_compute.primitives.authority import certify, read_request
+from secure_compute.primitives.certificates import read_client_certificate
+from secure_compute.primitives.signature import VerifyKey
+
+
+class NoMemberError(AggregatorError):
+    """A connection is of a party that is no member, and asks for nothing that it may have."""
+
+
+class StaleWordError(AggregatorError):
+    """A signature is over a statement that is not to be signed now."""
+
+
+class Gathering:
+    """The membership of one aggregator's folder; threads and processes may share it.
+
+    Args:
+        folder: the aggregator's.
+        now:    seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float]) -> None:
+        self._folder = folder
+        self._register = Register(folder)
+        self._now = now
+        self._lock = threading.Lock()
+
+    def look(self, party: PartyId) -> bytes:
+        """Return what `party` is shown.
+
+        Raises:
+            NoMemberError: it is neither a member nor about to be one.
+        """
+        hosting = load_hosting(self._folder)
+        if not hosting.pin:
+            return self._before(party, hosting).to_bytes()
+        chain = (self._folder / "roster.bin").read_bytes()
+        roster = open_roster(chain, hosting.pin)
+        waiting = self._waiting(roster)
+        is_in = any(member.party == party for member in roster.members)
+        if not is_in and party not in {one.party for one in waiting}:
+            raise NoMemberError(f"{party} is no member and does not ask to be one")
+        shown = [one for one in waiting if is_in or one.party == party][:MOST_REQUESTS]
+        return View(chain, requests=tuple(self._request(one, roster) for one in shown)).to_bytes()
+
+    def sign(self, party: PartyId, word: bytes) -> bytes:
+        """Keep a party's word on a statement that is to be signed now; return what it sees then.
+
+        Raises:
+            StaleWordError: there is no such statement (any more).
+            MalformedMessageError: it is no word.
+            BadSignatureError: it is not the party's.
+        """
+        said = read_signature(word)
+        statement, key = self._statement(party, said)
+        key.verify(said.signature, statement)
+        self._register.sign(said.statement, party, said.signature)
+        self.complete()
+        return self.look(party)
+
+    def renew(self, party: PartyId, request: bytes) -> bytes:
+        """Return a fresh certificate, PEM, for the streams of a member.
+
+        Raises:
+            NoMemberError: it is none, or suspended.
+            PeerProtocolError: its request is not good.
+        """
+        hosting = load_hosting(self._folder)
+        roster = self._roster(hosting)
+        if roster is None or party not in {member.party for member in roster.active(*Role)}:
+            raise NoMemberError(f"{party} is no member, or suspended: it is given no certificate")
+        public = read_request(request, party)
+        now = datetime.fromtimestamp(self._now(), UTC)
+        return certify(hosting.authority, party, public, now, hosting.lifetime)
+
+    def require_key(self, party: PartyId, certificate: bytes) -> None:
+        """Return if a certificate, PEM, is for the key that the party enrolled with last.
+
+        Who took the seat by an earlier invitation has a certificate of the same name, and is
+        somebody else. A party that did not come by an invitation shows what it was given.
+
+        Raises:
+            NoMemberError: it is for another key.
+            LocalProtocolError: it is none of this authority.
+        """
+        hosting = load_hosting(self._folder)
+        for one in self._register.enrolled():
+            if one.party == party:
+                request = open_enrolment(one.wire, hosting.federation).request
+                shown = read_client_certificate(certificate, hosting.authority.certificate)
+                if shown.key != read_request(request.encode(), party):
+                    raise NoMemberError(f"another key took the seat of {party} since")
+
+    def complete(self) -> None:
+        """Whatever enough have signed is done: the federation is founded, entrants are in."""
+        with self._lock:
+            hosting = load_hosting(self._folder)
+            if not hosting.pin:
+                self._found()
+                return
+            for enrolled in self._waiting(open_roster(self._chain(), hosting.pin)):
+                self._admit(enrolled, hosting.pin)
+
+    def founders(self) -> tuple[tuple[Enrolment, Enrolled], ...]:
+        """Return everybody who took a seat, by party."""
+        federation = load_hosting(self._folder).federation
+        return tuple(
+            (open_enrolment(one.wire, federation), one) for one in self._register.enrolled()
+        )
+
+    # -- before the founding ---------------------------------------------------------------------
+
+    def _before(self, party: PartyId, hosting: Hosting) -> View:
+        enrolled = self.founders()
+        if party not in {one.party for _, one in enrolled}:
+            raise NoMemberError(f"{party} has not enrolled here")
+        others = {e.member.organisation for e, _ in enrolled} - {hosting.organisation}
+        statement = self._register.founding()
+        signed = tuple(self._register.signatures(digest_bytes(statement))) if statement else ()
+        is_in = bool(statement) and party in {m.party for m in founding_of(statement).members}
+        return View(b"", statement if is_in else b"", signed, len(others))
+
+    def _found(self) -> None:
+        if not (statement := self._register.founding()):
+            return
+        signatures = self._register.signatures(digest_bytes(statement))
+        members = founding_of(statement).members
+        if not signatures.keys() >= {member.party for member in members}:
+            return
+        mine = {member.party: signatures[member.party] for member in members}
+        chain = found_roster(statement, mine)
+        for enrolment, one in self.founders():
+            if one.party in mine:
+                self._let_connect(enrolment)
+        keep_file(self._folder / "roster.bin", chain, 0o644)
+        write_pin(self._folder / "aggregator.toml", pin_of(statement))
+
+    # -- afterwards ------------------------------------------------------------------------------
+
+    def _waiting(self, roster: Roster) -> list[Enrolled]:
+        known = {member.party for member in (*roster.members, *roster.former)}
+        return [one for one in self._register.enrolled() if one.party not in known]
+
+    def _request(self, one: Enrolled, roster: Roster) -> Request:
+        enrolment = open_enrolment(one.wire, roster.federation)
+        digest = digest_bytes(change_statement(roster, Admit(enrolment.member)))
+        return Request(one.wire, one.certificate, tuple(self._register.signatures(digest)))
+
+    def _admit(self, one: Enrolled, pin: str) -> None:
+        chain = self._chain()
+        roster = open_roster(chain, pin)
+        enrolment = open_enrolment(one.wire, roster.federation)
+        change = Admit(enrolment.member)
+        signatures = self._register.signatures(digest_bytes(change_statement(roster, change)))
+        try:
+            extended(chain, pin, change, signatures)
+        except FederationError:
+            return  # not enough have signed; the chain says what is enough
+        self._let_connect(enrolment)
+        grow(load_aggregator(self._folder), change, signatures)
+
+    def _statement(self, party: PartyId, said: Signature) -> tuple[bytes, VerifyKey]:
+        """Return what is to be signed, by the digest that was named, and the party's key."""
+        hosting = load_hosting(self._folder)
+        roster = self._roster(hosting)
+        if roster is None:
+            statement = self._register.founding()
+            found = [statement] if statement else []
+            members: tuple[Member, ...] = founding_of(statement).members if statement else ()
+        else:
+            entrants = [
+                open_enrolment(one.wire, roster.federation).member for one in self._waiting(roster)
+            ]
+            members = (*roster.members, *entrants)
+            found = [
+                change_statement(roster, Admit(entrant))
+                for entrant in entrants
+                if entrant.party == party or party in {m.party for m in roster.members}
+            ]  # a stranger's word on another's entry would make the longer chain none
+        statements = {digest_bytes(statement): statement for statement in found}
+        keys = {member.party: member.identity for member in members}
+        if said.statement not in statements or party not in keys:
+            raise StaleWordError(
+                "what was signed is not to be signed any more: the roster or the list of founders "
+                "has changed since; look again and sign what is shown then"
+            )
+        return statements[said.statement], keys[party]
+
+    def _let_connect(self, enrolment: Enrolment) -> None:
+        if enrolment.member.role in {*DATA_ROLES, Role.KEYHOLDER}:
+            path = self._folder / "nodes" / f"{enrolment.member.party}.pub"
+            keep_file(path, enrolment.flower.encode() + b"\n")
+
+    def _roster(self, hosting: Hosting) -> Roster | None:
+        return open_roster(self._chain(), hosting.pin) if hosting.pin else None
+
+    def _chain(self) -> bytes:
+        return (self._folder / "roster.bin").read_bytes()
+
+
+def founding_of(statement: bytes) -> Founding:
+    """Read a founding statement.
+
+    Raises:
+        MalformedMessageError: it is none.
+    """
+    return read_founding(canonical.decode(statement))
+
+
+def write_pin(path: Path, pin: str) -> None:
+    """The settings in the file name this pin from now on; who may read them stays as it was."""
+    value, mode = tomllib.loads(path.read_text(encoding="utf-8")), S_IMODE(path.stat().st_mode)
+    keep_file(path, tomli_w.dumps(value | {"pin": pin}).encode(), mode)
+
+
+REFUSED = (NoMemberError, StaleWordError, RefusedInvitationError, BadSignatureError)
+"""Calls that end with a word of refusal; every other error of ours is a call that is none."""

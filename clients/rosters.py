@@ -1,0 +1,169 @@
+"""What this node knows of who is in the federation, and takes from whoever offers it.
+
+    roster.bin        the chain of epochs, verified under the pin of node.toml at every start
+    trust.txt         the keys that exports are verified with, as the newest epoch has them
+    leaving           there once the operator wants to leave; the next offer is answered with it
+
+A chain that begins with all of this node's own is taken, whoever brings it: it is written before
+its epoch stands in the ledger, and from there on it stands among what witnesses have seen. So an
+older chain is refused also where the file was put back, and where the whole folder was, the
+ledger's witnesses say so. What a process works with is the epoch that it started with; a newer one
+is taken up by the next process, which follows as soon as no order is under way.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from clients.books import Books
+from clients.errors import NodeSettingsError
+from clients.settings import NodeSettings
+from federation.durable import replace_file
+from federation.errors import (
+    FederationError,
+    ForkedRosterError,
+    OlderRosterError,
+    UntrustedRosterError,
+)
+from federation.ledger.entries import Entry, EntryKind
+from federation.ledger.epochs import changed
+from federation.ledger.trust import Trust
+from federation.membership import Roster
+from federation.roster_chain import (
+    Remove,
+    change_statement,
+    extended,
+    open_roster,
+    require_successor,
+)
+from policies.parties import PartyId
+from secure_compute.canonical import JSON, digest_bytes
+
+log = logging.getLogger(__name__)
+
+MOST_REFUSED: Final = 16
+"""How many refused chains one process writes down: who floods this node fills no ledger."""
+
+LEAVING: Final = "leaving"
+
+
+class Rosters:
+    """The chain of one node; threads may share it.
+
+    roster: the epoch that this process works with.
+    """
+
+    def __init__(
+        self, settings: NodeSettings, roster: Roster, books: Books, now: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._roster = roster
+        self._books = books
+        self._now = now
+        self._lock = threading.Lock()
+        self._refused: set[str] = set()
+
+    @property
+    def working(self) -> Roster:
+        """The epoch that this process works with."""
+        return self._roster
+
+    def known(self) -> Roster:
+        """Return the newest epoch that this node has."""
+        return open_roster(self._settings.chain(), self._settings.pin)
+
+    def take(self, offered: bytes, by: PartyId) -> Roster:
+        """Return the newest epoch after `by` offered a chain; a longer one is on disk by then.
+
+        Raises:
+            FederationError: it does not begin with this node's own, or is none; who offered it
+                stands in the log and the ledger.
+        """
+        with self._lock:
+            own = self._settings.chain()
+            try:
+                found = require_successor(own, offered, self._settings.pin)
+            except FederationError as why:
+                self._refuse(offered, by, why)
+                raise
+            if found.digest != open_roster(own, self._settings.pin).digest:
+                # The chain comes last: cut off in between, both are written at the next offer.
+                replace_file(self._settings.folder / "trust.txt", str(Trust.of(found)).encode())
+                replace_file(self._settings.folder / "roster.bin", offered)
+                self._books.note(changed(found, int(self._now())))
+                log.info("epoch %d of the roster came from %s", found.epoch, by)
+            return found
+
+    def brought(self, epoch: JSON, digest: JSON) -> bytes | None:
+        """Return a longer chain than that of somebody who works with this epoch, if there is one.
+
+        It is this node's own, or the one in which it leaves.
+        """
+        known = self.known()
+        if type(epoch) is int and epoch < known.epoch:
+            return self._settings.chain()
+        return self.leaving() if digest == known.digest else None
+
+    def leaving(self) -> bytes | None:
+        """Return the chain in which this node has left, if its operator wants that.
+
+        That it leaves stands in its ledger before anybody is told.
+        """
+        if not (self._settings.folder / LEAVING).exists():
+            return None
+        with self._lock:
+            own, me = self._settings.chain(), self._settings.party
+            roster = open_roster(own, self._settings.pin)
+            said = self._settings.identity.sign(change_statement(roster, Remove(me)))
+            gone = extended(own, self._settings.pin, Remove(me), {me: said})
+            body: dict[str, JSON] = {"party": me, "epoch": roster.epoch + 1}
+            entry = Entry(EntryKind.LEFT, int(self._now()), "", body)
+            if not any(_says(one, entry) for one in self._books.entries()):
+                self._books.note(entry)
+            return gone
+
+    def _refuse(self, offered: bytes, by: PartyId, why: FederationError) -> None:
+        log.error("a roster that %s offers is refused: %s", by, why)
+        digest = digest_bytes(offered)
+        if digest in self._refused or len(self._refused) >= MOST_REFUSED:
+            return
+        self._refused.add(digest)
+        body: dict[str, JSON] = {"party": by, "digest": digest, "reason": _reason(why)}
+        entry = Entry(EntryKind.ROSTER_REFUSED, int(self._now()), "", body)
+        if not any(_says(one, entry) for one in self._books.entries()):
+            self._books.note(entry)
+
+
+def require_member(settings: NodeSettings, roster: Roster) -> None:
+    """Return if this node is a member under the key it has.
+
+    Raises:
+        NodeSettingsError: it left, or its key is another.
+    """
+    if any(member.party == settings.party for member in roster.former) and not any(
+        member.party == settings.party for member in roster.members
+    ):
+        raise NodeSettingsError(
+            f"{settings.party} has left {roster.federation}; keep this folder for its ledger, and "
+            "join under another name to come back"
+        )
+    if roster.find(settings.party).identity != settings.identity.verify_key:
+        raise NodeSettingsError(
+            f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
+        )
+
+
+def _says(one: Entry, other: Entry) -> bool:
+    return (one.kind, one.body) == (other.kind, other.body)
+
+
+def _reason(why: FederationError) -> str:
+    match why:
+        case OlderRosterError():
+            return "older"
+        case ForkedRosterError():
+            return "forked"
+        case UntrustedRosterError():
+            return "unsigned"
+    return "malformed"

@@ -1,0 +1,194 @@
+"""The authority of a federation that stays: its key is a file in the aggregator's folder alone.
+
+It says which connection is of which party and for how long. Who is a member it does not say: the
+members do, with their identity keys. So whoever takes this key can pretend to be a party's
+connection, and neither read nor sign a word of that party.
+
+A party asks with a request that its own key signed; a certificate is short-lived and renewed.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    EllipticCurvePrivateKey,
+    EllipticCurvePublicKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from secure_compute.errors import LocalProtocolError, PeerProtocolError
+from secure_compute.primitives import certificates
+
+CA_LIFETIME: Final = timedelta(days=3650)
+CLIENT_LIFETIME: Final = timedelta(days=30)
+"""How long a party's certificate is good; it is renewed when a third of that is left."""
+_CURVES: Final = (SECP256R1, SECP384R1)
+_UNREADABLE: Final = (OSError, ValueError, TypeError, UnsupportedAlgorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Who vouches: its certificate, PEM, and the key that it signs with."""
+
+    certificate: bytes
+    key: EllipticCurvePrivateKey = field(repr=False)
+
+
+def create_authority(folder: Path, now: datetime) -> Authority:
+    """`ca.key` (mode 0600) and `ca.crt` stand in the folder; those that are there are kept.
+
+    Raises:
+        LocalProtocolError: what is there is no such pair.
+    """
+    path, shown = folder / "ca.key", folder / "ca.crt"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _write_private(path, generate_private_key(SECP256R1()))
+    if not shown.exists():
+        shown.write_bytes(certificates.self_signed(_key(path), now, CA_LIFETIME))
+    return load_authority(folder)
+
+
+def load_authority(folder: Path) -> Authority:
+    """Return the authority whose files stand in the folder.
+
+    Raises:
+        LocalProtocolError: one is missing or damaged, or they are not of one another.
+    """
+    key, pem = _key(folder / "ca.key"), _read(folder / "ca.crt")
+    if _public(pem) != key.public_key():
+        raise LocalProtocolError(
+            f"{folder / 'ca.crt'} is not the certificate of ca.key beside it; restore both"
+        )
+    return Authority(pem, key)
+
+
+def create_server(
+    authority: Authority, folder: Path, now: datetime, hosts: tuple[str, ...] = ()
+) -> None:
+    """`server.key` (mode 0600) and `server.crt` of this authority stand in the folder.
+
+    The key that is there is kept, since invitations that are under way name it.
+    """
+    path = folder / "server.key"
+    if not path.exists():
+        _write_private(path, generate_private_key(SECP256R1()))
+    pem = certificates.server_of(authority.certificate, authority.key, _key(path), now, hosts)
+    (folder / "server.crt").write_bytes(pem)
+
+
+def certify(
+    authority: Authority, party: str, public: bytes, now: datetime, lifetime: timedelta
+) -> bytes:
+    """Return a certificate, PEM, that a connection with the key `public` is of `party`.
+
+    Raises:
+        LocalProtocolError: the key is no ECDSA public key.
+    """
+    words = (authority.certificate, authority.key, party, public)
+    return certificates.client_of(*words, now, lifetime)
+
+
+def request_certificate(key: Path, party: str) -> bytes:
+    """Return a request, PEM, signed by the private key at `key`, which is made where it is missing.
+
+    Raises:
+        LocalProtocolError: the file that is there holds no stream key.
+    """
+    from secure_compute.primitives.node_keys import create_stream_key
+
+    create_stream_key(key)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Entrepot node")])
+    )
+    name = x509.UniformResourceIdentifier(certificates.name_of_party(party))
+    builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
+    return builder.sign(_key(key), SHA256()).public_bytes(Encoding.PEM)
+
+
+def read_request(pem: bytes, party: str) -> bytes:
+    """Return the public key, PEM, for which `party` asks, and of which it has the other half.
+
+    Raises:
+        PeerProtocolError: it is no request, of another party, or not signed by the key in it.
+    """
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        valid, key = request.is_signature_valid, request.public_key()
+        named = certificates.party_in(request.extensions)
+    except (*_UNREADABLE, x509.ExtensionNotFound) as why:
+        raise PeerProtocolError("this is no request for a certificate") from why
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+        raise PeerProtocolError("a certificate is given to a key on P-256 or P-384 only")
+    if not valid or named != party:
+        raise PeerProtocolError(f"the request is not {party}'s, or not signed by the key in it")
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+def key_pin(certificate: bytes) -> bytes:
+    """Return the SHA-256 of the public key of a certificate, PEM or DER [32].
+
+    Raises:
+        PeerProtocolError: it is no certificate.
+    """
+    is_pem = certificate.startswith(b"-----")
+    load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
+    try:
+        key = load(certificate).public_key()
+    except _UNREADABLE as why:
+        raise PeerProtocolError("what the server shows is no certificate") from why
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).digest()
+
+
+def _public(pem: bytes) -> object:
+    try:
+        return x509.load_pem_x509_certificate(pem).public_key()
+    except _UNREADABLE as why:
+        raise LocalProtocolError("ca.crt is no certificate; restore it") from why
+
+
+def _key(path: Path) -> EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(_read(path), None)
+    except _UNREADABLE as why:
+        raise LocalProtocolError(f"{path} is no private key; restore it from a copy") from why
+    if not isinstance(key, EllipticCurvePrivateKey):
+        raise LocalProtocolError(f"{path} is not an ECDSA key; restore the one that was made here")
+    return key
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as why:
+        raise LocalProtocolError(f"{path} is missing; restore it from a copy") from why
+
+
+def _write_private(path: Path, key: EllipticCurvePrivateKey) -> None:
+    """The whole key stands at `path`, or none: what was cut off in between is written anew."""
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    draft = path.with_name(f".{path.name}.draft")
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(file, "wb") as stream:
+        stream.write(pem)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)

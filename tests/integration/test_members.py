@@ -1,0 +1,138 @@
+"""Members over real processes: one is suspended, restored and leaves, and the others go on."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aggregator.jobs import FINAL, Job, Jobs
+from aggregator.key_pool import KeyPool
+from clients.settings import load_settings
+from experiments.founding import DEMO_SEATS, found, free_ports
+from experiments.home import Home
+from experiments.opening import released
+from experiments.ordering import Terms, query_order, sign
+from experiments.running import Fleet, running
+from policies.parties import PartyId, Role
+from tests.processes import ROOT, entrepot, wait_until
+from tests.simulator import (
+    CN,
+    EU,
+    KEYHOLDERS,
+    LIMITS,
+    SQL,
+    UK,
+    US,
+    WAREHOUSES,
+    demand_table,
+    orders_table,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SEATS = tuple(seat for seat in DEMO_SEATS if seat.role not in {Role.MERCHANT, Role.PAYMENT_PARTNER})
+OTHERS = (CN, EU, US)
+SLOT = 15_000
+"""Milliseconds that nodes have for their answers: enough beside whatever else this machine does."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Four warehouses and three keyholders."""
+    made = found(tmp_path / "federation", "members", SEATS, LIMITS, free_ports())
+    for number, party in enumerate(WAREHOUSES):
+        data = made.node(party) / "data"
+        orders_table(number).to_parquet(data / "orders.parquet")
+        demand_table(number).to_parquet(data / "demand.parquet")
+    return made
+
+
+@pytest.fixture
+def fleet(home: Home) -> Iterator[Fleet]:
+    with running(home, stay=False) as up:
+        up.start_aggregator()
+        up.start_nodes()
+        up.wait_joined(lambda *_: None)
+        yield up
+
+
+def epoch(home: Home, party: PartyId) -> int:
+    return load_settings(home.node(party)).roster().epoch
+
+
+def worked(home: Home, party: PartyId) -> str:
+    return (home.node(party) / "logs" / "node.log").read_text(encoding="utf-8")
+
+
+def works(home: Home, party: PartyId, number: int) -> bool:
+    """Whether a process of a node is connected that started with this epoch."""
+    _, took, since = worked(home, party).rpartition(f"epoch {number} of the roster came from")
+    return bool(took) and "Connected to" in since
+
+
+def take_up(home: Home, number: int, parties: tuple[PartyId, ...]) -> None:
+    """They all have the epoch and work with it."""
+    wait_until(lambda: all(works(home, p, number) for p in parties), 180.0, "it is taken up")
+    assert {epoch(home, party) for party in parties} == {number}
+
+
+def asked(home: Home, cohort: tuple[PartyId, ...], minimum: int) -> Job:
+    terms = Terms(
+        purpose="market_statistics",
+        source="fresh",
+        deadline=SLOT,
+        cohort=cohort,
+        minimum=minimum,
+    )
+    order = query_order(home, SQL, "0.4", terms)
+    jobs = Jobs(home.jobs)
+    jobs.add(order.id, sign(home, order), time.time())
+
+    def over() -> bool:
+        job = jobs.find(order.id)
+        return job is not None and job.status in FINAL
+
+    wait_until(over, 240.0, "the question ends")
+    job = jobs.find(order.id)
+    assert job is not None
+    return job
+
+
+@pytest.mark.usefixtures("fleet")
+def test_one_is_suspended_restored_and_leaves_and_the_others_go_on(home: Home) -> None:
+    federation = ("--federation", str(home.folder))
+    pool = KeyPool(home.aggregator / "keys.sqlite")
+    wait_until(lambda: pool.ready == 4, 120.0, "keys are made ahead")
+
+    revoke = ("aggregator", "revoke", UK, "--reason")
+    assert entrepot(*revoke, "lost laptop", *federation, cwd=ROOT).code == 0
+    take_up(home, 2, (*OTHERS, *KEYHOLDERS))
+    wait_until(lambda: "not registered" in worked(home, UK), 60.0, "it is cut off")
+    assert epoch(home, UK) == 1
+    job = asked(home, OTHERS, 3)
+    assert job.status == "done", job.result
+    assert released(home, Jobs(home.jobs), job)
+    assert (job.result or {})["parties"] == sorted(OTHERS)
+
+    assert entrepot(*revoke, "found it", "--restore", *federation, cwd=ROOT).code == 0
+    take_up(home, 3, (*WAREHOUSES, *KEYHOLDERS))
+
+    leave = entrepot("node", "leave", str(home.node(UK)), "--yes", "--json", cwd=ROOT)
+    assert json.loads(leave.out)["running"]
+    wait_until(lambda: home.roster().epoch == 4, 120.0, "it has left")
+    assert UK not in {member.party for member in home.roster().members}
+    take_up(home, 4, (*OTHERS, *KEYHOLDERS))
+
+    words = ("audit", "show", "--node", UK, "--kind", "left", "--json")
+    shown = entrepot(*words, *federation, cwd=ROOT)
+    assert shown.code == 0, shown.err
+    assert [entry["body"] for entry in json.loads(shown.out)["logs"][0]["shown"]] == [
+        {"party": UK, "epoch": 4}
+    ]
+    trust, proof = home.folder / "trust.txt", home.folder / "proof"
+    prove = entrepot("audit", "prove", "--out", str(proof), *federation, cwd=ROOT)
+    assert prove.code == 0, prove.err
+    verified = entrepot("audit", "verify", str(proof), "--trust", str(trust), cwd=ROOT)
+    assert verified.code == 0, verified.err
