@@ -1,4 +1,4 @@
-"""A table of a million rows passes through a node that never holds it."""
+"""A table of more than a million rows passes through a node that never holds it."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.processes import ROOT, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROWS = 1_000_000
+ROWS = 1_500_000
 FILL = {
     "postgresql": """
         INSERT INTO orders (order_id, customer_id, ts, amount, category, day, note)
