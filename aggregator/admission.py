@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from aggregator.errors import AggregatorError
+from aggregator.errors import AggregatorError, PortTakenError
 from federation.control.captures import Capture
 from federation.control.frames import LARGEST
 from federation.control.wire import TLS
@@ -52,3 +53,18 @@ def party_in(shown: Mapping[str, Iterable[bytes]]) -> PartyId:
     if len(names) != 1 or names[0] is None:
         raise NotAdmittedError("the certificate does not name one party of a federation")
     return PartyId(names[0])
+
+
+def bound(server: Any, address: str, credentials: Any) -> str:
+    """Return where a gRPC server listens, once it may; port 0 becomes one that is free.
+
+    Raises:
+        PortTakenError: another program listens there.
+    """
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise PortTakenError(
+            f"Nothing can listen on {address}; is another program there?"
+        ) from error
+    return f"{address.rpartition(':')[0]}:{port}"

@@ -16,9 +16,9 @@ from typing import Any, Final, Self
 
 import grpc  # type: ignore[import-untyped]
 
-from aggregator.admission import NotAdmittedError, certificate_in, party_in
+from aggregator.admission import NotAdmittedError, bound, certificate_in, party_in
 from aggregator.door import Door, TooManyError
-from aggregator.errors import AggregatorError, PortTakenError
+from aggregator.errors import AggregatorError
 from aggregator.gathering import REFUSED, Gathering
 from aggregator.places import Places
 from federation.control.calls import (
@@ -66,12 +66,7 @@ class JoinService:
         handlers = {name: _unary(self._answered(call)) for name, call in calls.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(JOIN, handlers),))
         own = (self._places.certificate_key.read_bytes(), self._places.certificate.read_bytes())
-        try:
-            port = server.add_secure_port(self.address, grpc.ssl_server_credentials([own]))
-        except RuntimeError as error:
-            message = f"Nothing can listen on {self.address}; is another program there?"
-            raise PortTakenError(message) from error
-        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        self.address = bound(server, self.address, grpc.ssl_server_credentials([own]))
         server.start()
         self._server = server
         return self

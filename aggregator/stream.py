@@ -22,8 +22,14 @@ from typing import Any, Self
 
 import grpc  # type: ignore[import-untyped]
 
-from aggregator.admission import NotAdmittedError, StreamSettings, certificate_in, party_in
-from aggregator.errors import AggregatorError, PortTakenError
+from aggregator.admission import (
+    NotAdmittedError,
+    StreamSettings,
+    bound,
+    certificate_in,
+    party_in,
+)
+from aggregator.errors import AggregatorError
 from aggregator.switchboard import ForeignReplyError, Line, Switchboard
 from aggregator.transport import FAILED, UNREGISTERED
 from federation.control.frames import Assembly, Kind, Message, cut
@@ -111,12 +117,7 @@ class StreamExchange:
         handler = grpc.stream_stream_rpc_method_handler(self._keep)
         service = grpc.method_handlers_generic_handler(SERVICE, {METHOD: handler})
         server.add_generic_rpc_handlers((service, *self._services))
-        try:
-            port = server.add_secure_port(self.address, self._credentials())
-        except RuntimeError as error:
-            message = f"Nothing can listen on {self.address}; is another program there?"
-            raise PortTakenError(message) from error
-        self.address = f"{self.address.rpartition(':')[0]}:{port}"
+        self.address = bound(server, self.address, self._credentials())
         server.start()
         self._server = server
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from clients.errors import NodeSettingsError, RefusedWorkError
+from federation.durable import replace_file
 from federation.membership import Roster
 from federation.orders import SignedOrder
 from policies.parties import PartyId
@@ -223,12 +224,5 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole, for the owner's eyes; a crash leaves the old one or the new one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    replace_file(path, content, 0o600)

@@ -6,13 +6,13 @@ each of its own and whether the partner has it too. Nothing of it is sent.
 """
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from federation.durable import replace_file
 from secure_compute.psi.tokens import Tokens
 
 
@@ -52,11 +52,13 @@ def write_found(folder: Path, order: str, found: Found) -> None:
     path = table_of(folder, order)
     path.parent.mkdir(mode=0o700, exist_ok=True)
     if found.size is not None:
-        _replace(path.with_suffix(".json"), (json.dumps(found.numbers()) + "\n").encode())
+        replace_file(
+            path.with_suffix(".json"), (json.dumps(found.numbers()) + "\n").encode(), 0o600
+        )
         return
     sink = pa.BufferOutputStream()
     pq.write_table(_table(found), sink)
-    _replace(path, sink.getvalue().to_pybytes())
+    replace_file(path, sink.getvalue().to_pybytes(), 0o600)
 
 
 def _table(found: Found) -> pa.Table:
@@ -70,13 +72,3 @@ def _table(found: Found) -> pa.Table:
             "common": pa.array([token in others for _, token in own], pa.bool_()),
         }
     )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)

@@ -12,8 +12,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +27,7 @@ from experiments.home import Home
 from experiments.local_fleet import wait_until
 from experiments.ordering import Terms, query_order
 from experiments.querying import ask
-from experiments.running import running
+from experiments.running import up
 from federation.queries.tree import cells
 from federation.tasks import QueryTask
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
@@ -84,7 +83,7 @@ def measured(questions: int, parties: int = PARTIES) -> list[Asked]:
         home = found(Path(folder) / "federation", "bench", seats(parties), _LIMITS, free_ports())
         for number, member in enumerate(home.holders()):
             orders(number).to_parquet(home.node(member.party) / "data" / "orders.parquet")
-        with _up(home):
+        with up(home):
             return [_asked(home) for _ in range(1 + questions)][1:]
 
 
@@ -137,15 +136,6 @@ def exchanges_in(log: str, order: str) -> tuple[tuple[str, float], ...]:
     return tuple(
         (match[2], float(match[3])) for match in found if match and order.startswith(match[1])
     )
-
-
-@contextmanager
-def _up(home: Home) -> Iterator[None]:
-    with running(home, stay=False) as fleet:
-        fleet.start_aggregator()
-        fleet.start_nodes()
-        fleet.wait_joined(lambda *_: None)
-        yield
 
 
 def _asked(home: Home) -> Asked:

@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import product
@@ -39,7 +39,7 @@ from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
 from experiments.local_fleet import wait_until
 from experiments.ordering import Terms, query_order, sign, training_order
-from experiments.running import running
+from experiments.running import up
 from experiments.settings import compose_run
 from federation.control.captures import read_capture
 from federation.envelopes import Envelope, parse
@@ -99,7 +99,7 @@ def table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
     with tempfile.TemporaryDirectory(prefix="entrepot-faults-") as folder:
         home = founded(Path(folder) / "federation")
         cells = []
-        with _up(home):
+        with up(home, _UP_SECONDS):
             for number, (protocol, step, process) in enumerate(places()):
                 made = joined if protocol == "join" else killed
                 cells.append(made(home, number, protocol, step, process))
@@ -127,15 +127,6 @@ def founded(folder: Path) -> Home:
     for number, member in enumerate(home.holders()):
         orders(number, 400).to_parquet(home.node(member.party) / "data" / "orders.parquet")
     return home
-
-
-@contextmanager
-def _up(home: Home) -> Iterator[None]:
-    with running(home, stay=False) as fleet:
-        fleet.start_aggregator()
-        fleet.start_nodes()
-        fleet.wait_joined(lambda *_: None, _UP_SECONDS)
-        yield
 
 
 def killed(home: Home, number: int, protocol: str, step: str, process: str) -> Cell:

@@ -11,6 +11,7 @@ from aggregator.register import Invitation, Register
 from clients.entering import founding_words
 from experiments.beginning import Begun, write_home
 from experiments.errors import UsageError
+from experiments.founding import Seat
 from experiments.telling import moment
 from federation.enrolment import words_of
 from federation.errors import FederationError
@@ -20,23 +21,13 @@ from federation.membership import Member, Roster
 from federation.roster_chain import founding_statement, open_roster
 from federation.roster_changes import read_founding
 from federation.roster_rules import require_founding
-from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
+from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
 from secure_compute.primitives.authority import key_pin
 
 HOURS: Final = 72
 ROLES: Final = (*DATA_ROLES, Role.KEYHOLDER)
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Who is invited."""
-
-    party: PartyId
-    organisation: str
-    role: Role
-    jurisdiction: Jurisdiction
 
 
 def invite(begun: Begun, seat: Seat, hours: float = HOURS) -> Token:

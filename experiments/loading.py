@@ -9,7 +9,7 @@ again in the course of a run of many rounds; what trains is a child process, whi
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from experiments.founding import FEWEST_KEYHOLDERS, found, free_ports
 from experiments.home import Home
 from experiments.local_fleet import wait_until
 from experiments.ordering import Terms, query_order, sign, training_order
-from experiments.running import running
+from experiments.running import up
 from experiments.settings import compose_run
 from policies.parties import PartyId
 
@@ -71,12 +71,12 @@ def measured(nodes: int, questions: int, rounds: int) -> Borne:
     with tempfile.TemporaryDirectory(prefix="entrepot-load-") as folder:
         home = _founded(Path(folder) / "federation", nodes)
         begun = time.monotonic()
-        with _up(home):
-            up = time.monotonic() - begun
+        with up(home, _UP_SECONDS):
+            came = time.monotonic() - begun
             private = _largest_node(home)
             done, seconds = _asked(home, questions)
             growth, handles = _trained(home, rounds)
-        return Borne(nodes, up, private, questions, done, seconds, rounds, growth, handles)
+        return Borne(nodes, came, private, questions, done, seconds, rounds, growth, handles)
 
 
 def _founded(folder: Path, nodes: int) -> Home:
@@ -84,15 +84,6 @@ def _founded(folder: Path, nodes: int) -> Home:
     for number, member in enumerate(home.holders()):
         orders(number, _ROWS).to_parquet(home.node(member.party) / "data" / "orders.parquet")
     return home
-
-
-@contextmanager
-def _up(home: Home) -> Iterator[None]:
-    with running(home, stay=False) as fleet:
-        fleet.start_aggregator()
-        fleet.start_nodes()
-        fleet.wait_joined(lambda *_: None, _UP_SECONDS)
-        yield
 
 
 def _asked(home: Home, questions: int) -> tuple[int, float]:

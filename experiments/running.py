@@ -141,6 +141,16 @@ def running(home: Home, *, stay: bool) -> Iterator[Fleet]:
         fleet.stop()
 
 
+@contextmanager
+def up(home: Home, seconds: float = JOIN_SECONDS) -> Iterator[Fleet]:
+    """Give a fleet of which every node has joined; it is stopped at the end."""
+    with running(home, stay=False) as fleet:
+        fleet.start_aggregator()
+        fleet.start_nodes()
+        fleet.wait_joined(lambda *_: None, seconds)
+        yield fleet
+
+
 def stop_left(home: Home) -> int:
     """End a federation that was left running; return how many supervisors were told."""
     path = pid_file(home)

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from aggregator.jobs import FINAL, Job, Jobs
 from aggregator.key_pool import KeyPool
+from experiments import running
 from experiments.founding import DEMO_SEATS, found, free_ports
 from experiments.home import Home
 from experiments.ordering import published_contracts, sign
 from experiments.query_truth import bounded_rows
-from experiments.running import Fleet, running
+from experiments.running import Fleet
 from federation.orders import WorkOrder
 from federation.tasks import QueryTask
 from policies.parties import PartyId, Role
@@ -52,10 +53,7 @@ def warehouses(
 @contextmanager
 def up(home: Home, keys: int = KEYS) -> Iterator[Fleet]:
     """Give the processes of a federation once all have joined and so many keys are made ahead."""
-    with running(home, stay=False) as fleet:
-        fleet.start_aggregator()
-        fleet.start_nodes()
-        fleet.wait_joined(lambda *_: None)
+    with running.up(home) as fleet:
         pool = KeyPool(home.aggregator / "keys.sqlite")
         wait_until(lambda: pool.ready == keys, 180.0, "keys are made ahead")
         yield fleet

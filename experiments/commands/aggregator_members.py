@@ -93,8 +93,9 @@ def invite(
 ) -> int:
     """Print one token with which a party joins, once; hand it over where nobody else reads."""
     from experiments.beginning import open_begun
-    from experiments.inviting import Seat, token_json
+    from experiments.founding import Seat
     from experiments.inviting import invite as invited
+    from experiments.inviting import token_json
 
     begun = open_begun(federation)
     seat = Seat(PartyId(party), organisation, Role(role), Jurisdiction(jurisdiction))

@@ -8,7 +8,6 @@ A party asks with a request that its own key signed; a certificate is short-live
 """
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,8 +25,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
-    NoEncryption,
-    PrivateFormat,
     PublicFormat,
     load_pem_private_key,
 )
@@ -35,6 +32,7 @@ from cryptography.x509.oid import NameOID
 
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
 from secure_compute.primitives import certificates
+from secure_compute.primitives.node_keys import write_private
 
 CA_LIFETIME: Final = timedelta(days=3650)
 CLIENT_LIFETIME: Final = timedelta(days=30)
@@ -60,7 +58,7 @@ def create_authority(folder: Path, now: datetime) -> Authority:
     path, shown = folder / "ca.key", folder / "ca.crt"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        _write_private(path, generate_private_key(SECP256R1()))
+        write_private(path, generate_private_key(SECP256R1()))
     if not shown.exists():
         shown.write_bytes(certificates.self_signed(_key(path), now, CA_LIFETIME))
     return load_authority(folder)
@@ -89,7 +87,7 @@ def create_server(
     """
     path = folder / "server.key"
     if not path.exists():
-        _write_private(path, generate_private_key(SECP256R1()))
+        write_private(path, generate_private_key(SECP256R1()))
     pem = certificates.server_of(authority.certificate, authority.key, _key(path), now, hosts)
     (folder / "server.crt").write_bytes(pem)
 
@@ -180,15 +178,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as why:
         raise LocalProtocolError(f"{path} is missing; restore it from a copy") from why
-
-
-def _write_private(path: Path, key: EllipticCurvePrivateKey) -> None:
-    """The whole key stands at `path`, or none: what was cut off in between is written anew."""
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f".{path.name}.draft")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "wb") as stream:
-        stream.write(pem)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)

@@ -38,7 +38,7 @@ def create_node_key(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(path, generate_private_key(SECP256R1()), PrivateFormat.OpenSSH)
+        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.OpenSSH)
     line = public_line(load_node_key(path))
     path.with_name(path.name + ".pub").write_bytes(line + b"\n")
     return line
@@ -72,7 +72,7 @@ def create_stream_key(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(path, generate_private_key(SECP256R1()), PrivateFormat.PKCS8)
+        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.PKCS8)
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (TypeError, ValueError) as error:
@@ -103,9 +103,12 @@ def public_pem(line: bytes) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def _write_private(path: Path, key: EllipticCurvePrivateKey, form: PrivateFormat) -> None:
+def write_private(
+    path: Path, key: EllipticCurvePrivateKey, form: PrivateFormat = PrivateFormat.PKCS8
+) -> None:
+    """Put a whole key at `path`, mode 0600, or none: what was cut off is written anew."""
     pem = key.private_bytes(Encoding.PEM, form, NoEncryption())
-    draft = path.with_name(f".{path.name}.draft")  # cut off here, the next start makes another
+    draft = path.with_name(f".{path.name}.draft")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(file, "wb") as stream:
         stream.write(pem)

@@ -20,6 +20,7 @@ from clients.stream_tls import credentials
 from federation.control.calls import LOOK, MEMBERSHIP, path
 from federation.control.wire import ADMITTED, PATH
 from tests.joins import CN, EU, Harbour
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -52,8 +53,8 @@ def test_calls_that_never_end_leave_the_streams_their_threads(
             grpc.secure_channel(cn.address, credentials(cn)) as member,
         ):
             calls = [idle.stream_unary(path(MEMBERSHIP, LOOK)).future(nothing()) for _ in range(4)]
-            while len(exchange._server._state.rpc_states) < len(calls):
-                time.sleep(0.01)
+            held = exchange._server._state.rpc_states
+            wait_until(lambda: len(held) >= len(calls), 20.0, "all calls are there")
             stream = member.stream_stream(PATH)(nothing(), timeout=20)
             shown = [(one.key, one.value) for one in stream.initial_metadata()]
             over.set()
