@@ -41,7 +41,7 @@ def test_a_key_cut_off_in_the_middle_is_no_key(tmp_path: Path, monkeypatch) -> N
     def cut(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(made.os, "fsync", cut)
+    monkeypatch.setattr("os.fsync", cut)
     with pytest.raises(KeyboardInterrupt):
         made.create_authority(tmp_path, NOW)
     with pytest.raises(KeyboardInterrupt):
