@@ -1,7 +1,8 @@
 """Which messages a work order allows: they follow from what it asks for; no others belong to it.
 
 A node answers a message about an order if the order it accepted is of that kind. What brings an
-order, ends it, or is about ledgers and keys alone belongs to orders of every kind.
+order, ends it, or is about ledgers and keys alone belongs to orders of every kind. What a node
+computes for a secure sum has no noise of its own: such an order gives no update.
 """
 
 from collections.abc import Mapping
