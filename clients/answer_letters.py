@@ -15,12 +15,13 @@ from threading import Event
 from clients.answering import Answering, Posed, Values
 from clients.books import Books
 from clients.errors import RefusedWorkError
-from clients.judgement import Agreed, Judge
+from clients.judgement import Judge
 from clients.key_letters import part
 from clients.letters import Letters, Reply, reply_of
 from clients.questions import Questions
 from clients.releasing import Releasing
 from clients.slots import Slots
+from clients.verdicts import Agreed
 from federation.envelopes import Envelope
 from federation.messages import Kind
 from federation.orders import SignedOrder

@@ -18,7 +18,7 @@ from clients.approvals import Approvals
 from clients.books import Books
 from clients.endings import Endings
 from clients.ingestion import Ingestion, Readable
-from clients.judgement import Agreed, Judge, Refusal, waits_for_a_person
+from clients.judgement import Judge
 from clients.letters import Letters, Reply, reply_of
 from clients.match_rows import amounts, identifiers
 from clients.matching import NEEDS, RELEASES, Matching, Rows, Step
@@ -27,6 +27,7 @@ from clients.reasons import declined
 from clients.recording import Recorder
 from clients.settings import NodeSettings
 from clients.turns import Turns
+from clients.verdicts import Agreed, Refusal, waits_for_a_person
 from clients.witnessing import Witnessing
 from federation.envelopes import Envelope
 from federation.errors import MalformedMessageError

@@ -24,7 +24,7 @@ from clients.compute import Compute
 from clients.endings import Endings
 from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
 from clients.ingestion import Ingestion, Readable, paid_windows
-from clients.judgement import Agreed, Judge, Refusal, refused_by_clock
+from clients.judgement import Judge
 from clients.key_letters import KeyLetters
 from clients.key_pool import KeyPool
 from clients.letters import Letters, Reply, reply_of
@@ -45,6 +45,7 @@ from clients.summing import Summing, cohort_in
 from clients.tables import conform_table
 from clients.training.jobs import TrainJob
 from clients.turns import Turns
+from clients.verdicts import Agreed, Refusal, refused_by_clock
 from clients.vouching import Vouching
 from clients.witnessing import AloneError, UnsureError, Witnessing
 from federation.envelopes import Envelope, open_envelope, seal

@@ -10,10 +10,11 @@ import logging
 from typing import Final
 
 from clients.approvals import Approvals
-from clients.judgement import Judge, Refusal
+from clients.judgement import Judge
 from clients.letters import Reply, reply_of
 from clients.recording import Recorder
 from clients.settings import NodeSettings
+from clients.verdicts import Refusal
 from federation.errors import FederationError
 from federation.messages import Kind
 from federation.orders import SignedOrder, open_order

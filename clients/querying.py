@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from clients.ingestion import Readable
-from clients.judgement import Agreed
 from clients.queries.partial import noisy_partial
+from clients.verdicts import Agreed
 from federation.orders import WorkOrder
 from federation.tasks import QueryTask
 from secure_compute.entropy import Entropy

@@ -10,10 +10,10 @@ from typing import Final
 
 from clients.books import Books
 from clients.consent import agreed
-from clients.judgement import Refusal
 from clients.policy import load_packs
 from clients.reuse import MayRepeat
 from clients.settings import NodeSettings
+from clients.verdicts import Refusal
 from federation.envelopes import Envelope
 from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.epochs import news, require_known

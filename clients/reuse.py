@@ -10,8 +10,9 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from clients.judgement import Judge, Refusal
+from clients.judgement import Judge
 from clients.outbox import Outbox
+from clients.verdicts import Refusal
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import is_same_question
 from federation.tasks import QueryTask

@@ -14,8 +14,8 @@ import pytest
 
 from clients.errors import RefusedWorkError
 from clients.ingestion import paid_windows
-from clients.judgement import Refusal
 from clients.queries.partial import Source, evaluate_joined
+from clients.verdicts import Refusal
 from experiments.explaining import explanation
 from experiments.ordering import sign
 from experiments.planning import what_if

@@ -6,8 +6,8 @@ import pytest
 
 from clients.approvals import Signed, approval, approver_key, consent
 from clients.inbox import Inbox
-from clients.judgement import waits_for_a_person
 from clients.once import Once, is_of_the_moment
+from clients.verdicts import waits_for_a_person
 from federation.envelopes import Envelope, seal
 from federation.membership import Member, Roster
 from federation.messages import Kind
