@@ -2,6 +2,8 @@
 
     python -m experiments.faults > experiments/FAULTS.md
 
+Then clocks, disks and networks fail, and machines are away for an hour: see `mishaps`.
+
 Eight nodes, an aggregator's server and executor run as they do at partners, each under its
 supervisor. An order is laid on the table; once the executor has noted the step, the process of the
 cell is killed; the order then has to end, done or abandoned with a reason, and the process has to
@@ -24,7 +26,8 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from itertools import product
 from pathlib import Path
@@ -35,9 +38,12 @@ from aggregator.key_pool import KeyPool
 from experiments.bench_asking import orders
 from experiments.fault_joins import JOIN_CELLS, came_in
 from experiments.following import follow
-from experiments.founding import DEMO_SEATS, found, free_ports
+from experiments.founding import DEMO_SEATS, LOOPBACK, found, free_ports
 from experiments.home import Home
 from experiments.local_fleet import wait_until
+from experiments.machines import BRIDGE, Machines, enter, why_not
+from experiments.mishaps import Mishaps
+from experiments.mishaps import places as mishap_places
 from experiments.ordering import Terms, query_order, sign, training_order
 from experiments.running import up
 from experiments.settings import compose_run
@@ -50,6 +56,7 @@ from policies.parties import Role
 
 SERVER, EXECUTOR = "aggregator/run/superlink.pid", "aggregator/run/executor.pid"
 NODE, KEYHOLDER = "nodes/merchant-uk/run/node.pid", "nodes/keyholder-ch/run/node.pid"
+KILL: Final = "kill -9"
 PROCESSES: Final = {
     "server": SERVER,
     "executor": EXECUTOR,
@@ -80,7 +87,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One kill, and what came of the order: its status, and the reason where it is not `done`."""
+    """One fault, and what came of the order: its status, and the reason where it is not `done`."""
 
     protocol: str
     step: str
@@ -88,10 +95,11 @@ class Cell:
     came: str
     reason: str
     seen: Seen
+    fault: str = KILL
 
 
 def table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
-    """Return the whole table, each cell told as it is made.
+    """Return the table of kills, each cell told as it is made.
 
     Raises:
         ExperimentError: a process did not come (back) up, or an order did not end.
@@ -101,8 +109,27 @@ def table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
         cells = []
         with up(home, _UP_SECONDS):
             for number, (protocol, step, process) in enumerate(places()):
-                made = joined if protocol == "join" else killed
-                cells.append(made(home, number, protocol, step, process))
+                kill = partial(_kill, home.folder / PROCESSES.get(process, ""))
+                cells.append(struck(home, number, (protocol, step, process), kill))
+                tell(cells[-1])
+    return cells
+
+
+def other_table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
+    """Return the table of what befalls machines, each cell told as it is made.
+
+    Raises:
+        ExperimentError: a process did not come (back) up, or an order did not end.
+    """
+    with tempfile.TemporaryDirectory(prefix="entrepot-mishaps-") as folder:
+        home = founded(Path(folder) / "federation", BRIDGE)
+        machines, cells = Machines(home), []
+        mishaps = Mishaps(home, machines)
+        with machines.lasting(), up(home, _UP_SECONDS, machines.around):
+            for number, (mishap, *place) in enumerate(mishap_places()):
+                with mishaps.befalling(mishap, place[-1]) as strike:
+                    cell = struck(home, number, (place[0], place[1], place[2]), strike)
+                cells.append(replace(cell, fault=mishap))
                 tell(cells[-1])
     return cells
 
@@ -120,34 +147,36 @@ def places() -> list[tuple[str, str, str]]:
     ]
 
 
-def founded(folder: Path) -> Home:
+def founded(folder: Path, host: str = LOOPBACK) -> Home:
     """Return a federation of payment partners and merchants with small tables, not running."""
     seats = tuple(seat for seat in DEMO_SEATS if seat.role is not Role.WAREHOUSE)
-    home = found(folder, "faults", seats, _LIMITS, free_ports())
+    home = found(folder, "faults", seats, _LIMITS, replace(free_ports(), host=host))
     for number, member in enumerate(home.holders()):
         orders(number, 400).to_parquet(home.node(member.party) / "data" / "orders.parquet")
     return home
 
 
-def killed(home: Home, number: int, protocol: str, step: str, process: str) -> Cell:
-    """Kill a process once an order has come to a step; return what came of it."""
+def struck(
+    home: Home, number: int, place: tuple[str, str, str], strike: Callable[[], object]
+) -> Cell:
+    """Let something happen once an order, or a joining, has come to a step; return what came of it.
+
+    place: the protocol, its step, and whom the fault strikes.
+    """
+    protocol, step, process = place
+    if protocol == "join":
+        came = came_in(home, number, step, process, lambda _: strike())
+        return Cell(*place, came, "", Seen(0, 0, 0, 0))
     pool = KeyPool(home.aggregator / "keys.sqlite")
-    if protocol == "question":  # a key that lies ready, so that the kill meets the question
+    if protocol == "question":  # a key that lies ready, so that the fault meets the question
         wait_until(lambda: pool.ready > 0 and pool.begun() is None, _UP_SECONDS)
     order = _question(home, number) if protocol == "question" else _run(home, number)
     jobs = Jobs(home.jobs)
     jobs.add(order.id, sign(home, order), time.time())
     wait_until(lambda: _reached(jobs, order, step), _END_SECONDS)
-    _kill(home.folder / PROCESSES[process])
+    strike()
     job = follow(jobs, order.id, lambda _: None, _END_SECONDS)
-    seen = evidence(home, order.id)
-    return Cell(protocol, step, process, job.status, _reason(job), seen)
-
-
-def joined(home: Home, number: int, protocol: str, step: str, process: str) -> Cell:
-    """Kill a process once a party that comes in has come to a step; return whether it came in."""
-    came = came_in(home, number, step, process, lambda name: _kill(home.folder / PROCESSES[name]))
-    return Cell(protocol, step, process, came, "", Seen(0, 0, 0, 0))
+    return Cell(*place, job.status, _reason(job), evidence(home, order.id))
 
 
 def _question(home: Home, number: int) -> WorkOrder:
@@ -255,37 +284,65 @@ def _count(path: Path, sql: str, *words: str) -> int:
 
 def markdown(cells: Sequence[Cell]) -> str:
     """Return the table as it stands in the repository."""
+    kills = [cell for cell in cells if cell.fault == KILL]
+    others = [cell for cell in cells if cell.fault != KILL]
+    parts = [_KILLS, _told(kills, "kills")]
+    if others:
+        parts += [_OTHERS, _told(others, "mishaps")]
+    return "\n".join(parts)
+
+
+_KILLS: Final = """\
+# Fault table
+
+Made by `python -m experiments.faults`: real processes, each killed with `kill -9` at
+each step of a joint question, of a training run and of a party's joining, and started
+again by its supervisor; a person whose command was killed runs it again.
+`left`: answers from rows that left the nodes; every one of them has to be charged once.
+"""
+_OTHERS: Final = """\
+## What else befalls machines
+
+A clock ten minutes fast, a disk whose every fsync takes 200 ms longer, a network cut for ten
+seconds, and an hour that goes by on every clock while one machine stands still.
+"""
+
+
+def _told(cells: Sequence[Cell], what: str) -> str:
     came = Counter(cell.came for cell in cells)
     lines = [
-        "# Fault table",
-        "",
-        "Made by `python -m experiments.faults`: real processes, each killed with `kill -9` at",
-        "each step of a joint question, of a training run and of a party's joining, and started",
-        "again by its supervisor; a person whose command was killed runs it again.",
-        "`left`: answers from rows that left the nodes; every one of them has to be charged once.",
-        "",
-        f"{len(cells)} kills; "
+        f"{len(cells)} {what}; "
         + ", ".join(f"{count} {status}" for status, count in sorted(came.items()))
         + f"; {sum(cell.seen.lost for cell in cells)} spends lost, "
         f"{sum(cell.seen.double for cell in cells)} releases twice, "
         f"{sum(cell.seen.reused for cell in cells)} keys used twice.",
         "",
-        "| order | killed after | process | the order | left | lost | double | reused |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| order | after | fault | whose | the order | left | lost | double | reused |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for cell in cells:
         seen = cell.seen
         came_to = f"{cell.came}: {cell.reason}" if cell.reason else cell.came
-        words = (cell.protocol, cell.step, cell.process, came_to.replace("|", "/"))
+        words = (cell.protocol, cell.step, cell.fault, cell.process, came_to.replace("|", "/"))
         figures = map(str, (seen.left, seen.lost, seen.double, seen.reused))
         lines.append(f"| {' | '.join([*words, *figures])} |")
     return "\n".join(lines) + "\n"
 
 
 def _tell(cell: Cell) -> None:
-    words = f"{cell.protocol}, {cell.step}, {cell.process}: {cell.came} {cell.reason}"
+    words = f"{cell.protocol}, {cell.step}, {cell.fault}, {cell.process}: {cell.came} {cell.reason}"
     print(words, file=sys.stderr, flush=True)
 
 
+def _everything() -> list[Cell]:
+    cells = table(_tell)
+    if why := why_not():
+        print(f"clocks, disks and networks were left alone: {why}", file=sys.stderr)
+        return cells
+    return [*cells, *other_table(_tell)]
+
+
 if __name__ == "__main__":
-    sys.stdout.write(markdown(table(_tell)))
+    if not why_not():
+        enter(["-m", "experiments.faults"])
+    sys.stdout.write(markdown(_everything()))

@@ -85,14 +85,21 @@ THRESHOLD: Final = 2
 """How many keyholders open a joint question together; one fewer of them read nothing of it."""
 
 
+LOOPBACK: Final = "127.0.0.1"
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of the aggregator, all on loopback here. join: None where nobody is invited."""
+    """Where the aggregator listens: its ports, and the host nodes reach them at.
+
+    The control port is on loopback always. join: None where nobody is invited.
+    """
 
     fleet: int
     control: int
     stream: int
     join: int | None = None
+    host: str = LOOPBACK
 
 
 def free_ports() -> Ports:
@@ -100,7 +107,7 @@ def free_ports() -> Ports:
     with ExitStack() as held:
         probes = [held.enter_context(socket.socket()) for _ in range(4)]
         for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((LOOPBACK, 0))
         return Ports(*(probe.getsockname()[1] for probe in probes))
 
 
@@ -133,7 +140,7 @@ def found(
     (folder / "roster.bin").write_bytes(wire)
     (folder / TRUST_FILE).write_text(str(Trust.of(open_roster(wire, pin))), encoding="utf-8")
     nodes = [seat for seat in seats if seat.role in {*DATA_ROLES, Role.KEYHOLDER}]
-    certify(folder, [seat.party for seat in nodes])
+    certify(folder, [seat.party for seat in nodes], ports.host)
     (host,) = (seat for seat in seats if seat.role is Role.AGGREGATOR)
     _write_aggregator(folder / "aggregator", name, host, keys[AGGREGATOR], pin, ports, wire)
     for seat in nodes:
@@ -176,7 +183,7 @@ def move(home: Home, ports: Ports) -> None:
     _toml(path, value | _listening(ports))
     nodes = sorted((home.folder / "nodes").iterdir())
     if worn := [PartyId(node.name) for node in nodes if _is_worn(node / "keys")]:
-        certify(home.folder, worn)
+        certify(home.folder, worn, ports.host)
     for node in nodes:
         value = tomllib.loads((node / "node.toml").read_text(encoding="utf-8"))
         value["aggregator"] |= _reached(ports)
@@ -193,14 +200,14 @@ def _is_worn(keys: Path) -> bool:
     return is_due(shown, datetime.now(UTC))
 
 
-def certify(folder: Path, parties: Sequence[PartyId]) -> None:
+def certify(folder: Path, parties: Sequence[PartyId], host: str = LOOPBACK) -> None:
     """The aggregator and these nodes have certificates of the authority in the aggregator's folder.
 
     It is made where there is none. Keys that are there are kept.
     """
     own, now = Places(folder / "aggregator").ca.parent, datetime.now(UTC)
     authority = create_authority(own, now)
-    create_server(authority, own, now)
+    create_server(authority, own, now, (host,))
     for party in parties:
         keys = folder / "nodes" / party / "keys"
         public = create_stream_key(keys / "stream.key")
@@ -209,9 +216,11 @@ def certify(folder: Path, parties: Sequence[PartyId]) -> None:
         keep_file(keys / "stream.crt", pem, 0o644)
 
 
-def _listening(ports: Ports) -> dict[str, int]:
+def _listening(ports: Ports) -> dict[str, int | str]:
     joined = {} if ports.join is None else {"join_port": ports.join}
     return {
+        "address": ports.host,
+        "listen": ports.host,
         "fleet_port": ports.fleet,
         "control_port": ports.control,
         "stream_port": ports.stream,
@@ -220,7 +229,7 @@ def _listening(ports: Ports) -> dict[str, int]:
 
 
 def _reached(ports: Ports) -> dict[str, str]:
-    return {"address": f"127.0.0.1:{ports.fleet}", "stream": f"127.0.0.1:{ports.stream}"}
+    return {"address": f"{ports.host}:{ports.fleet}", "stream": f"{ports.host}:{ports.stream}"}
 
 
 def _new_key() -> SigningKey:

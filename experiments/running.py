@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -23,11 +23,21 @@ def pid_file(home: Home) -> Path:
     return home.folder / "running.pids"
 
 
+Around = Callable[[str, Sequence[str]], tuple[Sequence[str], Mapping[str, str]]]
+"""A process's name and command line become those it is started with, and what is added to its
+environment."""
+
+
+def _plainly(_: str, argv: Sequence[str]) -> tuple[Sequence[str], Mapping[str, str]]:
+    return argv, {}
+
+
 class Fleet:
     """The supervisors of one federation: the aggregator's and one per node."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, around: Around = _plainly) -> None:
         self.home = home
+        self._around = around
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_aggregator(self) -> None:
@@ -94,9 +104,11 @@ class Fleet:
         name = words[-1].rsplit("/", 1)[-1] if words[0] == "node" else "aggregator"
         logs = self.home.folder / "logs"
         logs.mkdir(exist_ok=True)
+        argv, added = self._around(name, [sys.executable, "-m", "experiments.cli", *words])
         with (logs / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "experiments.cli", *words],
+                argv,
+                env={**os.environ, **added},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -127,9 +139,9 @@ def _last_words(logs: Path, child: "subprocess.Popen[bytes]") -> str:
 
 
 @contextmanager
-def running(home: Home, *, stay: bool) -> Iterator[Fleet]:
+def running(home: Home, *, stay: bool, around: Around = _plainly) -> Iterator[Fleet]:
     """Give a fleet; it is stopped at the end unless it should stay and nothing went wrong."""
-    fleet = Fleet(home)
+    fleet = Fleet(home, around)
     try:
         yield fleet
     except BaseException:
@@ -142,9 +154,9 @@ def running(home: Home, *, stay: bool) -> Iterator[Fleet]:
 
 
 @contextmanager
-def up(home: Home, seconds: float = JOIN_SECONDS) -> Iterator[Fleet]:
+def up(home: Home, seconds: float = JOIN_SECONDS, around: Around = _plainly) -> Iterator[Fleet]:
     """Give a fleet of which every node has joined; it is stopped at the end."""
-    with running(home, stay=False) as fleet:
+    with running(home, stay=False, around=around) as fleet:
         fleet.start_aggregator()
         fleet.start_nodes()
         fleet.wait_joined(lambda *_: None, seconds)

@@ -1,11 +1,15 @@
 """The fault table finds what was lost, sent twice or opened twice, where something was."""
 
 import sqlite3
+import subprocess
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
-from experiments import bench_joining
+from experiments import bench_joining, mishaps
 from experiments.faults import Cell, Seen, beside, markdown, places
+from experiments.home import Home
 from federation.control.captures import Capture
 from federation.envelopes import Envelope, seal
 from federation.messages import Kind
@@ -95,7 +99,9 @@ def test_the_table_and_its_figures_tell_the_same():
     ]
     text = markdown(cells)
     assert "2 kills; 1 abandoned, 1 done; 1 spends lost, 1 releases twice" in text
-    assert "| run | round 1 | node | abandoned: too few / were left | 2 | 1 | 1 | 1 |" in text
+    row = "| run | round 1 | kill -9 | node | abandoned: too few / were left | 2 | 1 | 1 | 1 |"
+    assert row in text
+    assert "mishaps" not in text
     figures = {row["name"]: row["value"] for row in bench_joining.kills(cells)}
     assert figures == {
         "kill_matrix_cells": 2,
@@ -105,3 +111,91 @@ def test_the_table_and_its_figures_tell_the_same():
         "kill_matrix_double_release": 1,
         "kill_matrix_reused_keys": 1,
     }
+
+
+def test_mishaps_stand_below_the_kills_and_are_none_of_them():
+    kill = Cell("run", "offered", "node", "done", "", Seen(4, 0, 0, 0))
+    cut = Cell("run", "offered", "node", "done", "", Seen(3, 0, 0, 0), "cut")
+    above, below = markdown([cut, kill]).split("## What else")
+    assert "1 kills; 1 done" in above
+    assert "| cut |" not in above
+    assert "1 mishaps; 1 done" in below
+    assert "| run | offered | cut | node | done | 3 | 0 | 0 | 0 |" in below
+
+
+def test_every_mishap_befalls_every_machine_and_the_joinings_come_last():
+    cells = mishaps.places()
+    assert len(cells) == len(set(cells)) == 4 * (3 * 3 + 2 * 2 + 2)
+    assert ("cut", "question", "revealed", "keyholder") in cells
+    protocols = [protocol for _, protocol, _, _ in cells]
+    assert protocols[-8:] == ["join"] * 8
+    assert "join" not in protocols[:-8]
+
+
+class Machines:
+    """What was done to machines, in order."""
+
+    names = ("aggregator", "merchant-uk", "keyholder-ch")
+
+    def __init__(self):
+        self.done = []
+
+    def set_clock(self, name, seconds):
+        self.done.append((name, seconds))
+
+    @contextmanager
+    def slow_disk(self, pids):
+        self.done.append(("slow", *pids))
+        yield
+        self.done.append("as ever")
+
+
+@pytest.fixture
+def machines(tmp_path, monkeypatch):
+    monkeypatch.setattr(mishaps, "AWAY_SECONDS", 0.0)
+    (tmp_path / "nodes" / "merchant-uk" / "run").mkdir(parents=True)
+    return Machines()
+
+
+def befall(machines, folder, *which):
+    """What was done while mishaps befell a node, one after the other."""
+    happening = mishaps.Mishaps(Home(folder, "faults", "", PartyId("x")), machines)
+    for mishap in which:
+        before = list(machines.done)
+        with happening.befalling(mishap, "node") as strike:
+            assert machines.done == before
+            strike()
+            machines.done.append("struck")
+    return machines.done
+
+
+def test_a_fast_clock_is_right_again_when_the_order_is_over(machines, tmp_path):
+    done = befall(machines, tmp_path, "fast clock")
+    assert done == [("merchant-uk", 600), "struck", ("merchant-uk", 0)]
+
+
+def test_an_hour_goes_by_for_everybody_and_stays_gone_by(machines, tmp_path):
+    done = befall(machines, tmp_path, "away", "fast clock")
+    assert done[:4] == [*((name, 3600) for name in machines.names), "struck"]
+    assert done[4:] == [("merchant-uk", 4200), "struck", ("merchant-uk", 3600)]
+
+
+def test_who_is_away_stands_still_and_goes_on(machines, tmp_path):
+    with subprocess.Popen(["sleep", "60"]) as standing:
+        try:
+            pid = tmp_path / "nodes" / "merchant-uk" / "run" / "node.pid"
+            pid.write_text(str(standing.pid))
+            states = []
+            machines.set_clock = lambda *_: states.append(psutil.Process(standing.pid).status())
+            befall(machines, tmp_path, "away")
+            assert set(states) == {psutil.STATUS_STOPPED}
+            assert psutil.Process(standing.pid).status() != psutil.STATUS_STOPPED
+        finally:
+            standing.kill()
+
+
+def test_a_slow_disk_is_that_of_all_processes_of_a_machine(machines, tmp_path):
+    run = tmp_path / "nodes" / "merchant-uk" / "run"
+    (run / "node.pid").write_text("4242")
+    (run / "other.pid").write_text("4343")
+    assert befall(machines, tmp_path, "slow disk") == [("slow", 4242, 4343), "struck", "as ever"]
