@@ -1,6 +1,6 @@
 """The calls of joining and of membership over gRPC: what they carry, how they fail, how many.
 
-    with JoinService(address, credentials, door):     # a port of its own, without a certificate
+    with JoinService(address, places, door, people, guard):   # a port of its own, no certificate
         …
     StreamExchange(settings, enrolled, [membership(gathering)])   # beside the streams, with one
 
@@ -11,16 +11,23 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv6Address, IPv6Network
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import unquote
 
 import grpc  # type: ignore[import-untyped]
 
+from aggregator.access import DeniedError, Guard, Machines, method_at
 from aggregator.admission import NotAdmittedError, bound, certificate_in, party_in
 from aggregator.door import Door, TooManyError
-from aggregator.errors import AggregatorError
+from aggregator.errors import AggregatorError, AggregatorSettingsError
 from aggregator.gathering import REFUSED, Gathering
+from aggregator.knocks_told import turned_away_told
+from aggregator.logins import RefusedLoginError
+from aggregator.people_door import NothingThereError, PeopleDoor
 from aggregator.places import Places
+from federation import at_rest
 from federation.control.calls import (
     ENROL,
     JOIN,
@@ -29,15 +36,21 @@ from federation.control.calls import (
     LOOK,
     MEMBERSHIP,
     OFFER,
+    PEOPLE,
     RENEW,
     SIGN,
+    path,
 )
 from federation.control.wire import TLS
 from federation.errors import FederationError
+from federation.people.passkeys import BadPasskeyError
+from federation.people.sessions import ClosedSessionError
+from policies.access.deciding import NOBODY
 from policies.parties import PartyId
 from secure_compute.errors import SecureComputeError
 
 _LOG = logging.getLogger(__name__)
+TURNED_AWAY: Final = (DeniedError, RefusedLoginError, NothingThereError, BadPasskeyError)
 _CALLS: Final = 16
 """Calls of members and entrants at once; more of them wait, and no stream does."""
 _AT_ONCE: Final = 8
@@ -47,10 +60,14 @@ _AT_ONCE: Final = 8
 class JoinService:
     """The port at which invitations are taken; a context manager."""
 
-    def __init__(self, address: str, places: Places, door: Door) -> None:
+    def __init__(
+        self, address: str, places: Places, door: Door, people: PeopleDoor, guard: Guard
+    ) -> None:
         self.address = address
         self._places = places
         self._door = door
+        self._people = people
+        self._guard = guard
         self._one_at_a_time = threading.Lock()
         self._server: Any = None
 
@@ -62,10 +79,8 @@ class JoinService:
         """
         pool = ThreadPoolExecutor(_AT_ONCE)
         server = grpc.server(pool, options=JOIN_OPTIONS, maximum_concurrent_rpcs=_AT_ONCE)
-        calls = {OFFER: self._door.offer, ENROL: self._door.enrol}
-        handlers = {name: _unary(self._answered(call)) for name, call in calls.items()}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(JOIN, handlers),))
-        own = (self._places.certificate_key.read_bytes(), self._places.certificate.read_bytes())
+        server.add_generic_rpc_handlers(self.services())
+        own = (at_rest.read(self._places.certificate_key), self._places.certificate.read_bytes())
         self.address = bound(server, self.address, grpc.ssl_server_credentials([own]))
         server.start()
         self._server = server
@@ -77,40 +92,67 @@ class JoinService:
         """Nobody is let in any more."""
         self._server.stop(None).wait()
 
-    def _answered(self, call: Callable[[bytes, str], bytes]) -> Callable[[bytes, Any], bytes]:
-        def answer(data: bytes, context: Any) -> bytes:
-            _require_tls(context)
-            with self._one_at_a_time:
-                return call(data, _place(context.peer()))
+    def services(self) -> tuple[Any, ...]:
+        """Return what is served: those who come in, and people."""
+        entering = {OFFER: self._door.offer, ENROL: self._door.enrol}
+        join = {name: _unary(self._answered(name, call)) for name, call in entering.items()}
+        people = {name: _unary(_over_tls(call)) for name, call in self._people.calls().items()}
+        served = ((JOIN, join), (PEOPLE, people))
+        return tuple(grpc.method_handlers_generic_handler(*service) for service in served)
 
-        return answer
+    def _answered(
+        self, name: str, call: Callable[[bytes, str], bytes]
+    ) -> Callable[[bytes, Any], bytes]:
+        method = method_at(path(JOIN, name))
+
+        def answer(data: bytes, place: str) -> bytes:
+            self._guard.require(NOBODY, method)
+            with turned_away_told(method.action, place), self._one_at_a_time:
+                return call(data, place)
+
+        return _over_tls(answer)
 
 
 def membership(gathering: Gathering) -> Any:
     """Return the service that members and entrants call with their certificates."""
+    machines = Machines(gathering)
 
-    def caller(context: Any) -> PartyId:
+    def caller(context: Any, name: str) -> PartyId:
         shown = context.auth_context()
         party = party_in(shown)
         gathering.require_key(party, certificate_in(shown))
+        machines.require(party, path(MEMBERSHIP, name))
         return party
 
     def look(_: bytes, context: Any) -> bytes:
-        return gathering.look(caller(context))
+        return gathering.look(caller(context, LOOK))
 
     def sign(data: bytes, context: Any) -> bytes:
-        return gathering.sign(caller(context), data)
+        return gathering.sign(caller(context, SIGN), data)
 
     def renew(data: bytes, context: Any) -> bytes:
-        return gathering.renew(caller(context), data)
+        shown = certificate_in(context.auth_context())
+        return gathering.renew(caller(context, RENEW), data, shown)
 
     # Threads of their own: whoever holds a certificate can call, and calls that never end would
     # take every thread that the streams of members need.
     pool = ThreadPoolExecutor(_CALLS)
     calls = {
-        name: _unary(call, pool) for name, call in ((LOOK, look), (SIGN, sign), (RENEW, renew))
+        method_at(path(MEMBERSHIP, name)).name: _unary(_told(name, call), pool)
+        for name, call in ((LOOK, look), (SIGN, sign), (RENEW, renew))
     }
     return grpc.method_handlers_generic_handler(MEMBERSHIP, calls)
+
+
+def _told(name: str, call: Callable[[bytes, Any], bytes]) -> Callable[[bytes, Any], bytes]:
+    """Who is no member, or shows another's key, has a line in the log."""
+    action = method_at(path(MEMBERSHIP, name)).action
+
+    def answer(data: bytes, context: Any) -> bytes:
+        with turned_away_told(action, _place(context.peer())):
+            return call(data, context)
+
+    return answer
 
 
 def _unary(call: Callable[[bytes, Any], bytes], pool: ThreadPoolExecutor | None = None) -> Any:
@@ -123,8 +165,13 @@ def _unary(call: Callable[[bytes, Any], bytes], pool: ThreadPoolExecutor | None 
             context.abort(grpc.StatusCode.UNAUTHENTICATED, str(why))
         except TooManyError as why:
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(why))
-        except REFUSED as why:
+        except ClosedSessionError as why:
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, str(why))
+        except (*REFUSED, *TURNED_AWAY) as why:
             context.abort(grpc.StatusCode.PERMISSION_DENIED, str(why))
+        except AggregatorSettingsError:  # it names files of this machine
+            _LOG.exception("A call failed.")
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the aggregator cannot answer now")
         except (AggregatorError, FederationError, SecureComputeError) as why:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(why))
         except OSError:
@@ -140,11 +187,26 @@ def _unary(call: Callable[[bytes, Any], bytes], pool: ThreadPoolExecutor | None 
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
+def _over_tls(call: Callable[[bytes, str], bytes]) -> Callable[[bytes, Any], bytes]:
+    def answer(data: bytes, context: Any) -> bytes:
+        _require_tls(context)
+        return call(data, _place(context.peer()))
+
+    return answer
+
+
 def _require_tls(context: Any) -> None:
     if list(context.auth_context().get("ssl_tls_version", ())) != [TLS.encode()]:
         raise NotAdmittedError("this server speaks TLS 1.3 only")
 
 
 def _place(peer: str) -> str:
-    """Return where a call comes from, without its port."""
-    return peer.rpartition(":")[0]
+    """Return where a call comes from, without its port; of IPv6 the /64, which one caller has."""
+    place = peer.rpartition(":")[0]
+    try:
+        address = IPv6Address(unquote(place).removeprefix("ipv6:").strip("[]").partition("%")[0])
+    except ValueError:
+        return place
+    if address.ipv4_mapped:
+        return f"ipv4:{address.ipv4_mapped}"
+    return str(IPv6Network((address, 64), strict=False))

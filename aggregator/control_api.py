@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from federation import at_rest
 from federation.control.quiet import QUIET
 from policies.parties import PartyId
 from secure_compute.primitives.node_keys import public_pem
@@ -109,7 +110,7 @@ class ControlApi:
     def __init__(self, address: str, places: Places) -> None:
         interceptors: list[ProtobufClientInterceptor] = [
             RuntimeVersionHttpInterceptor(component_name="flwr CLI"),
-            _Bearer(places.control_token.read_text()),
+            _Bearer(at_rest.read(places.control_token).decode()),
         ]
         self._client = ControlHttpClient.from_server_address(
             address, False, places.ca.read_bytes(), interceptors

@@ -120,7 +120,8 @@ class Coordinator:
         self._now = now
         self._summing = Summing(self._asking, jobs)
         self._introducing = Introducing(settings, self._asking, roster)
-        self._pool, self._steps = KeyPool(settings.keys), QuestionSteps(settings.steps)
+        self._pool = KeyPool(settings.stores.keys)
+        self._steps = QuestionSteps(settings.stores.steps)
         if (retired := self._pool.retire_others(signers(roster).digest)) > 0:
             log.info("%d keys of another epoch of the roster are retired", retired)
         self._making = KeyMaking(

@@ -7,6 +7,7 @@ secret is told nothing, and told so more and more rarely.
 
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -184,7 +185,8 @@ def _require_its_own(hosting: Hosting, entrant: Member) -> None:
         return
     roster = open_roster((hosting.folder / "roster.bin").read_bytes(), hosting.pin)
     known = {member.party: member for member in roster.members}
-    if entrant.party in roster.suspended or known.get(entrant.party, entrant) != entrant:
+    own = known.get(entrant.party, entrant)  # its sealing key may be on its way to the roster
+    if entrant.party in roster.suspended or replace(entrant, sealing=own.sealing) != own:
         raise RefusedInvitationError(
             f"{entrant.party} is a member with another identity key, or is suspended; a new key "
             "wants its old one's signature, or two members'"
@@ -198,6 +200,7 @@ def _require_seat(enrolment: Enrolment, invitation: Invitation) -> None:
         invitation.role,
         invitation.jurisdiction,
         enrolment.member.identity,
+        enrolment.member.sealing,
     )
     if (enrolment.member, enrolment.invitation) != (seat, invitation.id):
         raise RefusedInvitationError("the enrolment asks for another seat than it was offered")

@@ -49,3 +49,17 @@ class HeldBackError(AggregatorError):
 
 class BrokenLineageError(AggregatorError):
     """A run's models do not follow from one another as they say."""
+
+
+class ForeignDatabaseError(AggregatorError):
+    """The database is not the aggregator's, or of another version than this program."""
+
+
+class SilentDatabaseError(OSError):
+    """The database does not answer; what is on disk is what was committed.
+
+    No AggregatorError: who takes those for the end of an order would end it because of this. The
+    process ends instead, is started again by its supervisor and goes on.
+    """
+
+    exit_code = 20

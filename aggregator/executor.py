@@ -19,9 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from aggregator.access import Machines
 from aggregator.calls import membership
 from aggregator.control_api import ControlApi, ServerRefusedError, ServerUnreachableError
 from aggregator.coordinator import Coordinator
+from aggregator.covered import Covered
 from aggregator.errors import AggregatorError
 from aggregator.flower import FlowerExchange, FlowerSettings, run_server_app
 from aggregator.gathering import Gathering
@@ -33,8 +35,8 @@ from aggregator.places import Places
 from aggregator.rosters import members, taking_part
 from aggregator.settings import AggregatorSettings, load_aggregator
 from aggregator.stream import StreamExchange
-from aggregator.transport import as_transport
-from federation.control.captures import Capture
+from aggregator.transport import Transport, as_transport
+from federation.control.captures import Capture, captures
 from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
@@ -101,31 +103,44 @@ def work(folder: Path, gathering: Gathering, stop: threading.Event) -> None:
     """Work through the table of jobs until told to stop."""
     settings = load_aggregator(folder)
     address = f"127.0.0.1:{settings.control_port}"
-    path = folder / "captures" / f"{settings.party}.cap"
-    capture = Capture(path) if settings.capture else None
-    jobs = Jobs(folder / "jobs.sqlite")
-    with streams(settings, capture, [membership(gathering)], gathering.require_key) as way:
+    signed, capture = captures(folder, settings.party) if settings.capture else (None, None)
+    jobs = Jobs(settings.stores.jobs)
+    admit = Machines(gathering).admit
+    with streams(settings, capture, [membership(gathering)], admit) as way:
         register(settings, address, stop)
 
         def serve(exchange: FlowerExchange) -> None:
             flower = Lane(as_transport(exchange.exchange), exchange.online)
             while not stop.is_set():  # one after the other, whenever members changed
-                coordinator(settings, jobs, flower, way).run(stop)
+                coordinator(settings, jobs, flower, way, signed).run(stop)
                 register(settings, address, stop)
 
         run_server_app(FlowerSettings(address, Places(folder), capture), serve, stop)
 
 
 def coordinator(
-    settings: AggregatorSettings, jobs: Jobs, flower: Lane, stream: Lane | None
+    settings: AggregatorSettings,
+    jobs: Jobs,
+    flower: Lane,
+    stream: Lane | None,
+    capture: Capture | None = None,
 ) -> Coordinator:
-    """Return one that trains over Flower, and does all else over the streams where there are."""
+    """Return one that trains over Flower, and does all else over the streams where there are.
+
+    Whatever carries its letters sees covers; capture: the letters are written there as signed.
+    """
+    roster = settings.roster()
+
+    def covered(carry: Transport) -> Transport:
+        return Covered(carry, settings, roster, capture)
+
     if stream is None:
-        return Coordinator(settings, jobs, flower.carry, flower.online)
+        return Coordinator(settings, jobs, covered(flower.carry), flower.online)
     flower = told_by(flower, stream)
     present = either(stream, flower, partial(enrolled, settings))
-    training = preferring(flower, stream)
-    return Coordinator(settings, jobs, preferring(stream, flower), present, training=training)
+    training = covered(preferring(flower, stream))
+    asked = covered(preferring(stream, flower))
+    return Coordinator(settings, jobs, asked, present, training=training)
 
 
 @contextmanager

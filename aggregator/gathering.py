@@ -23,9 +23,9 @@ from aggregator.hosting import Hosting, load_hosting
 from aggregator.register import Enrolled, Register
 from aggregator.rosters import change as grow
 from aggregator.settings import load_aggregator
-from federation.durable import keep_file
 from federation.enrolment import Enrolment, open_enrolment
 from federation.errors import FederationError
+from federation.exchanges import is_exchange, open_exchange
 from federation.membership import Member, Roster
 from federation.roster_chain import (
     Admit,
@@ -38,6 +38,7 @@ from federation.roster_chain import (
 )
 from federation.roster_changes import read_founding
 from federation.views import MOST_REQUESTS, Request, Signature, View, read_signature
+from federation.whole_files import keep_file
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
@@ -68,6 +69,11 @@ class Gathering:
         self._register = Register(folder)
         self._now = now
         self._lock = threading.Lock()
+
+    @property
+    def folder(self) -> Path:
+        """The aggregator's."""
+        return self._folder
 
     def look(self, party: PartyId) -> bytes:
         """Return what `party` is shown.
@@ -102,38 +108,58 @@ class Gathering:
         self.complete()
         return self.look(party)
 
-    def renew(self, party: PartyId, request: bytes) -> bytes:
+    def renew(self, party: PartyId, request: bytes, certificate: bytes) -> bytes:
         """Return a fresh certificate, PEM, for the streams of a member.
+
+        certificate: that it showed, PEM, and that `require_key` let pass.
 
         Raises:
             NoMemberError: it is none, or suspended.
-            PeerProtocolError: its request is not good.
+            PeerProtocolError, MalformedMessageError: its request is not good.
+            BadSignatureError: it asks for another key without its identity key's word.
         """
         hosting = load_hosting(self._folder)
         roster = self._roster(hosting)
         if roster is None or party not in {member.party for member in roster.active(*Role)}:
             raise NoMemberError(f"{party} is no member, or suspended: it is given no certificate")
+        if is_exchange(request):
+            old = read_client_certificate(certificate, hosting.authority.certificate).key
+            request = open_exchange(request, old, roster.find(party), hosting.pin)
+            self._register.exchange(party, read_request(request, party), old)
         public = read_request(request, party)
         now = datetime.fromtimestamp(self._now(), UTC)
         return certify(hosting.authority, party, public, now, hosting.lifetime)
 
     def require_key(self, party: PartyId, certificate: bytes) -> None:
-        """Return if a certificate, PEM, is for the key that the party enrolled with last.
+        """Return if a certificate, PEM, is for the key that the party has since its last exchange.
 
-        Who took the seat by an earlier invitation has a certificate of the same name, and is
-        somebody else. A party that did not come by an invitation shows what it was given.
+        The one before is good until the new one was shown. Without an exchange it is the key that
+        the party enrolled with last: who took the seat by an earlier invitation has a certificate
+        of the same name, and is somebody else. A party that did neither shows what it was given.
 
         Raises:
             NoMemberError: it is for another key.
             LocalProtocolError: it is none of this authority.
         """
         hosting = load_hosting(self._folder)
+        if (exchanged := self._register.exchanged(party)) is not None:
+            shown = read_client_certificate(certificate, hosting.authority.certificate).key
+            self._require_exchanged(party, shown, *exchanged)
+            return
         for one in self._register.enrolled():
             if one.party == party:
                 request = open_enrolment(one.wire, hosting.federation).request
-                shown = read_client_certificate(certificate, hosting.authority.certificate)
-                if shown.key != read_request(request.encode(), party):
+                shown = read_client_certificate(certificate, hosting.authority.certificate).key
+                if shown != read_request(request.encode(), party):
                     raise NoMemberError(f"another key took the seat of {party} since")
+
+    def _require_exchanged(
+        self, party: PartyId, shown: bytes, key: bytes, before: bytes | None
+    ) -> None:
+        if shown not in {key, before}:
+            raise NoMemberError(f"{party} gave this key up for another one")
+        if shown == key and before is not None:  # it has arrived: the old one is good no longer
+            self._register.arrived(party, key)
 
     def complete(self) -> None:
         """Whatever enough have signed is done: the federation is founded, entrants are in."""

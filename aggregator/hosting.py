@@ -12,10 +12,12 @@ from typing import Any
 
 from aggregator.errors import AggregatorSettingsError
 from aggregator.places import Places
+from federation import at_rest
 from federation.membership import Member
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.authority import Authority, load_authority
+from secure_compute.primitives.hpke import OpeningKey
 from secure_compute.primitives.signature import SigningKey
 
 DAYS = 30
@@ -30,6 +32,7 @@ class Hosting:
     join_port: where entrants call; None: nobody can be invited here.
     lifetime: how long a node's certificate is good.
     pin:      of the roster, "" before the founding.
+    origin:   what a browser shows of the place where people use passkeys.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Hosting:
     colluding: int
     lifetime: timedelta
     pin: str
+    origin: str = ""
 
     @property
     def places(self) -> Places:
@@ -56,18 +60,23 @@ class Hosting:
     @property
     def identity(self) -> SigningKey:
         """The key the aggregator signs its words with."""
-        return SigningKey((self.folder / "keys" / "identity.key").read_bytes())
+        return SigningKey(at_rest.read(self.folder / "keys" / "identity.key"))
+
+    @property
+    def opening(self) -> OpeningKey:
+        """The key that opens what is sent to the aggregator."""
+        return OpeningKey(at_rest.read(self.folder / "keys" / "opening.key"))
 
     @property
     def member(self) -> Member:
         """The aggregator as it stands on a roster."""
-        key = self.identity.verify_key
-        return Member(self.party, self.organisation, Role.AGGREGATOR, self.jurisdiction, key)
+        own = (self.identity.verify_key, self.opening.sealing_key)
+        return Member(self.party, self.organisation, Role.AGGREGATOR, self.jurisdiction, *own)
 
     @property
     def authority(self) -> Authority:
         """Who vouches for connections."""
-        return load_authority(self.places.ca.parent)
+        return load_authority(self.places.ca.parent, at_rest.FILES)
 
     def at(self, port: int | None) -> str:
         """Return `host:port` as nodes are told it."""
@@ -109,6 +118,7 @@ def _hosting(folder: Path, value: dict[str, Any]) -> Hosting:
         colluding=_number(value.get("colluding", 1), 1, "colluding"),
         lifetime=timedelta(days=days),
         pin=str(value.get("pin", "")),
+        origin=str(value.get("origin", f"https://{value.get('address', '127.0.0.1')}")),
     )
 
 

@@ -5,13 +5,26 @@ checkpoint per round. A crash loses at most the round it happened in.
 """
 
 import json
-import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from aggregator.database import Server, Store, keep_first, keep_last
+from aggregator.tables import (
+    JOBS,
+    epochs,
+    gatherings,
+    jobs,
+    notes,
+    proposals,
+    rounds,
+    starts,
+    waits,
+)
 from policies.parties import PartyId
 
 Status: TypeAlias = Literal[
@@ -20,29 +33,10 @@ Status: TypeAlias = Literal[
 
 FINAL: Final = frozenset({"done", "refused", "abandoned", "failed"})
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, wire BLOB NOT NULL, status TEXT NOT NULL, created REAL NOT NULL,
-    result TEXT);
-CREATE TABLE IF NOT EXISTS notes (
-    number INTEGER PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs(id), note TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS notes_job ON notes(job);
-CREATE TABLE IF NOT EXISTS rounds (
-    job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, weights BLOB NOT NULL,
-    velocity BLOB NOT NULL, parties TEXT NOT NULL, PRIMARY KEY (job, round));
-CREATE TABLE IF NOT EXISTS epochs (
-    job TEXT PRIMARY KEY REFERENCES jobs(id), keys BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS gatherings (
-    job TEXT NOT NULL REFERENCES jobs(id), round INTEGER NOT NULL, state BLOB NOT NULL,
-    PRIMARY KEY (job, round));
-CREATE TABLE IF NOT EXISTS starts (
-    job TEXT PRIMARY KEY REFERENCES jobs(id), count INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS waits (
-    job TEXT PRIMARY KEY REFERENCES jobs(id), due REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS proposals (
-    job TEXT NOT NULL REFERENCES jobs(id), party TEXT NOT NULL, said TEXT NOT NULL,
-    PRIMARY KEY (job, party));
-"""
+_OPEN: Final = ("queued", "running", "waiting")
+_WITNESSED: Final = json.dumps({"stage": "witnessed"})
+_LAST: Final = "\U0010ffff"  # no character comes after it
+_SHOWN: Final = (jobs.c.id, jobs.c.wire, jobs.c.status, jobs.c.result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +65,17 @@ class Checkpoint:
 
 
 class Jobs:
-    """The aggregator's table of work; safe for several processes."""
+    """The aggregator's table of work, in a file or on a server; safe for several processes."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        with closing(self._open()) as db:
-            db.executescript(SCHEMA)
+    def __init__(self, where: Path | Server) -> None:
+        self._store = Store(where, JOBS)
 
     def add(self, job: str, wire: bytes, now: float) -> None:
         """Put a signed order on the table; adding it twice changes nothing."""
-        self._write("INSERT OR IGNORE INTO jobs VALUES (?, ?, 'queued', ?, NULL)", (job, wire, now))
+        last = sa.select(sa.func.coalesce(sa.func.max(jobs.c.arrived), 0))
+        row = {"id": job, "wire": wire, "status": "queued", "created": now}
+        with self._store.writing() as db:
+            keep_first(db, jobs, [row | {"arrived": 1 + (db.scalar(last) or 0)}])
 
     def next(self, now: float = 0.0) -> Job | None:
         """Return the job that a crash interrupted, else the oldest that is to be taken up.
@@ -88,173 +83,181 @@ class Jobs:
         now: of the jobs that wait, those are taken up whose time has come by then. They are as old
         as that time, so that one which is asked about again and again keeps no other from its turn.
         """
-        rows = self._read(
-            "SELECT id, wire, status, result FROM jobs LEFT JOIN waits ON job = id"
-            " WHERE status IN ('running', 'queued') OR (status = 'waiting' AND due <= ?)"
-            " ORDER BY status != 'running', coalesce(due, created) LIMIT 1",
-            (now,),
+        is_due = (jobs.c.status == "waiting") & (waits.c.due <= now)
+        age = sa.func.coalesce(waits.c.due, jobs.c.created)
+        rows = self._store.read(
+            sa.select(*_SHOWN)
+            .select_from(jobs.outerjoin(waits, waits.c.job == jobs.c.id))
+            .where(jobs.c.status.in_(("running", "queued")) | is_due)
+            .order_by(jobs.c.status != "running", age, jobs.c.arrived)
+            .limit(1)
         )
         return _job(rows[0]) if rows else None
 
     def wait(self, job: str, due: float) -> None:
         """A job waits for its time or for people; it is taken up again at `due`."""
-        self._write("INSERT OR REPLACE INTO waits VALUES (?, ?)", (job, due))
-        self._write("DELETE FROM starts WHERE job = ?", (job,))
-        self._write("UPDATE jobs SET status = 'waiting' WHERE id = ?", (job,))
+        with self._store.writing() as db:
+            keep_last(db, waits, job=job, due=due)
+            _forget_starts(db, job)
+            _change(db, job, status="waiting")
 
     def propose(self, job: str, party: PartyId, said: Mapping[str, Any]) -> None:
         """Keep what a party said of an order before anything was set aside; its last word."""
-        self._write(
-            "INSERT OR REPLACE INTO proposals VALUES (?, ?, ?)", (job, party, json.dumps(said))
-        )
+        with self._store.writing() as db:
+            keep_last(db, proposals, job=job, party=party, said=json.dumps(said))
 
     def proposals(self, job: str) -> dict[PartyId, dict[str, Any]]:
         """Return what each party said of an order so far."""
-        rows = self._read("SELECT party, said FROM proposals WHERE job = ?", (job,))
+        said = sa.select(proposals.c.party, proposals.c.said).order_by(proposals.c.party)
+        rows = self._store.read(said.where(proposals.c.job == job))
         return {PartyId(party): json.loads(said) for party, said in rows}
 
     def countersign(self, job: str, wire: bytes) -> None:
         """Keep the order with its countersignatures: what it says stays, and so does its id."""
-        self._write("UPDATE jobs SET wire = ? WHERE id = ?", (wire, job))
+        with self._store.writing() as db:
+            _change(db, job, wire=wire)
 
     def find(self, job: str) -> Job | None:
         """Return one job by its id, or by the first digits of it."""
-        rows = self._read(
-            "SELECT id, wire, status, result FROM jobs WHERE id GLOB ? LIMIT 1", (job + "*",)
-        )
+        rows = self._store.read(_selected(_begins(job)).order_by(jobs.c.id).limit(1))
         return _job(rows[0]) if rows else None
 
     def named(self, beginning: str) -> list[Job]:
         """Return the jobs whose id begins so, with the characters as they stand."""
-        rows = self._read(
-            "SELECT id, wire, status, result FROM jobs WHERE substr(id, 1, ?) = ?",
-            (len(beginning), beginning),
-        )
+        rows = self._store.read(_selected(_begins(beginning)).order_by(jobs.c.id))
         return [_job(row) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Return how many jobs there are of each status."""
-        return dict(self._read("SELECT status, count(*) FROM jobs GROUP BY status"))
+        rows = self._store.read(sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status))
+        return {row[0]: row[1] for row in rows}
 
     def done(self) -> list[Job]:
         """Return the jobs that came to a result, the oldest first."""
-        rows = self._read(
-            "SELECT id, wire, status, result FROM jobs WHERE status = 'done' ORDER BY created"
-        )
+        rows = self._store.read(_in_order(_selected(jobs.c.status == "done")))
         return [_job(row) for row in rows]
 
     def start(self, job: str) -> int:
         """Mark a job as being worked on; return how often it was since its last committed step."""
-        self._write(
-            "INSERT INTO starts VALUES (?, 1) ON CONFLICT (job) DO UPDATE SET count = count + 1",
-            (job,),
-        )
-        self._write("UPDATE jobs SET status = 'running' WHERE id = ?", (job,))
-        (row,) = self._read("SELECT count FROM starts WHERE job = ?", (job,))
-        return int(row[0])
+        count = sa.select(starts.c.count).where(starts.c.job == job)
+        with self._store.writing() as db:
+            times = 1 + (db.scalar(count) or 0)
+            keep_last(db, starts, job=job, count=times)
+            _change(db, job, status="running")
+        return times
 
     def again(self, job: str) -> bool:
         """Put a refused job on the table once more; return whether there was one."""
-        refused = self._read("SELECT id FROM jobs WHERE id = ? AND status = 'refused'", (job,))
-        if refused:
-            self._write("DELETE FROM starts WHERE job = ?", (job,))
-            self._write("UPDATE jobs SET status = 'queued', result = NULL WHERE id = ?", (job,))
-        return bool(refused)
+        status = sa.select(jobs.c.status).where(jobs.c.id == job)
+        with self._store.writing() as db:
+            is_refused = db.scalar(status) == "refused"
+            if is_refused:
+                _forget_starts(db, job)
+                _change(db, job, status="queued", result=None)
+        return is_refused
 
     def end(self, job: str, status: Status, result: dict[str, Any]) -> None:
         """Write down how a job ended."""
-        self._write(
-            "UPDATE jobs SET status = ?, result = ? WHERE id = ?",
-            (status, json.dumps(result), job),
-        )
+        with self._store.writing() as db:
+            _change(db, job, status=status, result=json.dumps(result))
 
     def keep_answer(self, job: str, answer: dict[str, Any]) -> None:
         """Note the answer that a question's recipient opened; one that is noted stays."""
-        self._write(
-            "UPDATE jobs SET result = json_set(result, '$.answer', json(?)) WHERE id = ?"
-            " AND json_type(result, '$.answer') = 'null' AND json_extract(result, '$.sealed')",
-            (json.dumps(answer), job),
-        )
+        kept = sa.select(jobs.c.result).where(jobs.c.id == job)
+        with self._store.writing() as db:
+            result = json.loads(db.scalar(kept) or "{}")
+            if result.get("sealed") and result.get("answer", "") is None:
+                _change(db, job, result=json.dumps(result | {"answer": answer}))
 
     def note(self, job: str, **note: Any) -> None:
         """Tell whoever watches how far the job is."""
-        self._write("INSERT INTO notes (job, note) VALUES (?, ?)", (job, json.dumps(note)))
+        with self._store.writing() as db:
+            db.execute(sa.insert(notes).values(job=job, note=json.dumps(note)))
 
     def notes(self, job: str, after: int = 0) -> list[tuple[int, dict[str, Any]]]:
         """Return the notes with a number above `after`."""
-        rows = self._read(
-            "SELECT number, note FROM notes WHERE job = ? AND number > ? ORDER BY number",
-            (job, after),
+        later = (notes.c.job == job) & (notes.c.number > after)
+        rows = self._store.read(
+            sa.select(notes.c.number, notes.c.note).where(later).order_by(notes.c.number)
         )
         return [(number, json.loads(note)) for number, note in rows]
 
     def unwitnessed(self) -> list[str]:
         """Return the jobs that have ended since the ledgers were last witnessed, by their ids."""
-        rows = self._read(
-            "SELECT id FROM jobs WHERE status NOT IN ('queued', 'running', 'waiting')"
-            " AND id NOT IN (SELECT job FROM notes WHERE note = ?) ORDER BY created",
-            (json.dumps({"stage": "witnessed"}),),
-        )
-        return [row[0] for row in rows]
+        witnessed = sa.select(notes.c.job).where(notes.c.note == _WITNESSED)
+        has_ended = jobs.c.status.not_in(_OPEN) & jobs.c.id.not_in(witnessed)
+        return [
+            row[0] for row in self._store.read(_in_order(sa.select(jobs.c.id).where(has_ended)))
+        ]
 
     def commit_round(self, job: str, checkpoint: Checkpoint) -> None:
         """Make a round durable: from here on a crash never repeats it."""
-        self._write(
-            "INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?)",
-            (
-                job,
-                checkpoint.round,
-                checkpoint.weights,
-                checkpoint.velocity,
-                _named(checkpoint),
-            ),
-        )
-        self._write("DELETE FROM starts WHERE job = ?", (job,))
+        with self._store.writing() as db:
+            keep_last(
+                db,
+                rounds,
+                job=job,
+                round=checkpoint.round,
+                weights=checkpoint.weights,
+                velocity=checkpoint.velocity,
+                parties=_named(checkpoint),
+            )
+            _forget_starts(db, job)
 
     def last_round(self, job: str) -> Checkpoint | None:
         """Return the newest checkpoint of a job."""
-        rows = self._read(
-            "SELECT round, weights, velocity, parties FROM rounds WHERE job = ?"
-            " ORDER BY round DESC LIMIT 1",
-            (job,),
+        rows = self._store.read(
+            sa.select(rounds).where(rounds.c.job == job).order_by(rounds.c.round.desc()).limit(1)
         )
         if not rows:
             return None
-        number, weights, velocity, parties = rows[0]
+        _, number, weights, velocity, parties = rows[0]
         return Checkpoint(number, weights, velocity, *_names(parties))
 
     def keep_keys(self, job: str, keys: bytes) -> None:
         """Make the epoch keys of a job's secure sums durable, in place of an earlier offer's."""
-        self._write("INSERT OR REPLACE INTO epochs VALUES (?, ?)", (job, keys))
+        with self._store.writing() as db:
+            keep_last(db, epochs, job=job, keys=keys)
 
     def keys(self, job: str) -> bytes | None:
         """Return the epoch keys of a job's secure sums."""
-        rows = self._read("SELECT keys FROM epochs WHERE job = ?", (job,))
+        rows = self._store.read(sa.select(epochs.c["keys"]).where(epochs.c.job == job))
         return bytes(rows[0][0]) if rows else None
 
     def keep_gathering(self, job: str, round_: int, state: bytes) -> None:
         """Make what was gathered of a secure sum durable, before anything more is asked."""
-        self._write("INSERT OR REPLACE INTO gatherings VALUES (?, ?, ?)", (job, round_, state))
-        self._write("DELETE FROM gatherings WHERE job = ? AND round < ?", (job, round_))
+        earlier = (gatherings.c.job == job) & (gatherings.c.round < round_)
+        with self._store.writing() as db:
+            keep_last(db, gatherings, job=job, round=round_, state=state)
+            db.execute(sa.delete(gatherings).where(earlier))
 
     def gathering(self, job: str, round_: int) -> bytes | None:
         """Return what was gathered of a secure sum so far."""
-        rows = self._read("SELECT state FROM gatherings WHERE job = ? AND round = ?", (job, round_))
+        of_round = (gatherings.c.job == job) & (gatherings.c.round == round_)
+        rows = self._store.read(sa.select(gatherings.c.state).where(of_round))
         return bytes(rows[0][0]) if rows else None
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=30, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return db
 
-    def _write(self, sql: str, values: Sequence[Any]) -> None:
-        with closing(self._open()) as db:
-            db.execute(sql, values)
+def _change(db: Connection, job: str, **values: Any) -> None:
+    db.execute(sa.update(jobs).where(jobs.c.id == job).values(values))
 
-    def _read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with closing(self._open()) as db:
-            return db.execute(sql, values).fetchall()
+
+def _forget_starts(db: Connection, job: str) -> None:
+    db.execute(sa.delete(starts).where(starts.c.job == job))
+
+
+def _begins(beginning: str) -> sa.ColumnElement[bool]:
+    """Whether an id begins so, as it stands; by the index first."""
+    near = (jobs.c.id >= beginning) & (jobs.c.id <= beginning + _LAST)
+    return near & (sa.func.substr(jobs.c.id, 1, len(beginning)) == beginning)
+
+
+def _selected(condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    return sa.select(*_SHOWN).where(condition)
+
+
+def _in_order(chosen: sa.Select[Any]) -> sa.Select[Any]:
+    return chosen.order_by(jobs.c.created, jobs.c.arrived)
 
 
 def _named(checkpoint: Checkpoint) -> str:

@@ -8,16 +8,21 @@ with joining(folder) as gathering:          # the join port, if aggregator.toml 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from aggregator.access import Guard
 from aggregator.admission import StreamSettings
 from aggregator.calls import JoinService, membership
+from aggregator.denials import Denials
 from aggregator.door import Door, Patience
 from aggregator.gathering import Gathering
 from aggregator.hosting import Hosting, load_hosting
+from aggregator.logins import Logins
+from aggregator.people import People
+from aggregator.people_door import PeopleDoor
 from aggregator.register import Register
 from aggregator.stream import StreamExchange
 
@@ -40,10 +45,20 @@ def joining(folder: Path) -> Iterator[Gathering]:
     if hosting.join_port is None or hosting.stream_port is None:
         yield gathering
         return
-    door = Door(lambda: load_hosting(folder), Register(folder), time.time, Patience(time.monotonic))
+    patience = Patience(time.monotonic)
+    door = Door(lambda: load_hosting(folder), Register(folder), time.time, patience)
+    guard = Guard(lambda: load_hosting(folder), Denials(folder))
+    people = people_door(folder, guard)
     address = f"{hosting.listen}:{hosting.join_port}"
-    with JoinService(address, hosting.places, door):
+    with JoinService(address, hosting.places, door, people, guard):
         yield gathering
+
+
+def people_door(folder: Path, guard: Guard, now: Callable[[], float] = time.time) -> PeopleDoor:
+    """Return the people's door of the aggregator in `folder`, with limits of its own."""
+    people, limits = People(folder), (Patience(time.monotonic), Patience(time.monotonic))
+    logins = Logins(lambda: load_hosting(folder), people, now, *limits)
+    return PeopleDoor(lambda: load_hosting(folder), people, logins, guard, now)
 
 
 def founded(folder: Path, gathering: Gathering, stop: threading.Event) -> bool:

@@ -1,9 +1,10 @@
 """Where the aggregator keeps what its server needs."""
 
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+
+from federation import at_rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,4 @@ def create_secrets(places: Places) -> None:
     places.control_token.parent.mkdir(parents=True, exist_ok=True)
     for path in (places.control_token, places.executor_secret):
         if not path.exists():
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "w") as stream:
-                stream.write(secrets.token_hex(32))
+            at_rest.write(path, secrets.token_hex(32).encode())

@@ -7,38 +7,37 @@ forgotten once the order has ended.
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Final
 
-from federation.durable import Database
+import sqlalchemy as sa
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS parts (
-    job TEXT NOT NULL, step TEXT NOT NULL, party TEXT NOT NULL, part BLOB NOT NULL,
-    PRIMARY KEY (job, step, party)) STRICT;
-"""
+from aggregator.database import Server, Store, keep_first
+from aggregator.tables import QUESTIONS, parts
 
 
 class QuestionSteps:
-    """The parts in the database `path`; safe for several processes."""
+    """The parts in the file or the database `where`; safe for several processes."""
 
-    def __init__(self, path: Path) -> None:
-        self._database = Database(path, SCHEMA)
+    def __init__(self, where: Path | Server) -> None:
+        self._store = Store(where, QUESTIONS)
 
-    def keep(self, job: str, step: str, parts: Mapping[str, bytes]) -> None:
+    def keep(self, job: str, step: str, parts_: Mapping[str, bytes]) -> None:
         """Make the parts of a step durable; a part that is here already stays what it is."""
-        rows = [(job, step, party, part) for party, part in parts.items()]
-        with self._database.writing() as db:
-            db.executemany("INSERT OR IGNORE INTO parts VALUES (?, ?, ?, ?)", rows)
+        rows = [
+            {"job": job, "step": step, "party": party, "part": part}
+            for party, part in parts_.items()
+        ]
+        with self._store.writing() as db:
+            keep_first(db, parts, rows)
 
     def kept(self, job: str, step: str) -> dict[str, bytes]:
         """Return the parts of a step, by party; nothing where it is not over."""
-        rows = self._database.read(
-            "SELECT party, part FROM parts WHERE job = ? AND step = ? ORDER BY party", (job, step)
+        of_step = (parts.c.job == job) & (parts.c.step == step)
+        rows = self._store.read(
+            sa.select(parts.c.party, parts.c.part).where(of_step).order_by(parts.c.party)
         )
         return {party: bytes(part) for party, part in rows}
 
     def forget_all_but(self, jobs: Collection[str]) -> None:
         """Forget every job that is none of these, which still go on."""
-        marks = ", ".join("?" for _ in jobs)
-        with self._database.writing() as db:
-            db.execute(f"DELETE FROM parts WHERE job NOT IN ({marks})", (*jobs,))  # noqa: S608
+        with self._store.writing() as db:
+            db.execute(sa.delete(parts).where(parts.c.job.not_in(list(jobs))))

@@ -13,6 +13,7 @@ from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.epochs import news, require_known
+from federation.ledger.export import LogExport
 from federation.ledger.notes import NamedKey, origin_of
 from federation.ledger.places import claim
 from federation.ledger.store import Log, open_engine, reading, writing
@@ -75,6 +76,14 @@ class Record:
                 ids = [id_ for id_ in found if isinstance(id_, str)]
                 body: dict[str, JSON] = {"policy": "", "kind": kind, "reasons": [party, *ids]}
                 self._once(EntryKind.REFUSED, order_id, body)
+
+    def turned_away(self, law: str, words: Sequence[str]) -> None:
+        """Somebody was refused at a door under this law; each kind of refusal is one entry.
+
+        words: the method, what kind of caller and of which role, then the rules; no person.
+        """
+        body: dict[str, JSON] = {"policy": law, "kind": "access", "reasons": list(words)}
+        self._once(EntryKind.REFUSED, "", body)
 
     def released(self, order_id: str, order: WorkOrder) -> None:
         """A result is about to leave for the order's recipients; once per order.
@@ -157,6 +166,11 @@ class Record:
                 raise UntrustedNoteError(f"{head.origin} has no such head at {head.size} entries")
             for name, line in genuine.items():
                 self._log.keep_cosignature(connection, head.size, name, line)
+
+    def exported(self) -> LogExport | None:
+        """Return the log up to the last head that it showed to others; None if it showed none."""
+        with reading(self._log.engine) as connection:
+            return self._log.exported(connection, self._trust)
 
     def entries(self) -> list[Entry]:
         """Return everything that was written down, in order."""

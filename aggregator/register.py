@@ -1,4 +1,4 @@
-"""The aggregator's book of invitations, enrolments and signatures: `membership.sqlite`.
+"""The aggregator's book of invitations, enrolments and signatures.
 
 Of a secret it holds the hash. It makes nobody a member: what it holds is what members signed, and
 whoever alters it has altered what nobody else signed.
@@ -6,27 +6,16 @@ whoever alters it has altered what nobody else signed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-from federation.durable import Database
+import sqlalchemy as sa
+
+from aggregator.database import Server, Store, keep_first, keep_last
+from aggregator.stores import load_stores
+from aggregator.tables import REGISTER, enrolments, founding, invitations, signatures, streams
 from policies.parties import Jurisdiction, PartyId, Role
-
-NAME: Final = "membership.sqlite"
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS invitations (
-    id TEXT PRIMARY KEY, secret TEXT NOT NULL, party TEXT NOT NULL, organisation TEXT NOT NULL,
-    role TEXT NOT NULL, jurisdiction TEXT NOT NULL, expires INTEGER NOT NULL,
-    wrong INTEGER NOT NULL DEFAULT 0) STRICT;
-CREATE TABLE IF NOT EXISTS enrolments (
-    invitation TEXT PRIMARY KEY, party TEXT NOT NULL UNIQUE, identity TEXT NOT NULL UNIQUE,
-    wire BLOB NOT NULL, certificate TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS founding (only INTEGER PRIMARY KEY, statement BLOB NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS signatures (
-    statement TEXT NOT NULL, party TEXT NOT NULL, signature BLOB NOT NULL,
-    PRIMARY KEY (statement, party)) STRICT;
-"""
-_INVITED: Final = "id, secret, party, organisation, role, jurisdiction, expires, wrong"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +44,35 @@ class Enrolled:
 
 
 class Register:
-    """The book of one aggregator's folder; safe for several threads and processes."""
+    """The book of one aggregator, in its folder or on a server; for several threads and processes.
 
-    def __init__(self, folder: Path) -> None:
-        self._database = Database(folder / NAME, _SCHEMA)
+    Args:
+        where: the aggregator's folder, whose settings say where the book lies; or a database.
+    """
+
+    def __init__(self, where: Path | Server) -> None:
+        place = load_stores(where).register if isinstance(where, Path) else where
+        self._store = Store(place, REGISTER)
 
     def invite(self, invitation: Invitation) -> None:
         """The seat may be taken; earlier invitations to it, and who took one, are forgotten."""
-        values = tuple(getattr(invitation, name) for name in _INVITED.split(", "))
-        with self._database.writing() as db:
-            db.execute("DELETE FROM invitations WHERE party = ?", (invitation.party,))
-            db.execute("DELETE FROM enrolments WHERE party = ?", (invitation.party,))
-            db.execute(f"INSERT INTO invitations ({_INVITED}) VALUES (?,?,?,?,?,?,?,?)", values)  # noqa: S608 - names of ours
+        with self._store.writing() as db:
+            db.execute(sa.delete(invitations).where(invitations.c.party == invitation.party))
+            db.execute(sa.delete(enrolments).where(enrolments.c.party == invitation.party))
+            db.execute(sa.insert(invitations), _row(invitation))
+
+    def withdraw(self, party: PartyId) -> bool:
+        """Return whether the seat was offered; its invitation and who took it are forgotten."""
+        with self._store.writing() as db:
+            ours = invitations.c.party == party
+            offered = db.execute(sa.select(invitations.c.id).where(ours)).first()
+            db.execute(sa.delete(invitations).where(ours))
+            db.execute(sa.delete(enrolments).where(enrolments.c.party == party))
+        return offered is not None
 
     def invited(self) -> list[Invitation]:
         """Return every invitation, open or not."""
-        rows = self._database.read(f"SELECT {_INVITED} FROM invitations ORDER BY party")  # noqa: S608
+        rows = self._store.read(sa.select(invitations).order_by(invitations.c.party))
         return [
             Invitation(i, s, PartyId(p), o, Role(r), Jurisdiction(j), e, w)
             for i, s, p, o, r, j, e, w in rows
@@ -82,22 +84,18 @@ class Register:
 
     def count_wrong(self, name: str) -> None:
         """Somebody named the invitation and did not know its secret."""
-        with self._database.writing() as db:
-            db.execute("UPDATE invitations SET wrong = wrong + 1 WHERE id = ?", (name,))
+        one_more = sa.update(invitations).values(wrong=invitations.c.wrong + 1)
+        with self._store.writing() as db:
+            db.execute(one_more.where(invitations.c.id == name))
 
     def enrol(self, enrolled: Enrolled) -> Enrolled | None:
         """Return who took the seat, this one unless somebody did before; None: its key is known."""
-        with self._database.writing() as db:
-            db.execute(
-                "INSERT OR IGNORE INTO enrolments VALUES (?, ?, ?, ?, ?)",
-                (
-                    enrolled.invitation,
-                    enrolled.party,
-                    enrolled.identity,
-                    enrolled.wire,
-                    enrolled.certificate,
-                ),
-            )
+        seat = sa.select(enrolments).where(enrolments.c.invitation == enrolled.invitation)
+        with self._store.writing() as db:
+            before = db.execute(seat).first()
+            keep_first(db, enrolments, [_row(enrolled)])
+            if before is None and db.execute(seat).first() is not None:
+                db.execute(sa.delete(streams).where(streams.c.party == enrolled.party))
         return self.taken(enrolled.invitation)
 
     def taken(self, invitation: str) -> Enrolled | None:
@@ -106,32 +104,53 @@ class Register:
 
     def enrolled(self) -> list[Enrolled]:
         """Return everybody who took a seat, by party."""
-        rows = self._database.read(
-            "SELECT invitation, party, identity, wire, certificate FROM enrolments ORDER BY party"
-        )
+        rows = self._store.read(sa.select(enrolments).order_by(enrolments.c.party))
         return [Enrolled(i, PartyId(p), key, bytes(wire), c) for i, p, key, wire, c in rows]
+
+    def exchange(self, party: PartyId, key: bytes, before: bytes | None) -> None:
+        """A party's streams have this key now; until it is seen, the one before is good as well."""
+        with self._store.writing() as db:
+            keep_last(db, streams, party=party, key=key, before=before)
+
+    def arrived(self, party: PartyId, key: bytes) -> None:
+        """The key was seen: the one before it is good no longer."""
+        ours = (streams.c.party == party) & (streams.c.key == key)
+        with self._store.writing() as db:
+            db.execute(sa.update(streams).where(ours).values(before=None))
+
+    def exchanged(self, party: PartyId) -> tuple[bytes, bytes | None] | None:
+        """Return the key of a party's streams and the one before; None where it exchanged none."""
+        found = sa.select(streams.c.key, streams.c.before).where(streams.c.party == party)
+        rows = self._store.read(found)
+        return None if not rows else (bytes(rows[0][0]), rows[0][1])
 
     def propose(self, statement: bytes) -> None:
         """This is the founding that members sign now; one before it is over."""
-        with self._database.writing() as db:
-            db.execute("INSERT OR REPLACE INTO founding VALUES (1, ?)", (statement,))
+        with self._store.writing() as db:
+            keep_last(db, founding, only=1, statement=statement)
 
     def founding(self) -> bytes:
         """Return the founding that members sign; b"" where there is none."""
-        rows = self._database.read("SELECT statement FROM founding")
+        rows = self._store.read(sa.select(founding.c.statement))
         return bytes(rows[0][0]) if rows else b""
 
     def sign(self, statement: str, party: PartyId, signature: bytes) -> None:
         """A checked signature of a party over the statement of this digest is kept."""
-        with self._database.writing() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO signatures VALUES (?, ?, ?)", (statement, party, signature)
-            )
+        with self._store.writing() as db:
+            keep_last(db, signatures, statement=statement, party=party, signature=signature)
 
     def signatures(self, statement: str) -> Mapping[PartyId, bytes]:
         """Return the signatures over the statement of this digest."""
-        rows = self._database.read(
-            "SELECT party, signature FROM signatures WHERE statement = ? ORDER BY party",
-            (statement,),
+        signed = sa.select(signatures.c.party, signatures.c.signature)
+        rows = self._store.read(
+            signed.where(signatures.c.statement == statement).order_by(signatures.c.party)
         )
         return {PartyId(party): bytes(signature) for party, signature in rows}
+
+
+def _row(value: Invitation | Enrolled) -> dict[str, Any]:
+    return {name: _plain(getattr(value, name)) for name in value.__slots__}
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value

@@ -6,7 +6,6 @@ Version 1 wrote one `.npz` at the end of a run. Now every round is a file of `li
 
 import io
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from aggregator.stored import load, read_bytes
+from aggregator.stored import load, read_bytes, write_whole
 from federation.errors import MalformedOrderError, VersionMismatchError
 from federation.models import ModelSpec, Vector
 from federation.orders import WorkOrder
@@ -49,11 +48,7 @@ def save_model(
     np.savez(buffer, weights=released.result, card=text)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{task.model}-{run[:12]}.npz"
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(buffer.getvalue())
-    with partial.open("rb") as handle:
-        os.fsync(handle.fileno())
-    partial.replace(path)
+    write_whole(path, buffer.getvalue())
     return path
 
 

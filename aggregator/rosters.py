@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from aggregator.settings import AggregatorSettings
-from federation.durable import replace_file
 from federation.membership import Roster
 from federation.roster_chain import (
     Change,
@@ -23,6 +22,7 @@ from federation.roster_chain import (
     open_roster,
     require_successor,
 )
+from federation.whole_files import replace_file
 from policies.parties import PartyId
 
 

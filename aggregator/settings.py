@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from aggregator.errors import AggregatorSettingsError
+from aggregator.stores import Stores, stores_of
+from federation import at_rest
 from federation.errors import ForeignLedgerError
+from federation.key_sources import NONE, source_of
 from federation.ledger.places import place_of
 from federation.membership import Roster
 from federation.roster_chain import open_roster, require_pin
 from policies.parties import PartyId
 from secure_compute.errors import LocalProtocolError
+from secure_compute.primitives.hpke import OpeningKey
 from secure_compute.primitives.signature import SigningKey
 
 
@@ -25,6 +29,8 @@ class AggregatorSettings:
     capture:      whether every outbound message is also written to `captures/`.
     ledger:       where its own ledger lies: a file of the folder, or the URL of a PostgreSQL
                   database, in which a password may stand.
+    at_rest:      where the key comes from that secrets of the folder are sealed under; "none": they
+                  are not.
     threshold:    how many keyholders open a joint question together.
     """
 
@@ -36,18 +42,10 @@ class AggregatorSettings:
     pin: str
     capture: bool
     ledger: Path | str = field(repr=False)
+    stores: Stores
     stream_port: int | None = None
     threshold: int = 2
-
-    @property
-    def keys(self) -> Path:
-        """The keys that keyholders made ahead."""
-        return self.folder / "keys.sqlite"
-
-    @property
-    def steps(self) -> Path:
-        """How far the joint question is that goes on."""
-        return self.folder / "questions.sqlite"
+    at_rest: str = NONE
 
     @property
     def answers(self) -> Path:
@@ -57,7 +55,22 @@ class AggregatorSettings:
     @property
     def identity(self) -> SigningKey:
         """The key the aggregator signs its words with."""
-        return SigningKey((self.folder / "keys" / "identity.key").read_bytes())
+        return SigningKey(at_rest.read(self.folder / "keys" / "identity.key"))
+
+    @property
+    def opening(self) -> OpeningKey:
+        """The key that opens what is sent to the aggregator.
+
+        Raises:
+            AggregatorSettingsError: it is missing.
+        """
+        try:
+            return OpeningKey(at_rest.read(self.folder / "keys" / "opening.key"))
+        except FileNotFoundError as why:
+            raise AggregatorSettingsError(
+                f"{self.folder} has no keys/opening.key, so no reply can be opened: restore it; a "
+                "federation of before messages were sealed is founded anew"
+            ) from why
 
     @property
     def chain(self) -> Path:
@@ -84,10 +97,13 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
 
     Raises:
         AggregatorSettingsError: it is missing or malformed.
+        LockedVaultError: it says that the folder has a vault, and there is none.
     """
     path, value = folder / "aggregator.toml", dict[str, Any]()
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
+        key = _at_rest(value.get("at_rest", {}).get("key", NONE))
+        at_rest.require_vault(folder, key)
         return AggregatorSettings(
             folder=folder.resolve(),
             party=PartyId(value["party"]),
@@ -97,8 +113,10 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
             pin=require_pin(value["pin"]),
             capture=bool(value.get("capture", False)),
             ledger=place_of(value.get("ledger"), folder.resolve() / "ledger.sqlite"),
+            stores=stores_of(folder.resolve(), value),
             threshold=_threshold(value.get("threshold", 2)),
             stream_port=int(value["stream_port"]) if "stream_port" in value else None,
+            at_rest=key,
         )
     except FileNotFoundError as why:
         raise AggregatorSettingsError(f"{folder} is no aggregator: no aggregator.toml") from why
@@ -111,8 +129,16 @@ def load_aggregator(folder: Path) -> AggregatorSettings:
         raise AggregatorSettingsError(f"{path} lacks {why}") from why
     except ForeignLedgerError as why:
         raise AggregatorSettingsError(f"{path}: ledger: {why}") from why
-    except (ValueError, TypeError, OverflowError, RecursionError, LocalProtocolError) as why:
+    except (
+        *(ValueError, TypeError, AttributeError, OverflowError, RecursionError),
+        LocalProtocolError,
+    ) as why:
         raise AggregatorSettingsError(f"{path}: {why}") from why
+
+
+def _at_rest(value: object) -> str:
+    source = source_of(value)
+    return NONE if source is None else source.text
 
 
 def _threshold(value: object) -> int:

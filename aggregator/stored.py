@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from aggregator import safetensors
 from aggregator.cards import Card
 from aggregator.errors import MalformedModelError
+from federation import at_rest
 from federation.errors import MalformedOrderError
 from federation.models import Vector
 from federation.sequences import network_from_json
 from secure_compute import canonical
 from secure_compute.errors import NotCanonicalError
+from secure_compute.primitives.vault import SEALED_OVERHEAD, is_sealed
 
 LARGEST_FILE: Final = 1 << 26
 SUFFIX: Final = ".safetensors"
@@ -112,24 +114,29 @@ def _dimension(card: Card, otherwise: int) -> int:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes, never more than the largest model has."""
+    """Return what a file holds, never more than the largest model has.
+
+    Raises:
+        MalformedModelError: it is no file, or too large.
+        SealedFileError: see `at_rest.read`.
+    """
     try:
         if not path.is_file():
             raise MalformedModelError(f"{path} is no file: name a model's file")
         with path.open("rb") as handle:
-            data = handle.read(min(path.stat().st_size, LARGEST_FILE) + 1)
+            data = handle.read(min(path.stat().st_size, LARGEST_FILE + SEALED_OVERHEAD) + 1)
     except OSError as why:
         raise MalformedModelError(f"{path} cannot be read: {why.strerror}") from why
-    if len(data) > LARGEST_FILE:
+    if len(data) > LARGEST_FILE + SEALED_OVERHEAD * is_sealed(data):
         raise MalformedModelError(f"{path} is larger than any model: name another file")
-    return data
+    return at_rest.opened(path, data)
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, sealed where its folder has a vault."""
     partial = path.with_name(path.name + ".partial")
     with partial.open("wb") as handle:
-        handle.write(data)
+        handle.write(at_rest.sealed(path, data))
         handle.flush()
         os.fsync(handle.fileno())
     partial.replace(path)

@@ -32,6 +32,7 @@ from aggregator.admission import (
 from aggregator.errors import AggregatorError
 from aggregator.switchboard import ForeignReplyError, Line, Switchboard
 from aggregator.transport import FAILED, UNREGISTERED
+from federation import at_rest
 from federation.control.frames import Assembly, Kind, Message, cut
 from federation.control.wire import ADMITTED, METHOD, SERVER_OPTIONS, SERVICE
 from federation.errors import FederationError, MalformedFrameError
@@ -129,7 +130,7 @@ class StreamExchange:
             server.stop(None).wait()
 
     def _credentials(self) -> Any:
-        own = (self._settings.key.read_bytes(), self._settings.certificate.read_bytes())
+        own = (at_rest.read(self._settings.key), self._settings.certificate.read_bytes())
         ca = self._settings.ca.read_bytes()
         return grpc.ssl_server_credentials([own], ca, require_client_auth=True)
 

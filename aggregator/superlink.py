@@ -27,6 +27,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from federation import at_rest
 from federation.control.quiet import QUIET
 from federation.control.supervise import exit_with_parent
 
@@ -184,9 +185,8 @@ def compact(database: Path) -> None:
 
 def build_app(places: Places, host: str, port: int) -> Application:
     """The stock application with our bearer token and, innermost, the gate and enclosures."""
-    certificates = tuple(
-        path.read_bytes() for path in (places.ca, places.certificate, places.certificate_key)
-    )
+    own = (places.ca, places.certificate)
+    certificates = (*(path.read_bytes() for path in own), at_rest.read(places.certificate_key))
     config = SuperLinkLifespanConfig(
         control_address=f"{host}:{port}",
         health_server_address=None,
@@ -194,8 +194,8 @@ def build_app(places: Places, host: str, port: int) -> Application:
         port=port,
         insecure=False,
         certificates=(certificates[0], certificates[1], certificates[2]),
-        superexec_auth_secret=places.executor_secret.read_bytes(),
-        authn_plugin=BearerToken(places.control_token.read_text()),
+        superexec_auth_secret=at_rest.read(places.executor_secret),
+        authn_plugin=BearerToken(at_rest.read(places.control_token).decode()),
         event_log_plugin=None,
         fleet_event_log_plugin=None,
         enable_event_log=False,
@@ -237,16 +237,18 @@ async def serve(places: Places, fleet: socket.socket, control: socket.socket) ->
 
 
 def _config(places: Places, app: Application, *, lifespan: bool) -> uvicorn.Config:
-    config = uvicorn.Config(
-        app,
-        lifespan="on" if lifespan else "off",
-        ssl_certfile=places.certificate,
-        ssl_keyfile=places.certificate_key,
-        log_level="warning",
-        access_log=False,
-        timeout_graceful_shutdown=2,
-    )
-    config.load()  # makes its TLS context, which has no setting for the oldest version
+    with at_rest.loadable(places.certificate_key) as (key, password):
+        config = uvicorn.Config(
+            app,
+            lifespan="on" if lifespan else "off",
+            ssl_certfile=places.certificate,
+            ssl_keyfile=key,
+            ssl_keyfile_password=None if password is None else password.decode(),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=2,
+        )
+        config.load()  # makes its TLS context, which has no setting for the oldest version
     if config.ssl is not None:
         config.ssl.minimum_version = ssl.TLSVersion.TLSv1_3
     return config

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, TypeVar
 
+from federation import at_rest
 from federation.control.quiet import QUIET
 
 os.environ.update(QUIET)
@@ -271,7 +272,7 @@ class TaskLink(Link):
             raise NotAnEnvelopeError("what a node sent is no object of Flower's") from why
 
     def _acquire(self, until: float) -> str:
-        secret = self._settings.places.executor_secret.read_bytes()
+        secret = at_rest.read(self._settings.places.executor_secret)
         protected = frozenset({"/flwr.proto.Runtime/AcquireTask"})
         client = self._connect(
             SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=protected)

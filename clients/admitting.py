@@ -104,7 +104,7 @@ def _asked(settings: NodeSettings, roster: Roster, request: Request) -> Asked:
             "signed, ask the aggregator why"
         )
     (host,) = roster.with_role(Role.AGGREGATOR)
-    words = words_of(enrolment, request.certificate, ca.decode(), host.identity, settings.pin)
+    words = words_of(enrolment, request.certificate, ca.decode(), host, settings.pin)
     statement = change_statement(roster, Admit(enrolment.member))
     known = {party, *(member.party for member in roster.members)}
     signed = tuple(name for name in request.signed if name in known)  # nobody signed these names

@@ -4,7 +4,6 @@ One state holds every promise, for ever: a query gets one commitment and one lis
 ciphertexts are kept beside it as long as they are of use; the file is its owner's alone.
 """
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from clients.errors import RefusedWorkError
 from federation.durable import Database
+from federation.sqlite_files import Connection
 from secure_compute import canonical
 from secure_compute.threshold.memory import party_from_bytes, party_to_bytes
 from secure_compute.threshold.party import Party
@@ -123,5 +123,5 @@ class AnswerStore:
     def _party(self, rows: Sequence[tuple[Any, ...]]) -> Party:
         return party_from_bytes(bytes(rows[0][0])) if rows else Party(me=self._me)
 
-    def _keep(self, db: sqlite3.Connection, party: Party) -> None:
+    def _keep(self, db: Connection, party: Party) -> None:
         db.execute("INSERT OR REPLACE INTO party VALUES (1, ?)", (party_to_bytes(party),))

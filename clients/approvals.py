@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Final
 
 from clients.errors import NodeSettingsError, RefusedWorkError
-from federation.durable import replace_file
+from federation import at_rest
 from federation.membership import Roster
 from federation.orders import SignedOrder
+from federation.whole_files import replace_file
 from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.canonical import JSON
@@ -197,8 +198,8 @@ def approver_key(path: Path) -> SigningKey:
     """
     try:
         if not path.exists():
-            _write(path, os.urandom(KEY_SIZE))
-        return SigningKey(path.read_bytes())
+            _write(path, at_rest.sealed(path, os.urandom(KEY_SIZE)))
+        return SigningKey(at_rest.read(path))
     except OSError as why:
         raise NodeSettingsError(f"{path} cannot be read or written: {why.strerror}") from why
 

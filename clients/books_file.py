@@ -5,7 +5,6 @@ entries of the log and rows of the new tables, in one transaction: a process tha
 way leaves the old books as they were.
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,16 +22,18 @@ from federation.ledger.places import claim, require_owner
 from federation.ledger.store import (
     Log,
     existing_engine,
-    look,
     open_engine,
     tables,
 )
+from federation.sqlite_files import DATABASE_ERROR, Connection, connect, look, module_of
 from policies.errors import ForeignBooksError
 from secure_compute.primitives.signature import SigningKey
 
 VERSION: Final = 2
 _KNOWN: Final = {0, VERSION}
 """What SQLite's `user_version` says of books with a log: VERSION where they were carried over."""
+
+_FAULTS: Final[tuple[type[Exception], ...]] = (*DATABASE_ERROR, sa.exc.DatabaseError)
 
 
 def open_books(where: Path | str, origin: str, key: SigningKey, at: int) -> Engine:
@@ -93,7 +94,7 @@ def _told(path: Path | None) -> Iterator[None]:
         yield
     except ForeignLedgerError as why:
         raise ForeignBooksError(f"{named} is no account book: {why}") from why
-    except (sqlite3.DatabaseError, sa.exc.DatabaseError) as why:
+    except _FAULTS as why:
         if is_busy(why):
             raise BusyError(named) from why
         raise ForeignBooksError(
@@ -110,23 +111,22 @@ def _require_known(path: Path, version: int) -> None:
 
 
 def _version(path: Path) -> int:
-    with closing(sqlite3.connect(path, timeout=30.0)) as connection:
+    with closing(connect(path, ())) as connection:
         return _version_of(connection)
 
 
-def _version_of(connection: sqlite3.Connection) -> int:
+def _version_of(connection: Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _carry_over(path: Path, origin: str, key: SigningKey, at: int) -> None:
     """The old books are carried over, or nothing was done."""
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-        connection.execute("PRAGMA synchronous = FULL")
-        return connection
-
-    engine = sa.create_engine("sqlite://", creator=connect, poolclass=NullPool)
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: connect(path, ["synchronous = FULL"]),
+        module=module_of(path),
+        poolclass=NullPool,
+    )
     sa.event.listen(engine, "begin", lambda opened: opened.exec_driver_sql("BEGIN IMMEDIATE"))
     with engine.begin() as connection:
         found = connection.exec_driver_sql("PRAGMA user_version").scalar()

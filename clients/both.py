@@ -35,7 +35,7 @@ class _Beside(threading.Thread):
     def run(self) -> None:
         """Serve the stream; whatever ends it ends the node."""
         try:
-            serve_stream(self._settings, self._once, self._halt)
+            serve_stream(self._settings, self._once, self._halt, self._once.named)
         except ClientError as why:
             self.failure = why
         except Exception:  # noqa: BLE001 - logged, and the node starts again

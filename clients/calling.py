@@ -6,12 +6,16 @@ offer = calls.offer(Knock(…))
 
 member = MemberCalls(stream_settings)           # with the node's certificate, on the stream's port
 view = member.look()
+
+person = PersonCalls(place, require_pin(place)) # a person's program, on the join service's port
 """
 
 import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 import grpc  # type: ignore[import-untyped]
 
@@ -25,6 +29,7 @@ from federation.control.calls import (
     LOOK,
     MEMBERSHIP,
     OFFER,
+    PEOPLE,
     RENEW,
     SIGN,
     path,
@@ -37,6 +42,26 @@ from secure_compute.primitives.authority import key_pin
 _CONNECT: Final = 10.0
 _LONGEST: Final = 300
 """Characters of a server's own sentence that are passed on."""
+
+
+class Pinned(Protocol):
+    """Where a server is, and the SHA-256 of its public key; a token is one."""
+
+    @property
+    def host(self) -> str:
+        """Its name or number."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+    @property
+    def pin(self) -> bytes:
+        """[32]."""
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as a connection is opened to it."""
 
 
 class WrongPinError(ClientError):
@@ -57,7 +82,21 @@ class TurnedAwayError(ClientError):
     exit_code = 2
 
 
-def require_pin(token: Token) -> bytes:
+class NotAllowedError(ClientError):
+    """A person has no session there, or may not do this; the sentence is the aggregator's."""
+
+    exit_code = 10
+
+
+REFUSING: Final = MappingProxyType(
+    {
+        grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+        grpc.StatusCode.UNAUTHENTICATED: NotAllowedError,
+    }
+)
+
+
+def require_pin(token: Pinned) -> bytes:
     """Return the certificate, PEM, of the server at the token's address: it has the pinned key.
 
     Nothing but a TLS handshake takes place, and the handshake proves that the server has the key.
@@ -84,7 +123,7 @@ def require_pin(token: Token) -> bytes:
     return _pinned(token, shown)
 
 
-def _pinned(token: Token, shown: bytes) -> bytes:
+def _pinned(token: Pinned, shown: bytes) -> bytes:
     try:
         right = key_pin(shown) == token.pin
     except PeerProtocolError:
@@ -100,11 +139,19 @@ def _pinned(token: Token, shown: bytes) -> bytes:
 class _Calls:
     """Calls over one connection; a context manager's worth of gRPC."""
 
-    def __init__(self, address: str, believed: Any, service: str, deadline: float) -> None:
+    def __init__(
+        self,
+        address: str,
+        believed: Any,
+        service: str,
+        deadline: float,
+        refusing: Mapping[grpc.StatusCode, type[ClientError]] = MappingProxyType({}),
+    ) -> None:
         self._address = address
         self._believed = believed
         self._service = service
         self._deadline = deadline
+        self._refusing = refusing
 
     def ask(self, method: str, data: bytes) -> bytes:
         """Return the answer.
@@ -128,7 +175,8 @@ class _Calls:
             grpc.StatusCode.UNAUTHENTICATED,
         )
         if error.code() in refused:
-            return TurnedAwayError(f"the aggregator refuses: {_said(error)}")
+            kind = self._refusing.get(error.code(), TurnedAwayError)
+            return kind(f"the aggregator refuses: {_said(error)}")
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return NotReachedError(f"the aggregator is busy: {_said(error)}")
         return NotReachedError(f"{self._address} does not answer ({error.code().name}); try again")
@@ -154,6 +202,23 @@ class JoinCalls:
     def enrol(self, knock: Knock) -> bytes:
         """Return the certificate, PEM, that an enrolment is given; errors: `_Calls.ask`."""
         return self._calls.ask(ENROL, knock.to_bytes())
+
+
+class PersonCalls:
+    """What a person's program says; it believes the certificate `leaf`, PEM, alone."""
+
+    def __init__(self, place: Pinned, leaf: bytes, deadline: float = DEADLINE) -> None:
+        believed = grpc.ssl_channel_credentials(leaf)
+        self._calls = _Calls(place.address, believed, PEOPLE, deadline, REFUSING)
+
+    def ask(self, method: str, data: bytes) -> bytes:
+        """Return the answer.
+
+        Raises:
+            NotAllowedError: the session is over, or the law of the doors says no.
+            TurnedAwayError, NotReachedError: see `_Calls.ask`.
+        """
+        return self._calls.ask(method, data)
 
 
 class MemberCalls:

@@ -21,6 +21,7 @@ from clients.rehearsal import Rehearsal
 from clients.rosters import require_member
 from clients.settings import NodeSettings
 from clients.tables import conform_table, marks_of, require_snapshots
+from federation import at_rest
 from federation.ledger.epochs import require_known
 from federation.ledger.notes import origin_of
 from federation.membership import Roster
@@ -96,7 +97,7 @@ def _books(settings: NodeSettings) -> Books:
 
 
 def _require_transport(settings: NodeSettings) -> None:
-    load_node_key(settings.folder / "keys" / "flower")
+    load_node_key(settings.folder / "keys" / "flower", at_rest.FILES)
     try:
         ssl.create_default_context(cafile=settings.ca)
     except OSError as why:  # an SSLError is one too

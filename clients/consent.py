@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import NodeSettingsError
-from federation.durable import keep_file
+from federation.whole_files import keep_file
 from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.canonical import JSON

@@ -8,6 +8,7 @@ waits for any more and that no worker took is forgotten; whoever wants it asks a
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,9 +29,14 @@ class _Address:
 
 
 class Desk:
-    """Threads share it; nobody waits here but those who have nothing to do."""
+    """Threads share it; nobody waits here but those who have nothing to do.
 
-    def __init__(self) -> None:
+    named: gives the name under which a request is known again.
+    """
+
+    def __init__(self, named: Callable[[bytes], str] = request_key) -> None:
+        self._named = named
+        self._names: dict[bytes, str] = {}
         self._wake = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._addresses: dict[str, list[_Address]] = {}
@@ -39,12 +45,13 @@ class Desk:
 
     def bring(self, request: bytes, asker: Asker, number: int) -> None:
         """The request is waiting, or the answer that is being made goes to this asker too."""
+        key, address = self._named(request), _Address(asker, number)
         with self._wake:
-            key, address = request_key(request), _Address(asker, number)
             if key in self._addresses:
                 self._addresses[key].append(address)
                 return
             self._addresses[key] = [address]
+            self._names[request] = key
             self._came[key] = time.monotonic()
             self._waiting.append(request)
             self._wake.notify()
@@ -58,13 +65,14 @@ class Desk:
     def came(self, request: bytes) -> float:
         """Return when a request that is under way was first brought, monotonic seconds."""
         with self._wake:
-            return self._came[request_key(request)]
+            return self._came[self._names[request]]
 
     def done(self, request: bytes, answer: bytes | None) -> None:
         """The answer is on its way to whoever asked until now."""
         with self._wake:
-            addresses = self._addresses.pop(request_key(request))
-            del self._came[request_key(request)]
+            name = self._names.pop(request)
+            addresses = self._addresses.pop(name)
+            del self._came[name]
         for address in addresses:
             address.asker.send(address.number, answer)
 
@@ -73,9 +81,10 @@ class Desk:
         with self._wake:
             for addresses in self._addresses.values():
                 addresses[:] = [address for address in addresses if address.asker is not asker]
-            for request in [r for r in self._waiting if not self._addresses[request_key(r)]]:
+            for request in [r for r in self._waiting if not self._addresses[self._names[r]]]:
                 self._waiting.remove(request)
-                del self._addresses[request_key(request)], self._came[request_key(request)]
+                name = self._names.pop(request)
+                del self._addresses[name], self._came[name]
 
     def close(self) -> None:
         """Nobody is given anything any more."""

@@ -18,7 +18,6 @@ from clients.calling import MemberCalls
 from clients.errors import ClientError
 from clients.joining import FOUNDING, Entrant
 from federation.check_words import check_words
-from federation.durable import keep_file
 from federation.errors import FederationError
 from federation.membership import Member, Roster
 from federation.roster_chain import (
@@ -31,6 +30,7 @@ from federation.roster_chain import (
 from federation.roster_changes import read_founding
 from federation.roster_rules import require_founding
 from federation.views import Signature, View
+from federation.whole_files import keep_file
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import NotCanonicalError

@@ -65,6 +65,7 @@ from clients.patience import (
     ServerRefusedError,
     WrongCertificateError,
 )
+from federation import at_rest
 from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting
 from secure_compute.primitives.node_keys import load_node_key
 
@@ -124,7 +125,7 @@ class FleetClient:
         id_file: Path,
         stop: threading.Event,
     ) -> None:
-        private_key = load_node_key(key)
+        private_key = load_node_key(key, at_rest.FILES)
         self._public_key = public_key_to_bytes(private_key.public_key())
         self._client = FleetHttpClient.from_server_address(
             address,

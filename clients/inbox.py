@@ -7,7 +7,6 @@ answer it gave, and when it no longer has that answer it says so instead of comp
 """
 
 import hashlib
-import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from clients.errors import BusyError, is_busy
+from federation.sqlite_files import OPERATIONAL_ERROR, Connection, connect
 
-_WAIT = 30.0
-"""Seconds to wait for another program that holds the file."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS claimed (
     message_id TEXT PRIMARY KEY, head BLOB NOT NULL, claimed_at REAL NOT NULL
@@ -70,14 +68,10 @@ class Inbox:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(
-            path, timeout=_WAIT, check_same_thread=False, isolation_level=None
-        )
         try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection = connect(path, any_thread=True)
             self._connection.executescript(_SCHEMA)
-        except sqlite3.OperationalError as why:
+        except OPERATIONAL_ERROR as why:
             if is_busy(why):
                 raise BusyError(path.name) from why
             raise
@@ -149,7 +143,7 @@ class Inbox:
 
 
 class _transaction:  # noqa: N801 - reads as a keyword
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def __enter__(self) -> None:

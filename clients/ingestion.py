@@ -22,7 +22,6 @@ a message. What is not here: prices. They are made of the labels in the books, w
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -46,6 +45,7 @@ from clients.ingestion_file import (
 )
 from clients.keysets import among
 from clients.rowkeys import key_kind, row_keys
+from federation.sqlite_files import DATABASE_ERROR, Connection, connect
 from policies.budget.units import paid as paid_units
 from policies.contracts import DataContract
 from policies.evidence import Minted
@@ -231,11 +231,11 @@ class Ingestion:
         """Return whose rows the table holds: everybody that reading it pays for."""
         return sorted({unit.subjects for unit in paid_units(contract, self._contracts)})
 
-    def _secret(self, db: sqlite3.Connection) -> bytes:
+    def _secret(self, db: Connection) -> bytes:
         return secret_of(db, self._secret_path, self._entropy)
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _writing(self) -> Iterator[Connection]:
         """Hold the one write lock; leave with everything on disk, or with nothing changed."""
         try:
             with closing(self._connect()) as db:
@@ -247,16 +247,14 @@ class Ingestion:
                     db.execute("ROLLBACK")
                     raise
                 db.execute("COMMIT")
-        except sqlite3.DatabaseError as why:
+        except DATABASE_ERROR as why:
             raise NodeSettingsError(
                 f"{self._path.name} does not say which rows were seen when; restore it"
             ) from why
 
-    def _connect(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+    def _connect(self) -> Connection:
+        db = connect(self._path, wait=60)
         self._path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
         return db
 
 

@@ -14,14 +14,14 @@ Every function works within the transaction of its caller.
 
 import hashlib
 import json
-import os
-import sqlite3
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from clients.errors import NodeSettingsError
 from clients.keysets import not_among
 from clients.rowkeys import KEY_BYTES, SECRET_BYTES
+from federation import at_rest
+from federation.sqlite_files import Connection
 from secure_compute.entropy import Entropy
 
 SCHEMA: Final = """
@@ -51,7 +51,7 @@ class Batch(NamedTuple):
     keys: bytes
 
 
-def make_tables(db: sqlite3.Connection) -> None:
+def make_tables(db: Connection) -> None:
     """Leave an empty file with its tables, which refuse that anything is changed."""
     if db.execute("SELECT 1 FROM sqlite_master").fetchone():
         return
@@ -62,7 +62,7 @@ def make_tables(db: sqlite3.Connection) -> None:
             db.execute(_KEPT.format(table=table, verb=verb))
 
 
-def secret_of(db: sqlite3.Connection, path: Path, entropy: Entropy) -> bytes:
+def secret_of(db: Connection, path: Path, entropy: Entropy) -> bytes:
     """Return the secret that this file's keys are hashed under; a new file gets a new one.
 
     Raises:
@@ -70,9 +70,9 @@ def secret_of(db: sqlite3.Connection, path: Path, entropy: Entropy) -> bytes:
     """
     known = [name for (name,) in db.execute("SELECT secret FROM made")]
     if not known and not path.exists():
-        _write_secret(path, entropy.bytes(SECRET_BYTES))
+        at_rest.write(path, entropy.bytes(SECRET_BYTES))
     try:
-        secret = path.read_bytes()
+        secret = at_rest.read(path)
     except FileNotFoundError:
         secret = b""
     name = hashlib.blake2b(b"name", key=secret, digest_size=KEY_BYTES).hexdigest()
@@ -85,15 +85,7 @@ def secret_of(db: sqlite3.Connection, path: Path, entropy: Entropy) -> bytes:
     return secret
 
 
-def _write_secret(path: Path, secret: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def require_windows(db: sqlite3.Connection, subjects: str, opened: int) -> None:
+def require_windows(db: Connection, subjects: str, opened: int) -> None:
     """Accept books that know as many windows of `subjects` as rows were booked under.
 
     Raises:
@@ -111,14 +103,14 @@ def require_windows(db: sqlite3.Connection, subjects: str, opened: int) -> None:
         )
 
 
-def is_looked_at(db: sqlite3.Connection, stamp: str, subjects: str, kind: str) -> bool:
+def is_looked_at(db: Connection, stamp: str, subjects: str, kind: str) -> bool:
     """Return whether every row of that state of a file is booked for `subjects`."""
     row = (stamp, subjects, kind)
     found = db.execute("SELECT 1 FROM looks WHERE (stamp, subjects, kind) = (?, ?, ?)", row)
     return found.fetchone() is not None
 
 
-def commitments(db: sqlite3.Connection, subjects: str, secret: bytes) -> list[str]:
+def commitments(db: Connection, subjects: str, secret: bytes) -> list[str]:
     """Return what the log may say of `subjects`: a commitment to each state, the present one last.
 
     Each is 64 hexadecimal digits over all batches until then, keyed by the file's secret; that to
@@ -136,13 +128,13 @@ def commitments(db: sqlite3.Connection, subjects: str, secret: bytes) -> list[st
     return found
 
 
-def doubt(db: sqlite3.Connection, subjects: str, now: int) -> None:
+def doubt(db: Connection, subjects: str, now: int) -> None:
     """From now on keys of `subjects` that are not known may have been there all along."""
     _add(db, subjects, _DOUBT, 1, now, b"")
 
 
 def book(
-    db: sqlite3.Connection,
+    db: Connection,
     stamp: str,
     subjects: str,
     kind: str,
@@ -165,16 +157,14 @@ def book(
     db.execute("INSERT OR IGNORE INTO looks VALUES (?, ?, ?)", (stamp, subjects, kind))
 
 
-def _add(
-    db: sqlite3.Connection, subjects: str, kind: str, first: int, last: int, keys: bytes
-) -> None:
+def _add(db: Connection, subjects: str, kind: str, first: int, last: int, keys: bytes) -> None:
     db.execute(
         "INSERT INTO batches (subjects, kind, first, last, keys) VALUES (?, ?, ?, ?, ?)",
         (subjects, kind, first, last, keys),
     )
 
 
-def _kind(db: sqlite3.Connection, subjects: str, kind: str, now: int) -> tuple[int, int]:
+def _kind(db: Connection, subjects: str, kind: str, now: int) -> tuple[int, int]:
     """Return the place of a kind among those of the subjects, and the window it was first seen in.
 
     Only keys of place 0 are compared with all that were ever read, and only if they were there
@@ -190,7 +180,7 @@ def _kind(db: sqlite3.Connection, subjects: str, kind: str, now: int) -> tuple[i
     return int(place), int(born)
 
 
-def batches(db: sqlite3.Connection, subjects: str, kind: str) -> list[Batch]:
+def batches(db: Connection, subjects: str, kind: str) -> list[Batch]:
     """Return what was booked for `subjects` under keys of one kind, in order."""
     rows = db.execute(
         "SELECT first, last, keys FROM batches WHERE (subjects, kind) = (?, ?) ORDER BY number",

@@ -19,7 +19,7 @@ import tomli_w
 
 from clients.calling import JoinCalls, require_pin
 from clients.errors import NodeSettingsError
-from federation.durable import keep_file
+from federation import at_rest
 from federation.enrolment import (
     Enrolment,
     Offer,
@@ -32,10 +32,12 @@ from federation.invitations import Token
 from federation.knocks import Knock
 from federation.ledger.trust import Trust
 from federation.membership import Member, Roster
+from federation.whole_files import keep_file
 from secure_compute import canonical
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.authority import request_certificate
 from secure_compute.primitives.certificates import read_client_certificate, require_issued
+from secure_compute.primitives.hpke import PRIVATE_SIZE, OpeningKey
 from secure_compute.primitives.node_keys import create_node_key
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 
@@ -62,14 +64,22 @@ class Entrant:
         """The key that it will sign its words with; made when it is first asked for."""
         path = self.folder / "keys" / "identity.key"
         if not path.exists():
-            keep_file(path, os.urandom(KEY_SIZE))
-        return SigningKey(path.read_bytes())
+            at_rest.write(path, os.urandom(KEY_SIZE))
+        return SigningKey(at_rest.read(path))
+
+    @property
+    def opening(self) -> OpeningKey:
+        """The key that opens what is sent to it; made when it is first asked for."""
+        path = self.folder / "keys" / "opening.key"
+        if not path.exists():
+            at_rest.write(path, os.urandom(PRIVATE_SIZE))
+        return OpeningKey(at_rest.read(path))
 
     @property
     def member(self) -> Member:
         """The party as it will stand on the roster."""
-        offer, key = self.offer, self.identity.verify_key
-        return Member(offer.party, offer.organisation, offer.role, offer.jurisdiction, key)
+        offer, own = self.offer, (self.identity.verify_key, self.opening.sealing_key)
+        return Member(offer.party, offer.organisation, offer.role, offer.jurisdiction, *own)
 
     @property
     def enrolment(self) -> Enrolment:
@@ -87,7 +97,7 @@ class Entrant:
     def words(self) -> tuple[str, ...]:
         """The six words of this entry, once it has a certificate."""
         shown = (self.folder / "keys" / "stream.crt").read_text(encoding="ascii")
-        host = self.offer.host.identity
+        host = self.offer.host
         return words_of(self.enrolment, shown, self.offer.authority, host, self.offer.pin)
 
 
@@ -236,8 +246,10 @@ def _filled(entrant: Entrant, card: str) -> Enrolment:
         federation=entrant.offer.federation,
         invitation=entrant.invitation,
         member=entrant.member,
-        request=request_certificate(keys / "stream.key", entrant.offer.party).decode(),
-        flower=create_node_key(keys / "flower").decode(),
+        request=request_certificate(
+            keys / "stream.key", entrant.offer.party, at_rest.FILES
+        ).decode(),
+        flower=create_node_key(keys / "flower", at_rest.FILES).decode(),
         card=card,
     )
 
@@ -251,7 +263,7 @@ def require_own(offer: Offer, pem: bytes, key: Path) -> None:
     from secure_compute.primitives.node_keys import create_stream_key
 
     shown = read_client_certificate(pem, offer.authority.encode())
-    if (shown.party, shown.key) != (offer.party, create_stream_key(key)):
+    if (shown.party, shown.key) != (offer.party, create_stream_key(key, at_rest.FILES)):
         raise LocalProtocolError(
             f"what the aggregator gave is not a certificate of {offer.party} for the key that was "
             "made here; ask it for another invitation"

@@ -4,7 +4,6 @@ A change is on disk before it is told of. The seeds of pieces stand in it, so th
 owner's alone, and what is deleted is overwritten.
 """
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final, TypeVar
 
 from clients.errors import RefusedWorkError
 from federation.durable import Database
+from federation.sqlite_files import Connection
 from secure_compute.threshold.memory import keyholder_from_bytes, keyholder_to_bytes
 from secure_compute.threshold.pool import Keyholder
 
@@ -159,7 +159,7 @@ class KeyStore:
         self._database.wipe()
 
     def _changed(
-        self, db: sqlite3.Connection, pool: str, step: Callable[[Keyholder], tuple[Keyholder, T]]
+        self, db: Connection, pool: str, step: Callable[[Keyholder], tuple[Keyholder, T]]
     ) -> T:
         row = db.execute("SELECT state FROM pools WHERE id = ?", (pool,)).fetchone()
         if row is None:

@@ -11,7 +11,6 @@ not what the log names, and is not believed (`clients.matching`).
 """
 
 import json
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
+from federation.sqlite_files import DATABASE_ERROR, Connection, connect
 from secure_compute.psi.amounts import Amounts
 from secure_compute.psi.sets import Book, Chosen
 
 NAME: Final = "match.sqlite"
-WAIT: Final = 30.0
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sets (
@@ -162,15 +161,13 @@ class MatchFile:
             db.execute("COMMIT")
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self) -> Iterator[Connection]:
         try:
-            with closing(sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)) as db:
+            with closing(connect(self._path)) as db:
                 self._path.chmod(0o600)
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
                 db.executescript(SCHEMA)
                 yield db
-        except sqlite3.DatabaseError as why:
+        except DATABASE_ERROR as why:
             if is_busy(why):
                 raise BusyError(NAME) from why
             raise NodeSettingsError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from federation.durable import replace_file
+from federation.whole_files import replace_file
 from secure_compute.psi.tokens import Tokens
 
 

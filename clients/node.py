@@ -11,7 +11,6 @@ a fixed sentence.
 """
 
 import logging
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -61,6 +60,7 @@ from federation.order_kinds import kinds_of
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.past import PAST
 from federation.secure_sums import EPOCH_KEY
+from federation.sqlite_files import ANY_ERROR
 from federation.tasks import TrainingTask, sums_of
 from policies.errors import PolicyError, UnknownReservationError
 from policies.parties import PartyId, Role
@@ -71,6 +71,13 @@ from secure_compute.errors import SecureComputeError
 log = logging.getLogger(__name__)
 
 SCRUBBED: Final = "the node could not do this; its operator finds the reason in the node's log"
+
+_FAILURES: Final[tuple[type[Exception], ...]] = (
+    *(ClientError, FederationError, PolicyError, SecureComputeError),
+    *(LookupError, OSError, ValueError),
+    *ANY_ERROR,
+)
+"""What a letter can make of a node whose files, rows and settings are any."""
 
 
 def _no_request(_: Envelope) -> Reply:
@@ -151,6 +158,11 @@ class Node:
         )
         self.ended: RolledBackError | AloneError | None = None
 
+    @property
+    def roster(self) -> Roster:
+        """The epoch that this process works with."""
+        return self._roster
+
     def begin(self) -> None:
         """Whatever an earlier process left open is over; comes before any answer."""
         self._endings.begin()
@@ -182,16 +194,7 @@ class Node:
         except UnsureError as why:
             log.info("%s of order %s: %s", letter.kind, letter.order[:12], why)
             return self._unsure(why)
-        except (
-            ClientError,
-            FederationError,
-            PolicyError,
-            SecureComputeError,
-            LookupError,
-            OSError,
-            ValueError,
-            sqlite3.Error,
-        ) as why:
+        except _FAILURES as why:
             log.warning("%s of order %s: %s", letter.kind, letter.order[:12], why)
             return self._failed(letter, why)
 

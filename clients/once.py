@@ -52,6 +52,10 @@ class Once:
             raise ForgottenAnswerError(message)
         return given.payload
 
+    def named(self, payload: bytes) -> str:
+        """The name under which a request is known again."""
+        return request_key(payload)
+
 
 def is_of_the_moment(answer: bytes) -> bool:
     """Return whether an answer says only how things are now: which roster a process works with, or

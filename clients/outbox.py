@@ -4,17 +4,13 @@ A reply is written here before its first byte leaves. Asked the same thing again
 the same bytes again: no fresh noise is ever drawn for a release that was already paid.
 """
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
-from federation.ledger.store import look
-
-WAIT: Final = 30.0
-"""Seconds to wait for another program that holds the file."""
+from federation.sqlite_files import DATABASE_ERROR, Connection, connect, look
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
@@ -84,11 +80,8 @@ class Outbox:
         """Return the reply that was kept under `key`."""
         return self._one("SELECT wire FROM replies WHERE release_key = ?", key)
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return db
+    def _open(self) -> Connection:
+        return connect(self._path)
 
     def _write(self, sql: str, values: Sequence[Any]) -> None:
         with closing(self._open()) as db:
@@ -117,7 +110,7 @@ def _told(path: Path) -> Iterator[None]:
     """Tell in words of this package what is wrong with the file."""
     try:
         yield
-    except sqlite3.DatabaseError as why:
+    except DATABASE_ERROR as why:
         if is_busy(why):
             raise BusyError(path.name) from why
         raise NodeSettingsError(

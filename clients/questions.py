@@ -10,7 +10,6 @@ A node sees the questions that it was asked itself. Where no single node was ask
 (three here, three there, then all seven), nobody but whoever asked can tell.
 """
 
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -18,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from clients.errors import RefusedWorkError
-from clients.outbox import WAIT
 from federation.errors import OnePartyQueryError
 from federation.membership import Member, Roster
 from federation.orders import WorkOrder
 from federation.queries.cohort import MINIMUM_ORGANISATIONS
 from federation.queries.repeats import differs_by_party, questions
+from federation.sqlite_files import Connection, connect
 from federation.tasks import QueryTask
 from policies.parties import PartyId
 from secure_compute import canonical
@@ -112,11 +111,8 @@ class Questions:
         read = (Member.from_json(item) for item in then if isinstance(item, dict))
         return tuple(now.get(member.party, member) for member in read)
 
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        return db
+    def _open(self) -> Connection:
+        return connect(self._path)
 
 
 def _sentence(count: int, past: Iterable[str]) -> str:

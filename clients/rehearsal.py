@@ -3,15 +3,13 @@
 What is booked is booked in a copy of `ingestion.sqlite` in memory, which is gone afterwards.
 """
 
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from pathlib import Path
 
 from clients.commitments import Commitments, EntryBook
 from clients.ingestion import Ingestion
 from clients.rowkeys import SECRET_BYTES
-from federation.ledger.store import look
+from federation.sqlite_files import Connection, copied
 from policies.contracts import DataContract
 from secure_compute.entropy import Entropy
 
@@ -25,14 +23,10 @@ class Rehearsal(Ingestion):
         super().__init__(folder, contracts, entropy, _Silent(books, lambda: 0.0))
         self._spare = entropy.bytes(SECRET_BYTES)
 
-    def _connect(self) -> sqlite3.Connection:
-        copy = sqlite3.connect(":memory:", isolation_level=None)
-        if self._path.exists():
-            with closing(look(self._path)) as there:
-                there.backup(copy)
-        return copy
+    def _connect(self) -> Connection:
+        return copied(self._path)
 
-    def _secret(self, db: sqlite3.Connection) -> bytes:
+    def _secret(self, db: Connection) -> bytes:
         if not self._secret_path.exists() and not db.execute("SELECT 1 FROM made").fetchone():
             return self._spare
         return super()._secret(db)

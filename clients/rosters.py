@@ -18,8 +18,8 @@ from typing import Final
 
 from clients.books import Books
 from clients.errors import NodeSettingsError
+from clients.rotation import successor
 from clients.settings import NodeSettings
-from federation.durable import replace_file
 from federation.errors import (
     FederationError,
     ForkedRosterError,
@@ -37,6 +37,7 @@ from federation.roster_chain import (
     open_roster,
     require_successor,
 )
+from federation.whole_files import replace_file
 from policies.parties import PartyId
 from secure_compute.canonical import JSON, digest_bytes
 
@@ -98,12 +99,12 @@ class Rosters:
     def brought(self, epoch: JSON, digest: JSON) -> bytes | None:
         """Return a longer chain than that of somebody who works with this epoch, if there is one.
 
-        It is this node's own, or the one in which it leaves.
+        It is this node's own, the one in which it leaves, or the one with its new key.
         """
         known = self.known()
         if type(epoch) is int and epoch < known.epoch:
             return self._settings.chain()
-        return self.leaving() if digest == known.digest else None
+        return self.leaving() or self.rotating() if digest == known.digest else None
 
     def leaving(self) -> bytes | None:
         """Return the chain in which this node has left, if its operator wants that.
@@ -123,6 +124,18 @@ class Rosters:
                 self._books.note(entry)
             return gone
 
+    def rotating(self) -> bytes | None:
+        """Return the chain in which the roster names this node's new key, if it has made one."""
+        with self._lock:
+            own, me = self._settings.chain(), self._settings.party
+            roster = open_roster(own, self._settings.pin)
+            change = successor(self._settings, roster)
+            if change is None:
+                return None
+            said = self._settings.identity.sign(change_statement(roster, change))
+            both = said + said  # of the key that it has afterwards, and of the one that it had
+            return extended(own, self._settings.pin, change, {me: both})
+
     def _refuse(self, offered: bytes, by: PartyId, why: FederationError) -> None:
         log.error("a roster that %s offers is refused: %s", by, why)
         digest = digest_bytes(offered)
@@ -139,7 +152,7 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
     """Return if this node is a member under the key it has.
 
     Raises:
-        NodeSettingsError: it left, or its key is another.
+        NodeSettingsError: it left, or its keys are others.
     """
     if any(member.party == settings.party for member in roster.former) and not any(
         member.party == settings.party for member in roster.members
@@ -148,9 +161,15 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
             f"{settings.party} has left {roster.federation}; keep this folder for its ledger, and "
             "join under another name to come back"
         )
-    if roster.find(settings.party).identity != settings.identity.verify_key:
+    own = roster.find(settings.party)
+    if own.identity != settings.identity.verify_key:
         raise NodeSettingsError(
             f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
+        )
+    opened = {key.sealing_key for key in settings.openings}
+    if own.sealing is not None and own.sealing not in opened:
+        raise NodeSettingsError(
+            f"keys/opening.key does not open what is sealed to {settings.party}; restore it"
         )
 
 

@@ -1,7 +1,7 @@
 """A node is a folder; `node.toml` says whose it is and whom it trusts.
 
 node.toml  contract/*.toml  policy/*.cedar  keys/  data/  snapshots/
-books.sqlite  outbox.sqlite  ingestion.sqlite
+books.sqlite  outbox.sqlite  ingestion.sqlite  vault.json, where secrets are sealed
 """
 
 import tomllib
@@ -12,8 +12,10 @@ from typing import Any
 
 from clients.errors import NodeSettingsError
 from clients.sources.declared import Source, sources_of
+from federation import at_rest
 from federation.errors import ForeignLedgerError, MalformedMessageError
 from federation.joint_keys import THRESHOLD
+from federation.key_sources import NONE, source_of
 from federation.ledger.places import place_of
 from federation.membership import Roster
 from federation.roster_chain import history, open_roster, require_pin
@@ -21,6 +23,7 @@ from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import LocalProtocolError
+from secure_compute.primitives.hpke import OpeningKey
 from secure_compute.primitives.signature import SigningKey
 
 
@@ -37,6 +40,8 @@ class NodeSettings:
     books:   where the account and the ledger lie: a file of the folder, or the URL of a PostgreSQL
              database, in which a password may stand.
     sources: where the rows of a table come from, by table, if not from a file in `data/`.
+    at_rest: where the key comes from that secrets of the folder are sealed under; "none": they are
+             not.
     named:   whether a data team may be told that this party is the one whose person is waited for.
     """
 
@@ -57,11 +62,33 @@ class NodeSettings:
     stream: str | None = None
     sources: Mapping[str, Source] = field(default_factory=dict)
     named: bool = False
+    at_rest: str = NONE
 
     @property
     def identity(self) -> SigningKey:
         """The key this node signs its words with."""
-        return SigningKey(_read(self.folder / "keys" / "identity.key"))
+        return SigningKey(_secret(self.folder / "keys" / "identity.key"))
+
+    @property
+    def opening(self) -> OpeningKey:
+        """The key that opens what is sent to this node.
+
+        Raises:
+            NodeSettingsError: it is missing.
+        """
+        return OpeningKey(_secret(self.folder / "keys" / "opening.key"))
+
+    @property
+    def next_opening(self) -> Path:
+        """Where a new opening key lies until the roster names it; see `rotation`."""
+        return self.folder / "keys" / "opening.next"
+
+    @property
+    def openings(self) -> tuple[OpeningKey, ...]:
+        """The keys that open what is sent to this node: the one it has, and a new one after it."""
+        is_rotating = self.next_opening.exists()
+        new = (OpeningKey(_secret(self.next_opening)),) if is_rotating else ()
+        return (self.opening, *new)
 
     def chain(self) -> bytes:
         """Return the chain of epochs as it lies in the folder, unverified.
@@ -121,6 +148,7 @@ def load_settings(folder: Path) -> NodeSettings:
 
     Raises:
         NodeSettingsError: it is missing, or a field is missing or has another meaning.
+        LockedVaultError: it says that the folder has a vault, and there is none.
     """
     path = folder / "node.toml"
     try:
@@ -132,7 +160,9 @@ def load_settings(folder: Path) -> NodeSettings:
     except (ValueError, RecursionError) as why:
         raise NodeSettingsError(f"{path} is not TOML: {why}") from why
     try:
-        return _settings(folder.resolve(), value)
+        settings = _settings(folder.resolve(), value)
+        at_rest.require_vault(settings.folder, settings.at_rest)
+        return settings
     except KeyError as why:
         raise NodeSettingsError(f"{path} lacks {why}") from why
     except ForeignLedgerError as why:
@@ -162,7 +192,13 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         stream=_stream(value["aggregator"].get("stream")),
         sources=sources_of(value.get("sources", {}), folder),
         named=_named(value.get("approvals", {}).get("named", False)),
+        at_rest=_at_rest(value.get("at_rest", {}).get("key", NONE)),
     )
+
+
+def _at_rest(value: object) -> str:
+    source = source_of(value)
+    return NONE if source is None else source.text
 
 
 def _colluding(value: object) -> int:
@@ -199,6 +235,10 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as why:
         raise NodeSettingsError(f"{path} is not UTF-8 text; write it again") from why
+
+
+def _secret(path: Path) -> bytes:
+    return at_rest.opened(path, _read(path))
 
 
 def _read(path: Path) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]
 
 from clients.desk import Desk
+from clients.inbox import request_key
 from clients.slots import received
 from clients.stream_tls import StreamSettings, credentials, refuse_wrong_certificate
 from federation.control.frames import Assembly, Kind, Message, cut
@@ -70,12 +71,16 @@ class _Node:
     """One node's threads: one connects and reads, some work, gRPC's own writes."""
 
     def __init__(
-        self, settings: StreamSettings, answer: Callable[[bytes], bytes], stop: threading.Event
+        self,
+        settings: StreamSettings,
+        answer: Callable[[bytes], bytes],
+        stop: threading.Event,
+        named: Callable[[bytes], str],
     ) -> None:
         self._settings = settings
         self._answer = answer
         self._stop = stop
-        self._desk = Desk()
+        self._desk = Desk(named)
         self._capture = settings.capture
         self._call: Any = None
 
@@ -152,7 +157,10 @@ class _Node:
 
 
 def serve_stream(
-    settings: StreamSettings, answer: Callable[[bytes], bytes], stop: threading.Event
+    settings: StreamSettings,
+    answer: Callable[[bytes], bytes],
+    stop: threading.Event,
+    named: Callable[[bytes], str] = request_key,
 ) -> None:
     """The node has answered requests until it was told to stop.
 
@@ -160,12 +168,13 @@ def serve_stream(
         settings: see there.
         answer: gives the answer to a request, always the same: a `clients.once.Once`.
         stop: set it to end.
+        named: the name under which a request that comes again is known.
 
     Raises:
         BadCertificateError: this node cannot show who it is.
         WrongCertificateError: the server is not the one this node was sent to.
     """
     refuse_wrong_certificate(settings, stop)
-    node = _Node(settings, answer, stop)
+    node = _Node(settings, answer, stop, named)
     threading.Thread(target=node.cancel_when_told, daemon=True).start()
     node.run()

@@ -13,8 +13,12 @@ import grpc  # type: ignore[import-untyped]
 
 from clients.errors import ClientError
 from clients.patience import WrongCertificateError
+from federation import at_rest
 from federation.control.captures import Capture
 from federation.control.frames import LARGEST
+
+PAIR = threading.RLock()
+"""Held while a stream's key and certificate are read, or put in their places, one by one."""
 
 _LOG = logging.getLogger(__name__)
 _CONNECT = 10.0
@@ -50,7 +54,8 @@ class StreamSettings:
 
 def credentials(settings: StreamSettings) -> Any:
     """Return what gRPC needs to know of both sides."""
-    own = settings.key.read_bytes(), settings.certificate.read_bytes()
+    with PAIR:
+        own = at_rest.read(settings.key), settings.certificate.read_bytes()
     return grpc.ssl_channel_credentials(settings.ca.read_bytes(), *own)
 
 
@@ -93,7 +98,8 @@ def tls_context(settings: StreamSettings) -> ssl.SSLContext:
     """
     try:
         context = ssl.create_default_context(cafile=str(settings.ca))
-        context.load_cert_chain(settings.certificate, settings.key)
+        with PAIR, at_rest.loadable(settings.key) as (key, password):
+            context.load_cert_chain(settings.certificate, key, password)
     except OSError as error:  # every error of `ssl` is one
         message = (
             f"{settings.certificate.name} and {settings.key.name} do not show who this node is; "

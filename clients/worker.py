@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from clients import snapshots
+from clients import renewal, snapshots
 from clients.answer_store import AnswerStore
 from clients.answering import Answering
 from clients.approvals import Approvals
@@ -33,21 +33,22 @@ from clients.key_pool import KeyPool
 from clients.key_store import KeyStore
 from clients.matching import Matching
 from clients.node import Node
-from clients.once import Once, is_of_the_moment
+from clients.once import is_of_the_moment
 from clients.opening import Opener
 from clients.outbox import Outbox
 from clients.persons import Persons
 from clients.questions import Questions
 from clients.recording import Recorder
-from clients.renewal import begin_renewing
 from clients.rosters import Rosters
+from clients.rotation import settle
+from clients.sealed import SealedOnce
 from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
 from clients.slots import Slots
 from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
-from federation.control.captures import Capture
+from federation.control.captures import captures
 from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
@@ -91,7 +92,9 @@ def build(
         BrokenBooksError: the books do not say what the log beside them says.
     """
     snapshots.begin(settings)
+    renewal.take_up(settings.folder)
     found = sound(settings)
+    settle(settings, found.roster)
     roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()
@@ -178,7 +181,7 @@ def run(folder: Path) -> int:
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)
-    begin_renewing(settings, stop)
+    renewal.begin_renewing(settings, stop)
     code = _served(settings, node, stop)
     if node.ended is not None:  # whatever else went wrong, it does not come back by itself
         print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
@@ -189,15 +192,15 @@ def run(folder: Path) -> int:
 def _served(settings: NodeSettings, node: Node, stop: threading.Event) -> int:
     """Answer requests until told to stop; return the exit code of whatever ended that."""
     folder = settings.folder
-    path = folder / "captures" / f"{settings.party}.cap"
-    capture = Capture(path) if settings.capture else None
+    signed, capture = captures(folder, settings.party) if settings.capture else (None, None)
     flower = ServeSettings(
         settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
     )
     try:
-        once = Once(node.answer, Inbox(folder / "outbox.sqlite"), is_of_the_moment)
+        inbox, roster = Inbox(folder / "outbox.sqlite"), node.roster
+        once = SealedOnce(node.answer, inbox, is_of_the_moment, settings, roster, signed)
         serve_both(flower, stream_settings(settings, capture), once, stop)
-    except (ClientError, SecureComputeError) as why:
+    except (ClientError, FederationError, SecureComputeError) as why:
         if node.ended is None:
             print(f"entrepot node: {why}", flush=True)  # noqa: T201
         usual = UNREACHABLE if isinstance(why, ClientError) else USAGE

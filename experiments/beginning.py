@@ -2,7 +2,7 @@
 
     DIR/federation.toml                 its name, and its pin once it is founded
     DIR/aggregator/                     ports, secrets, identity, the authority of all connections
-    DIR/people/analyst/identity.key     signs orders
+    DIR/people/analyst/identity.key     signs orders; opening.key opens what is sealed to it
 
 Nobody is a member yet. Parties are invited (`experiments.inviting`), join, and found it together.
 """
@@ -22,12 +22,14 @@ from clients.renewal import is_due
 from experiments.errors import NoFederationError, UsageError
 from experiments.founding import AGGREGATOR, ANALYST, THRESHOLD, Ports
 from experiments.home import choose_folder
-from federation.durable import keep_file
+from federation import at_rest
 from federation.membership import Member
 from federation.roster_rules import MOST_COLLUDING, is_name, is_organisation
+from federation.whole_files import keep_file
 from policies.parties import Jurisdiction, Role
 from secure_compute.primitives.authority import create_authority, create_server
 from secure_compute.primitives.certificates import read_client_certificate
+from secure_compute.primitives.hpke import PRIVATE_SIZE, OpeningKey
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 
 LOOPBACK: Final = ("127.0.0.1", "localhost")
@@ -90,10 +92,12 @@ def begin(folder: Path, plan: Plan, ports: Ports) -> Begun:
         raise UsageError(f"{plan.address!r} is no host name and no IPv4 address; name one")
     own = folder / "aggregator"
     for path in (own / "keys", _people(folder)):
-        if not (path / "identity.key").exists():
-            keep_file(path / "identity.key", os.urandom(KEY_SIZE))
+        for key, size in (("identity.key", KEY_SIZE), ("opening.key", PRIVATE_SIZE)):
+            if not (path / key).exists():
+                at_rest.write(path / key, os.urandom(size))
     now = datetime.now(UTC)
-    create_server(create_authority(own / "keys", now), own / "keys", now, (plan.address,))
+    authority = create_authority(own / "keys", now, at_rest.FILES)
+    create_server(authority, own / "keys", now, (plan.address,), at_rest.FILES)
     create_secrets(Places(own))
     _write(own / "aggregator.toml", _aggregator(plan, ports))
     _write(
@@ -125,6 +129,7 @@ def open_begun(option: Path | None) -> Begun:
             Role.ANALYST,
             Jurisdiction(value.get("analyst_jurisdiction", hosting.jurisdiction)),
             SigningKey((_people(folder) / "identity.key").read_bytes()).verify_key,
+            OpeningKey((_people(folder) / "opening.key").read_bytes()).sealing_key,
         )
     except (FileNotFoundError, NotADirectoryError) as why:
         raise NoFederationError(
@@ -141,7 +146,8 @@ def keep_server(hosting: Hosting) -> None:
     places, now = hosting.places, datetime.now(UTC)
     shown = read_client_certificate(places.certificate.read_bytes(), places.ca.read_bytes())
     if is_due(shown, now):
-        create_server(hosting.authority, places.ca.parent, now, (hosting.address,))
+        hosts = (hosting.address,)
+        create_server(hosting.authority, places.ca.parent, now, hosts, at_rest.FILES)
 
 
 def write_home(begun: Begun, pin: str, chain: bytes, trust: str) -> None:

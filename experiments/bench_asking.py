@@ -22,6 +22,7 @@ import pandas as pd
 
 from aggregator.jobs import Jobs
 from aggregator.key_pool import KeyPool
+from aggregator.stores import load_stores
 from experiments.founding import DEMO_SEATS, Seat, found, free_ports
 from experiments.home import Home
 from experiments.local_fleet import wait_until
@@ -140,7 +141,7 @@ def exchanges_in(log: str, order: str) -> tuple[tuple[str, float], ...]:
 
 def _asked(home: Home) -> Asked:
     """Ask once, with keys that lie ready and nobody making others."""
-    pool = KeyPool(home.aggregator / "keys.sqlite")
+    pool = KeyPool(load_stores(home.aggregator).keys)
     wait_until(lambda: pool.ready > 1 and pool.begun() is None, _KEY_SECONDS)
     terms = Terms(purpose="market_statistics", source="fresh", deadline=SLOT)
     times, noted = [time.monotonic()], list[float]()

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from clients.books import Books
 from experiments.crashes import crash, open_at, overshoot
+from federation import at_rest
 from federation.ledger import notes, witness
 from federation.ledger.entries import Encoded
 from federation.ledger.export import Export, LogExport
@@ -23,6 +24,7 @@ from federation.ledger.sample import made_up
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust, Vouched
 from federation.ledger.verify import verify
+from federation.vault_file import new_vault
 from policies.budget import accountant
 from policies.budget.account import Charge, Scope
 from policies.budget.certificate import INTERVAL, Certificate
@@ -37,6 +39,7 @@ Result = dict[str, Any]
 CRASHES: Final = 1000
 SCOPES: Final = 10
 BATCH: Final = 1000
+TURNS: Final = 200
 ENTRIES: Final = 100_000
 _SEED: Final = 20260
 _DELTA: Final = 1e-6
@@ -66,9 +69,28 @@ def _reserving(path: Path, times: int) -> list[Result]:
     books = open_at(path)
     together = _median(times, lambda n: books.reserve(_charges(range(SCOPES)), f"together-{n}"))
     apart = _median(times, lambda n: _one_by_one(books, n))
+    sealed, plain = _reserving_sealed(path.parent / "sealed", books, times)
     return [
         _result("reserve_10_scopes_ms", together, "ms", "one transaction per scope", apart),
+        _result("reserve_encrypted_ms", sealed, "ms", "the same without a vault, in turns", plain),
     ]
+
+
+def _reserving_sealed(folder: Path, plain: Books, times: int) -> tuple[float, float]:
+    """Return what setting aside takes in a folder with a vault, and what it took without one."""
+    folder.mkdir()
+    at_rest.hold(folder, new_vault())
+    sealed = open_at(folder / "reserve.sqlite")
+    charges = _charges(range(SCOPES))
+    try:
+        return _in_turns(
+            min(times, TURNS),
+            lambda n: sealed.reserve(charges, f"turn-{n}"),
+            lambda n: plain.reserve(charges, f"turn-{n}"),
+        )
+    finally:
+        sealed.disconnect()
+        at_rest.forget(folder)
 
 
 def _one_by_one(books: Books, number: int) -> None:
@@ -260,6 +282,19 @@ def _median(times: int, step: Callable[[int], object]) -> float:
         step(number)
         taken.append(time.perf_counter() - started)
     return 1000 * statistics.median(taken[1:])
+
+
+def _in_turns(
+    times: int, one: Callable[[int], object], other: Callable[[int], object]
+) -> tuple[float, float]:
+    """Return the medians of two steps, in milliseconds; they are taken in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for number in range(times + 1):
+        for place, step in enumerate((one, other)):
+            started = time.perf_counter()
+            step(number)
+            taken[place].append(time.perf_counter() - started)
+    return 1000 * statistics.median(taken[0][1:]), 1000 * statistics.median(taken[1][1:])
 
 
 def _result(

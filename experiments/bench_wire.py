@@ -2,7 +2,8 @@
 
 Both with real node processes and one server, over TLS on loopback, one after the other in the same
 run. A node writes its answer to disk before it sends it, over either. Idle is what the server of
-the streams and one of its nodes use while nothing is asked, in percent of one core.
+the streams and one of its nodes use while nothing is asked, in percent of one core. What sealing
+costs on top of signing is measured beside it, without a wire.
 """
 
 import os
@@ -17,6 +18,7 @@ import psutil
 
 from aggregator.flower import FlowerExchange
 from aggregator.transport import Transport, as_transport
+from experiments.bench_sealing import rows as sealing
 from experiments.local_fleet import LocalFleet, NotReadyError
 from experiments.stream_fleet import StreamFleet
 from policies.parties import PartyId
@@ -35,7 +37,7 @@ def run(full: bool) -> list[Result]:
         streams, idle = _streams(nodes, 100 if full else 30, 20.0 if full else 5.0)
         flower = _flower(nodes, 30 if full else 10)
         results += [_result(f"stream_roundtrip_{nodes}_ms", streams, "ms", flower), *idle]
-    return results
+    return [*results, *sealing(200 if full else 30)]
 
 
 def _streams(nodes: int, times: int, rest: float) -> tuple[float, list[Result]]:

@@ -1,7 +1,9 @@
-"""What crossed each border, counted in the captures: every message as it left, before TLS.
+"""What crossed each border, counted in the captures: every message as it was signed and as it left.
 
 A capture is a file of frames: the length of a message in 8 bytes, big-endian, then the message.
-`aggregator/captures/*` and `nodes/<party>/captures/*` of a federation's folder hold them.
+`aggregator/captures/*` and `nodes/<party>/captures/*` of a federation's folder hold them: `*.cap`
+what was signed, which is counted and searched; `*.wire` the covers in which it left, which are
+searched too, and in which nothing but covers may stand.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,10 +13,18 @@ from typing import Final
 
 from experiments.border_rules import Register
 from experiments.outcome import Crossing
-from federation.envelopes import MAGIC, Envelope, parse
+from federation.control.captures import WIRE
+from federation.covers import is_cover
+from federation.envelopes import Envelope, parse
 from federation.errors import FederationError
 
 PREFIX: Final = 8
+FORM: Final = b"ENTR"
+"""How every message begins, signed or sealed."""
+
+SEALED: Final = "sealed"
+"""The kind of a message as it left: who carries it reads no other."""
+
 UNREADABLE: Final = "unreadable"
 """The kind of a message that is of no kind: outside the closed union, or no message at all."""
 
@@ -28,22 +38,33 @@ class Frame:
     sender:   whose capture holds it; what the message says of itself is only its word.
     envelope: None if the message cannot be read or is of a kind outside the closed union.
     torn:     the process died while it wrote this; whether it was sent nobody knows.
+    is_sent:  whether this is a message as it left, where nothing but a cover may stand; the message
+              in it has a frame of its own.
     """
 
     sender: str
     wire: bytes
     envelope: Envelope | None
     torn: bool = False
+    is_sent: bool = False
 
     @property
     def kind(self) -> str:
         """The kind as the border table prints it."""
+        if self.is_sealed:
+            return SEALED
         return UNREADABLE if self.envelope is None else self.envelope.kind.value
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether this is a cover that left."""
+        return self.is_sent and is_cover(self.wire)
+
+    @property
     def is_foreign(self) -> bool:
-        """Whether this left although nothing of its kind may."""
-        return self.envelope is None and not self.torn
+        """Whether this left although nothing of its kind may, or unsealed."""
+        is_whole = self.is_sealed if self.is_sent else self.envelope is not None
+        return not (is_whole or self.torn)
 
 
 def read_captures(home: Path) -> tuple[Frame, ...]:
@@ -55,20 +76,20 @@ def read_captures(home: Path) -> tuple[Frame, ...]:
         frame
         for party, folder in folders
         for file in sorted(path for path in folder.rglob("*") if path.is_file())
-        for frame in split(party, file.read_bytes())
+        for frame in split(party, file.read_bytes(), is_sent=file.suffix == WIRE)
     )
 
 
-def split(sender: str, data: bytes) -> Iterator[Frame]:
+def split(sender: str, data: bytes, *, is_sent: bool = False) -> Iterator[Frame]:
     """Yield the frames of one capture; a frame cut short by a crash is `torn`, and skipped over."""
     position = 0
     while position < len(data):
         end = _end(data, position)
-        envelope = _read(data, position)
-        torn = envelope is None and _is_torn(data, position)
+        torn = not _is_good(data, position) and _is_torn(data, position)
         if torn:
             end = _next_frame(data, position + 1)
-        yield Frame(sender, data[position + PREFIX : end], envelope, torn)
+        envelope = None if torn else _read(data, position)
+        yield Frame(sender, data[position + PREFIX : end], envelope, torn, is_sent)
         position = end
 
 
@@ -77,7 +98,7 @@ def crossings(frames: Iterable[Frame], jurisdictions: Mapping[str, str]) -> tupl
 
     jurisdictions: by party, the aggregator's too.
     """
-    kept = tuple(frames)
+    kept = tuple(frame for frame in frames if not frame.is_sealed)
     register = Register(kept, jurisdictions)
     sums: dict[tuple[str, str, str, str], tuple[int, int]] = {}
     for frame in kept:
@@ -114,6 +135,14 @@ def _read(data: bytes, position: int) -> Envelope | None:
         return None
 
 
+def _is_good(data: bytes, position: int) -> bool:
+    """Whether a whole message begins at `position`, signed or sealed."""
+    end = _end(data, position)
+    return _read(data, position) is not None or (
+        end <= len(data) and is_cover(data[position + PREFIX : end])
+    )
+
+
 def _is_torn(data: bytes, position: int) -> bool:
     """Whether the unreadable frame at `position` was cut short, not meant so.
 
@@ -122,14 +151,14 @@ def _is_torn(data: bytes, position: int) -> bool:
     end = _end(data, position)
     if end >= len(data):
         return end > len(data)
-    return _next_frame(data, position + 1) < end and _read(data, end) is None
+    return _next_frame(data, position + 1) < end and not _is_good(data, end)
 
 
 def _next_frame(data: bytes, start: int) -> int:
     """Return where the next readable frame begins after a torn one, or the end."""
-    found = data.find(MAGIC, start + PREFIX)
+    found = data.find(FORM, start + PREFIX)
     while found >= 0:
-        if _read(data, found - PREFIX) is not None:
+        if _is_good(data, found - PREFIX):
             return found - PREFIX
-        found = data.find(MAGIC, found + 1)
+        found = data.find(FORM, found + 1)
     return len(data)

@@ -1,8 +1,9 @@
 """How many raw rows crossed a border: counted, by looking for rows that were planted to be found.
 
 Every node's data holds canaries: records with an id, an amount and a time that nothing else has.
-Each is searched in every message as text, as 8-byte integer and float of both byte orders, as
-float32, in base64 and hexadecimal, and inside whatever unpacks, three levels deep.
+Each is searched in every message, as it was signed and as it left sealed: as text, as 8-byte
+integer and float of both byte orders, as float32, in base64 and hexadecimal, and inside whatever
+unpacks, three levels deep.
 
 Chance. Six characters that stand alone and eight bytes do not occur by accident in megabytes of
 ciphertext; four bytes do: 640 of them in 20 MB are expected three times. So a float32 counts
@@ -78,7 +79,7 @@ def search(frames: Sequence[Frame], canaries: Sequence[Canary]) -> Search:
     seen = [looked(part) for frame in frames for part in _parts(frame, opened)]
     return Search(
         canaries=len(canaries),
-        frames=len(frames),
+        frames=sum(not frame.is_sealed for frame in frames),
         size=sum(len(frame.wire) for frame in frames),
         foreign=sum(frame.is_foreign for frame in frames),
         found=tuple(sorted(frozenset[Name]().union(*(item.names for item in seen)))),
@@ -94,6 +95,9 @@ def _prepared(canaries: tuple[Canary, ...]) -> tuple[Index, npt.NDArray[np.uint3
 
 
 def _parts(frame: Frame, opened: Opened) -> Iterator[Part]:
+    if frame.is_sealed:  # ciphertext from end to end: nothing in it unpacks
+        yield Part(frame.wire, is_vector=False)
+        return
     yield from _deep(Part(frame.wire, is_vector=False), DEPTH, opened)
     if frame.envelope is not None and not frame.kind.startswith(CIPHERTEXT):
         # The bytes stand in the wire too; here their numbers are aligned. What rides for the

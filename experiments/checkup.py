@@ -85,6 +85,7 @@ def _federation(home: Home) -> Iterator[Finding]:
             if mode & 0o077:
                 yield Finding("keys", False, f"{where} is readable by others; chmod 600 it")
     yield from _certificates(home)
+    yield from _vaults(home)
     from experiments.running import is_running
 
     running = is_running(home)
@@ -112,6 +113,22 @@ def _certificates(home: Home) -> Iterator[Finding]:
         yield from (Finding("streams", fit, f"{node.name}: {said}") for fit, said in found)
     if good:
         yield Finding("streams", True, f"the certificates of {len(nodes)} nodes are good")
+
+
+def _vaults(home: Home) -> Iterator[Finding]:
+    """Whether what lies in the folders on this machine is sealed at rest."""
+    from experiments.vaults import show, spoken
+    from federation.errors import LockedVaultError
+
+    folders = [home.aggregator, *sorted((home.folder / "nodes").glob("*/"))]
+    for folder in folders:
+        try:
+            value = show(folder)
+        except LockedVaultError as why:
+            yield Finding("vault", False, f"{folder.name}: {why}")
+            continue
+        fit = not value["vault"] or not (value["plain"] or value["cut_off"])
+        yield Finding("vault", fit, f"{folder.name}: {spoken(value)}")
 
 
 def _reach(home: Home) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from typing import Any, Final
 from aggregator.jobs import Job, Jobs
 from aggregator.key_pool import KeyPool
 from aggregator.registry import load_model
+from aggregator.stores import load_stores
 from experiments.borders import crossings, read_captures
 from experiments.canaries import count_raw_rows
 from experiments.errors import BudgetExhaustedError, ExperimentError, UnreachableError
@@ -180,7 +181,7 @@ def _wait_for_keys(home: Home) -> int:
     Raises:
         UnreachableError: the keyholders make none.
     """
-    pool, give_up = KeyPool(home.aggregator / "keys.sqlite"), time.monotonic() + KEY_SECONDS
+    pool, give_up = KeyPool(load_stores(home.aggregator).keys), time.monotonic() + KEY_SECONDS
     while pool.ready < len(QUERIES):
         if time.monotonic() > give_up:
             raise UnreachableError(

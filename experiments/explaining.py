@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from aggregator.database import is_there
 from aggregator.jobs import Job, Jobs
 from aggregator.reuse import Reader, find_past, reader
 from clients.attributes import Attributes
@@ -48,7 +49,7 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
     That the answer would be a past one, at no price, is told to those alone who may see that one.
     """
     task = QueryTask.from_json(order.parameters)
-    jobs = Jobs(home.jobs) if home.jobs.exists() else None
+    jobs = Jobs(home.jobs) if is_there(home.jobs) else None
     done = jobs.done() if jobs else []
     roster = home.roster()
     past = find_past(order, done, reader(roster))

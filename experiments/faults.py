@@ -35,6 +35,7 @@ from typing import Final
 
 from aggregator.jobs import FINAL, Job, Jobs
 from aggregator.key_pool import KeyPool
+from aggregator.stores import load_stores
 from experiments.bench_asking import orders
 from experiments.fault_joins import JOIN_CELLS, came_in
 from experiments.following import follow
@@ -167,7 +168,7 @@ def struck(
     if protocol == "join":
         came = came_in(home, number, step, process, lambda _: strike())
         return Cell(*place, came, "", Seen(0, 0, 0, 0))
-    pool = KeyPool(home.aggregator / "keys.sqlite")
+    pool = KeyPool(load_stores(home.aggregator).keys)
     if protocol == "question":  # a key that lies ready, so that the fault meets the question
         wait_until(lambda: pool.ready > 0 and pool.begun() is None, _UP_SECONDS)
     order = _question(home, number) if protocol == "question" else _run(home, number)

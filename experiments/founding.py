@@ -24,11 +24,11 @@ from aggregator.places import Places, create_secrets
 from clients.renewal import is_due
 from experiments.errors import UsageError
 from experiments.home import TRUST_FILE, Home
-from federation.durable import keep_file
 from federation.ledger.trust import COLLUDING, Trust
 from federation.membership import Member
 from federation.offers import OFFERED_BY
 from federation.roster_chain import found_roster, founding_statement, open_roster, pin_of
+from federation.whole_files import keep_file
 from policies.law.bundle import Caps, bundle
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
 from secure_compute.primitives.authority import (
@@ -38,6 +38,7 @@ from secure_compute.primitives.authority import (
 )
 from secure_compute.primitives.authority import certify as issue
 from secure_compute.primitives.certificates import read_client_certificate
+from secure_compute.primitives.hpke import PRIVATE_SIZE, OpeningKey
 from secure_compute.primitives.node_keys import create_node_key, create_stream_key
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 
@@ -131,20 +132,24 @@ def found(
     if (folder / "federation.toml").exists():
         raise UsageError(f"{folder} holds a federation already; choose another folder")
     keys = {seat.party: _new_key() for seat in seats}
-    wire = _founding(name, [_member(seat, keys[seat.party]) for seat in seats], keys)
+    opening = {seat.party: OpeningKey(os.urandom(PRIVATE_SIZE)) for seat in seats}
+    members = [_member(seat, keys[seat.party], opening[seat.party]) for seat in seats]
+    wire = _founding(name, members, keys)
     pin = pin_of(wire)
     for seat in seats:
         if seat.role is Role.ANALYST:
-            _secret(folder / "people" / seat.party / "identity.key", keys[seat.party].seed)
+            _keys(folder / "people" / seat.party, keys[seat.party], opening[seat.party])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "roster.bin").write_bytes(wire)
     (folder / TRUST_FILE).write_text(str(Trust.of(open_roster(wire, pin))), encoding="utf-8")
     nodes = [seat for seat in seats if seat.role in {*DATA_ROLES, Role.KEYHOLDER}]
     certify(folder, [seat.party for seat in nodes], ports.host)
     (host,) = (seat for seat in seats if seat.role is Role.AGGREGATOR)
-    _write_aggregator(folder / "aggregator", name, host, keys[AGGREGATOR], pin, ports, wire)
+    _keys(folder / "aggregator" / "keys", keys[AGGREGATOR], opening[AGGREGATOR])
+    _write_aggregator(folder / "aggregator", name, host, pin, ports, wire)
     for seat in nodes:
-        _write_node(folder, name, seat, keys[seat.party], pin, ports, wire)
+        _keys(folder / "nodes" / seat.party / "keys", keys[seat.party], opening[seat.party])
+        _write_node(folder, name, seat, pin, ports, wire)
         _write_law(folder / "nodes" / seat.party, seat, limits)
     _toml(
         folder / "federation.toml",
@@ -236,15 +241,20 @@ def _new_key() -> SigningKey:
     return SigningKey(os.urandom(KEY_SIZE))
 
 
-def _member(seat: Seat, key: SigningKey) -> Member:
-    return Member(seat.party, seat.organisation, seat.role, seat.jurisdiction, key.verify_key)
+def _member(seat: Seat, key: SigningKey, opening: OpeningKey) -> Member:
+    own = (key.verify_key, opening.sealing_key)
+    return Member(seat.party, seat.organisation, seat.role, seat.jurisdiction, *own)
+
+
+def _keys(folder: Path, identity: SigningKey, opening: OpeningKey) -> None:
+    _secret(folder / "identity.key", identity.seed)
+    _secret(folder / "opening.key", opening.seed)
 
 
 def _write_aggregator(
-    folder: Path, name: str, seat: Seat, key: SigningKey, pin: str, ports: Ports, roster: bytes
+    folder: Path, name: str, seat: Seat, pin: str, ports: Ports, roster: bytes
 ) -> None:
     places = Places(folder)
-    _secret(folder / "keys" / "identity.key", key.seed)
     create_secrets(places)
     (folder / "roster.bin").write_bytes(roster)
     _toml(
@@ -266,13 +276,11 @@ def _write_node(
     folder: Path,
     name: str,
     seat: Seat,
-    key: SigningKey,
     pin: str,
     ports: Ports,
     roster: bytes,
 ) -> None:
     node = folder / "nodes" / seat.party
-    _secret(node / "keys" / "identity.key", key.seed)
     line = create_node_key(node / "keys" / "flower")
     enrolled = folder / "aggregator" / "nodes" / f"{seat.party}.pub"
     enrolled.parent.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,9 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from experiments.errors import NoFederationError
-from federation.durable import replace_file
 from federation.ledger.trust import Trust
 from federation.membership import Member, Roster
 from federation.roster_chain import (
@@ -17,9 +16,13 @@ from federation.roster_chain import (
     require_pin,
     require_successor,
 )
+from federation.whole_files import replace_file
 from policies.parties import DATA_ROLES, PartyId
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.signature import SigningKey
+
+if TYPE_CHECKING:
+    from aggregator.database import Server
 
 TRUST_FILE: Final = "trust.txt"
 """The keys of all ledgers, as the newest epoch has them; exports are verified against it."""
@@ -45,9 +48,11 @@ class Home:
         return self.folder / "aggregator"
 
     @property
-    def jobs(self) -> Path:
+    def jobs(self) -> "Path | Server":
         """The aggregator's table of work."""
-        return self.aggregator / "jobs.sqlite"
+        from aggregator.stores import load_stores
+
+        return load_stores(self.aggregator).jobs
 
     @property
     def truth(self) -> Path:

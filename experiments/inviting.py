@@ -20,7 +20,7 @@ from federation.ledger.trust import Trust
 from federation.membership import Member, Roster
 from federation.roster_chain import founding_statement, open_roster
 from federation.roster_changes import read_founding
-from federation.roster_rules import require_founding
+from federation.roster_rules import are_one_name, require_founding
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
@@ -42,6 +42,7 @@ def invite(begun: Begun, seat: Seat, hours: float = HOURS) -> Token:
     if seat.role not in ROLES or hours <= 0:
         raise UsageError("invite a warehouse, payment_partner, merchant or keyholder, for a while")
     _require_free(hosting, seat)
+    _require_spelt(hosting, seat)
     token = Token(
         hosting.address,
         hosting.join_port,
@@ -71,6 +72,33 @@ def _require_free(hosting: Hosting, seat: Seat) -> None:
         raise UsageError("a party's name is letters, digits and dashes, at most 64")
     if not (organisation.strip() and organisation.isprintable() and len(organisation) <= 200):
         raise UsageError("name the organisation that the party is of, as it spells itself")
+
+
+def _require_spelt(hosting: Hosting, seat: Seat) -> None:
+    """Accept an organisation that is spelt as before: found out later, it would stop a founding."""
+    roster = roster_of(hosting)
+    members = () if roster is None else roster.members
+    invited = (i for i in Register(hosting.folder).invited() if i.party != seat.party)
+    spelt = [(other.party, other.organisation) for other in members]
+    for party, known in [*spelt, *((other.party, other.organisation) for other in invited)]:
+        if known != seat.organisation and are_one_name(known, seat.organisation):
+            raise UsageError(
+                f"{seat.organisation!r} is spelt {known!r} for {party}; an organisation "
+                "counts once, so spell it the same, or withdraw that invitation"
+            )
+
+
+def withdraw(begun: Begun, party: PartyId) -> None:
+    """Nobody comes in by the invitation of this seat, nor does whoever took it and was not let in.
+
+    Raises:
+        UsageError: nobody is invited under this name, or it is a member's.
+    """
+    roster = roster_of(begun.hosting)
+    if roster is not None and party in {member.party for member in roster.members}:
+        raise UsageError(f"{party} is a member; suspend it with `entrepot aggregator revoke`")
+    if not Register(begun.hosting.folder).withdraw(party):
+        raise UsageError(f"nobody is invited as {party}; `aggregator pending` says who is")
 
 
 def _comes_again(roster: Roster | None, seat: Seat) -> bool:
@@ -112,7 +140,7 @@ def pending(begun: Begun) -> list[dict[str, Any]]:
         if (found := came.get(invitation.party)) is not None:
             enrolment, one = found
             ca = hosting.authority.certificate.decode()
-            own = hosting.identity.verify_key
+            own = hosting.member
             row["words"] = list(words_of(enrolment, one.certificate, ca, own, hosting.pin))
         rows.append(row)
     return rows

@@ -24,7 +24,7 @@ def leaver(folder: Path) -> NodeSettings:
 def leave(settings: NodeSettings) -> dict[str, Any]:
     """Note that the node leaves; one that runs starts anew, to say so at once."""
     (settings.folder / LEAVING).touch(mode=0o600)
-    runs = _restart(settings.folder)
+    runs = restart(settings.folder)
     when = "now: it was told to start anew" if runs else "as soon as it runs and is connected"
     return {
         "schema": "entrepot.node.leave/1",
@@ -36,7 +36,7 @@ def leave(settings: NodeSettings) -> dict[str, Any]:
     }
 
 
-def _restart(folder: Path) -> bool:
+def restart(folder: Path) -> bool:
     """End the node's process, which its supervisor starts again; tell whether there was one."""
     import psutil
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ from experiments.errors import ExperimentError
 from experiments.home import Home
 
 AGGREGATOR: Final = "aggregator"
+WORLD: Final = "world"
+"""The clock of whoever sits at no machine of the federation: of this process itself."""
+
 BRIDGE: Final = "10.77.0.1"
 """Where the aggregator listens, on a bridge that leads to the nodes' namespaces alone."""
 
@@ -31,7 +35,7 @@ DELAY_US: Final = 200_000
 
 _SKEWED: Final = Path(__file__).parent / "skewed"
 _PROGRAMS: Final = ("ip", "strace", "unshare")
-_INSIDE: Final = "ENTREPOT_FAULTS_INSIDE"
+_CLOCK: Final = "ENTREPOT_CLOCK"
 
 
 class Machines:
@@ -39,17 +43,12 @@ class Machines:
 
     def __init__(self, home: Home) -> None:
         self.names = (AGGREGATOR, *sorted(path.name for path in (home.folder / "nodes").iterdir()))
-        self._clocks = home.folder / "clocks"
+        self._clocks = Path(os.environ[_CLOCK]).parent
 
     def around(self, name: str, argv: Sequence[str]) -> tuple[Sequence[str], dict[str, str]]:
         """Let a process live on its machine; see `running.Around`."""
-        paths = [str(_SKEWED), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        clock = {
-            "ENTREPOT_CLOCK": str(self._clock(name)),
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        }
         inside = [] if name == AGGREGATOR else ["ip", "netns", "exec", self._space(name)]
-        return [*inside, *argv], clock
+        return [*inside, *argv], {_CLOCK: str(self._clock(name))}
 
     def set_clock(self, name: str, seconds: int) -> None:
         """The clock of a machine is so far ahead of the world's."""
@@ -84,7 +83,6 @@ class Machines:
     @contextmanager
     def lasting(self) -> Iterator[None]:
         """The clocks are right and the cables lie, in the block."""
-        self._clocks.mkdir(exist_ok=True)
         for name in self.names:
             self.set_clock(name, 0)
         with ExitStack() as laid:
@@ -131,10 +129,13 @@ def why_not() -> str:
 
 
 def enter(argv: Sequence[str]) -> None:
-    """Go on as `python ARGV` in a network namespace of one's own, unless that is where one is."""
-    if os.environ.get(_INSIDE):
+    """Go on as `python ARGV` with a network and a clock of one's own, unless one has them."""
+    if os.environ.get(_CLOCK):
         return
-    os.environ[_INSIDE] = "1"
+    clock = Path(tempfile.mkdtemp(prefix="entrepot-clocks-")) / WORLD
+    clock.write_text("0", encoding="utf-8")
+    paths = [str(_SKEWED), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ |= {_CLOCK: str(clock), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     inside = 'ip link set lo up && exec "$@"'
     words = ["unshare", "--net", "--mount", "sh", "-c", inside, "sh", sys.executable, *argv]
     os.execvp(words[0], words)  # noqa: S606  this very command, elsewhere

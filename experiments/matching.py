@@ -7,6 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any, Final
 
+from aggregator.database import is_there
 from aggregator.jobs import Jobs
 from experiments.errors import UsageError, WaitingError
 from experiments.following import Watcher, asks_people, follow, require_done
@@ -184,7 +185,7 @@ def resume(home: Home, beginning: str, watch: Watcher) -> dict[str, Any]:
         UsageError: no such match waits.
         WaitingError, ExperimentError: see `ask`.
     """
-    jobs = Jobs(home.jobs) if home.jobs.exists() else None
+    jobs = Jobs(home.jobs) if is_there(home.jobs) else None
     found = jobs.named(beginning) if jobs and len(beginning) >= 8 else []
     orders = [open_order(job.wire, home.roster()).order for job in found]
     if jobs is None or len(orders) != 1 or orders[0].kind != "match":

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, generate_latest, start_http_ser
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from aggregator.database import is_there
 from aggregator.jobs import Jobs
 from aggregator.key_pool import KeyPool
 from aggregator.settings import load_aggregator
@@ -146,12 +147,12 @@ def _ledger(size: int) -> Iterator[Metric]:
 def _aggregator(folder: Path) -> Iterator[Metric]:
     settings = load_aggregator(folder)
     jobs = _gauge("orders", "Orders on the table, by how far they are.", "status")
-    if (folder / "jobs.sqlite").exists():
-        for status, count in Jobs(folder / "jobs.sqlite").counts().items():
+    if is_there(settings.stores.jobs):
+        for status, count in Jobs(settings.stores.jobs).counts().items():
             jobs.add_metric([status], count)
     keys = _gauge("question_keys_ready", "Single-use keys that wait for a question.")
-    if settings.keys.exists():
-        keys.add_metric([], KeyPool(settings.keys).ready)
+    if is_there(settings.stores.keys):
+        keys.add_metric([], KeyPool(settings.stores.keys).ready)
     members = _gauge("members", "Members of the roster.", "role")
     roster = settings.roster()
     for role, count in Counter(member.role.value for member in roster.members).items():

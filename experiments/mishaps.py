@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from experiments.home import Home
-from experiments.machines import AGGREGATOR, Machines
+from experiments.machines import AGGREGATOR, WORLD, Machines
 
 AHEAD: Final = 600
 """Seconds that a fast clock is ahead: more than parties bear from one another."""
@@ -100,7 +100,7 @@ class Mishaps:
         pids = self._pids(name)
         _send(pids, signal.SIGSTOP)
         self._world += HOUR
-        for each in self.machines.names:
+        for each in (WORLD, *self.machines.names):
             self.machines.set_clock(each, self._world)
         time.sleep(AWAY_SECONDS)
         _send(pids, signal.SIGCONT)

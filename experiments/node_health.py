@@ -17,6 +17,8 @@ from clients.qualities import Quality, State, qualities
 from clients.settings import NodeSettings
 from experiments.accounts import open_books
 from experiments.checkup import FREE_GIB
+from experiments.vaults import show, spoken
+from federation.vault_file import NAME
 
 CLOCK_SECONDS: Final = 5.0
 """How far a clock may be behind what a witness of the ledger said, before its operator is told."""
@@ -73,6 +75,7 @@ def health(settings: NodeSettings, *, connect: bool = False, now: float | None =
     lines = [
         _clock(settings, at),
         _disk(settings),
+        _vault(settings),
         *_certificate(settings, moment),
         *(_reach(settings) if connect else ()),
         *_budgets(settings),
@@ -99,6 +102,13 @@ def _disk(settings: NodeSettings) -> Line:
         fix = f"free some space: below {FREE_GIB} GiB a snapshot or the ledger may not fit"
         return Line("disk", str(settings.folder), "warn", said, fix)
     return Line("disk", str(settings.folder), "ok", said)
+
+
+def _vault(settings: NodeSettings) -> Line:
+    value = show(settings.folder)
+    state: State = "warn" if value["vault"] and value["plain"] else "ok"
+    fix = "end the node and run `entrepot node vault init` again" * (state == "warn")
+    return Line("vault", NAME, state, spoken(value), fix)
 
 
 def _certificate(settings: NodeSettings, moment: datetime) -> Iterator[Line]:

@@ -1,7 +1,8 @@
 """The stage of a rehearsal: a federation of made-up parties in one process, letters in memory.
 
-What runs is what runs in production, but for three things: nobody listens on a port, training runs
-in this process instead of a child, and the time of slots moves when somebody sleeps.
+What runs is what runs in production, but for four things: nobody listens on a port, letters are
+signed and travel in no cover, training runs in this process instead of a child, and the time of
+slots moves when somebody sleeps.
 """
 
 import shutil

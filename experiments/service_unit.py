@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from federation.durable import keep_file
+from federation.whole_files import keep_file
 
 _UNIT: Final = """\
 # Installs as: systemctl --user enable --now {path}

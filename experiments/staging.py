@@ -102,7 +102,7 @@ def _again(folder: Path) -> Staged:
     ports: Ports = free_ports()
     home = open_home(folder)
     move(home, ports)
-    for capture in folder.rglob("captures/*.cap"):
+    for capture in folder.rglob("captures/*"):
         capture.unlink()  # each demo counts its own messages
     return _staged(home, (folder / "demand.source").read_text(encoding="utf-8"))
 

@@ -19,6 +19,9 @@ SHOWN: Final = 80
 HASH: Final = 12
 """Hexadecimal digits of a hash that are shown."""
 
+DOOR: Final = "access"
+"""What the aggregator's ledger calls a refusal at one of its doors, which is of no order."""
+
 Body = Mapping[str, Any]
 
 
@@ -60,8 +63,10 @@ def tell(kind: str, body: Body, language: Language) -> str:
     facts = _FACTS.get(kind)
     if facts is None or f"entry.{kind}" not in catalogue():
         return _fields(body)
+    at_a_door = kind == "refused" and body.get("kind") == DOOR
+    said = "entry_door.refused" if at_a_door else f"entry.{kind}"
     try:
-        return say(f"entry.{kind}", language, **facts(body, language))
+        return say(said, language, **facts(body, language))
     except (KeyError, TypeError, ValueError):
         return _fields(body)
 

@@ -1,22 +1,17 @@
-"""A small SQLite database whose every transaction is on disk at its end; and files exchanged whole.
+"""A small SQLite database whose every transaction is on disk at its end.
 
 The database is its owner's alone, is made when it is first opened, and keeps no byte of what was
 deleted from its tables.
 """
 
-import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-WAIT: Final = 30.0
-"""Seconds for which a transaction waits for another one's end."""
+from federation.sqlite_files import DURABLE, Connection, connect
 
-_SETTINGS: Final = (
-    *("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"),
-)
+_SETTINGS: Final = (*DURABLE, "secure_delete = ON", "foreign_keys = ON")
 
 
 class Database:
@@ -33,7 +28,7 @@ class Database:
             return db.execute(sql, values).fetchall()
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[Connection]:
         """Give a connection whose changes are all on disk at the end of the block, or none are."""
         with closing(self._open()) as db:
             db.execute("BEGIN IMMEDIATE")
@@ -48,35 +43,11 @@ class Database:
         """Leave no byte of what was deleted in the log beside the file."""
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> Connection:
         self._path.touch(mode=0o600)
-        db = sqlite3.connect(self._path, timeout=WAIT, isolation_level=None)
-        for setting in _SETTINGS:
-            db.execute(f"PRAGMA {setting}")
+        db = connect(self._path, _SETTINGS)
         if not self._ready:
             self._path.chmod(0o600)
             db.executescript(self._schema)
             self._ready = True
         return db
-
-
-def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Put a whole file in its place, durably: a crash leaves the old one or the new one."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
-    number = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def keep_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """`replace_file` of what is its owner's alone unless said otherwise; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content, mode)

@@ -20,7 +20,7 @@ from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import BadSignatureError, LocalProtocolError, NotCanonicalError
-from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey, VerifyKey
+from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
 
 VERSION: Final = 1
 LONGEST: Final = 32_768
@@ -185,15 +185,20 @@ def open_enrolment(wire: bytes, federation: str) -> Enrolment:
 
 
 def words_of(
-    enrolment: Enrolment, certificate: str, authority: str, host: VerifyKey, pin: str
+    enrolment: Enrolment, certificate: str, authority: str, host: Member, pin: str
 ) -> tuple[str, ...]:
     """Return the six words of one entry into a federation.
 
-    certificate: the entrant's, PEM; authority: of who signed it; host: the aggregator's identity;
-    pin: of the roster that this side believes, "" before the founding.
+    certificate: the entrant's, PEM; authority: of who signed it; host: the aggregator; pin: of the
+    roster that this side believes, "" before the founding.
     """
-    own = enrolment.member.identity
-    return check_words(enrolment.invitation, certificate, authority, own.hex, host.hex, pin)
+    own = (_keys(enrolment.member), _keys(host))
+    return check_words(enrolment.invitation, certificate, authority, *own, pin)
+
+
+def _keys(member: Member) -> str:
+    """Return both keys of a member, as one of the texts that check words stand for."""
+    return member.identity.hex + ("" if member.sealing is None else member.sealing.hex)
 
 
 def _enrolment(value: JSON) -> Enrolment:
@@ -223,9 +228,15 @@ def _enrolment(value: JSON) -> Enrolment:
 
 def _member(value: Mapping[str, JSON]) -> Member:
     try:
-        return Member.from_json(value)
+        member = Member.from_json(value)
     except (ValueError, LocalProtocolError) as why:
         raise MalformedMessageError("the enrolment names no such role, place or key") from why
+    if member.sealing is None:
+        raise MalformedMessageError(
+            "the enrolment has no sealing key, so nothing could be sent to its node; it was made "
+            "by an earlier version: install this one there, and join again in a new folder"
+        )
+    return member
 
 
 def _decoded(data: bytes, what: str) -> JSON:

@@ -25,6 +25,10 @@ class MisdirectedMessageError(FederationError):
     """The message is genuine but meant for somebody else."""
 
 
+class UnsealableError(FederationError):
+    """The roster names no key with which something could be sealed to a party."""
+
+
 class UntrustedRosterError(FederationError):
     """The roster is not what the members of the federation that this node pinned agreed on."""
 
@@ -161,3 +165,15 @@ class ExpiredInvitationError(FederationError):
     """The time of an invitation is over."""
 
     exit_code = 2
+
+
+class LockedVaultError(FederationError):
+    """The key of a folder's vault is not to be had; nothing was read or written."""
+
+    exit_code = 2
+
+
+class SealedFileError(FederationError):
+    """A file of a folder with a vault does not open under its key, or is not sealed."""
+
+    exit_code = 30

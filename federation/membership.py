@@ -7,6 +7,7 @@ from typing import Final
 from federation.errors import MalformedMessageError, SuspendedPartyError, UnknownPartyError
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute.canonical import JSON
+from secure_compute.primitives.hpke import SealingKey
 from secure_compute.primitives.signature import VerifyKey
 
 VERSION: Final = 2
@@ -14,22 +15,30 @@ VERSION: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One party: who it is, where its data lives, and the key its words are checked with."""
+    """One party: who it is, where its data lives, and its two keys.
+
+    identity: its words are checked with it.
+    sealing:  what is written to it is sealed with it; None on rosters of before messages were
+              sealed, which stay readable: nothing is sent to such a member.
+    """
 
     party: PartyId
     organisation: str
     role: Role
     jurisdiction: Jurisdiction
     identity: VerifyKey
+    sealing: SealingKey | None = None
 
     def to_json(self) -> dict[str, JSON]:
         """Return the canonical form."""
+        sealing = {} if self.sealing is None else {"sealing": self.sealing.hex}
         return {
             "party": self.party,
             "organisation": self.organisation,
             "role": self.role.value,
             "jurisdiction": self.jurisdiction.value,
             "identity": self.identity.hex,
+            **sealing,
         }
 
     @classmethod
@@ -42,15 +51,26 @@ class Member:
                 "role": str(role),
                 "jurisdiction": str(jurisdiction),
                 "identity": str(identity),
-            } if len(value) == 5:
+                **rest,
+            } if rest.keys() <= {"sealing"}:
                 return cls(
                     PartyId(party),
                     organisation,
                     Role(role),
                     Jurisdiction(jurisdiction),
                     VerifyKey(identity),
+                    _sealing(rest),
                 )
         raise MalformedMessageError("a member of the roster is malformed")
+
+
+def _sealing(value: Mapping[str, JSON]) -> SealingKey | None:
+    match value:
+        case {"sealing": str(key)}:
+            return SealingKey(key)
+        case {"sealing": _}:
+            raise MalformedMessageError("a sealing key of the roster is no key")
+    return None
 
 
 @dataclass(frozen=True, slots=True)

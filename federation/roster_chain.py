@@ -247,7 +247,7 @@ def _is_by_itself(roster: Roster, change: Change, link: _Link) -> bool:
         case Admit(member):
             _require_signature(link, member.party, member.identity)
             return False
-        case Rekey(party, identity):
+        case Rekey(party, identity, _):
             both = link.signatures.get(party, b"")
             new, old = both[:SIGNATURE_SIZE], both[SIGNATURE_SIZE:]
             _require(new, party, identity, link)

@@ -17,6 +17,7 @@ from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import LocalProtocolError
+from secure_compute.primitives.hpke import SealingKey
 from secure_compute.primitives.signature import VerifyKey
 
 VERSION: Final = 2
@@ -37,10 +38,14 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Rekey:
-    """A member's words are checked with another key from now on."""
+    """A member has other keys from now on.
+
+    sealing: None: the one that it has, if any.
+    """
 
     party: PartyId
     identity: VerifyKey
+    sealing: SealingKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +158,9 @@ def _spelt(change: Change) -> dict[str, JSON]:
     match change:
         case Admit(member):
             return {"admit": member.to_json()}
-        case Rekey(party, identity):
-            return {"rekey": {"party": party, "identity": identity.hex}}
+        case Rekey(party, identity, sealing):
+            also = {} if sealing is None else {"sealing": sealing.hex}
+            return {"rekey": {"party": party, "identity": identity.hex, **also}}
         case Remove(party):
             return {"remove": party}
         case Suspend(party):
@@ -167,8 +173,8 @@ def _change(word: str, about: JSON) -> Change:
     match word, about:
         case "admit", {**member}:
             return Admit(read_member(member))
-        case "rekey", {"party": str(party), "identity": str(identity), **rest} if not rest:
-            return Rekey(PartyId(party), _key(identity))
+        case "rekey", {"party": str(party), "identity": str(identity), **rest}:
+            return Rekey(PartyId(party), _key(identity), _sealing(rest))
         case "remove", str(party):
             return Remove(PartyId(party))
         case "suspend", str(party):
@@ -176,6 +182,18 @@ def _change(word: str, about: JSON) -> Change:
         case "restore", str(party):
             return Restore(PartyId(party))
     raise MalformedMessageError(f"an epoch of the roster says {word[:20]!r}, which changes nothing")
+
+
+def _sealing(rest: Mapping[object, object]) -> SealingKey | None:
+    match rest:
+        case {"sealing": str(key)} if len(rest) == 1:
+            try:
+                return SealingKey(key)
+            except LocalProtocolError as why:
+                raise MalformedMessageError("a new sealing key of the roster is none") from why
+        case _ if rest:
+            raise MalformedMessageError("a new key of the roster has other fields than a key has")
+    return None
 
 
 def _key(text: str) -> VerifyKey:

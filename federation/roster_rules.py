@@ -20,6 +20,9 @@ from federation.roster_changes import Admit, Change, Founding, Rekey, Remove, Re
 from policies.parties import PartyId, Role
 
 MOST_COLLUDING: Final = 9
+MOST_OWN: Final = 32
+"""Keys that a party changes by its own word; from then on others sign, as for whoever lost one."""
+
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _LONGEST: Final = 200
@@ -77,10 +80,8 @@ def require_allowed(roster: Roster, change: Change) -> None:
     match change:
         case Admit(member):
             _require_entrant(roster, member)
-        case Rekey(party, identity):
-            _find(roster, party)
-            if identity in {member.identity for member in (*roster.members, *roster.former)}:
-                raise RosterChangeError(f"the new key of {party} is or was somebody's already")
+        case Rekey():
+            _require_fresh(roster, change)
         case Remove(party) | Suspend(party):
             if _find(roster, party).role is Role.AGGREGATOR:
                 raise RosterChangeError(f"{party} is the aggregator; found another federation")
@@ -111,10 +112,16 @@ def require_signed(
             raise RosterChangeError(f"{party} is restored by the aggregator alone")
         case Remove() if by_itself:
             return
-        case Rekey(party) if by_itself and party not in roster.suspended:
+        case Rekey(party) if by_itself and _may_rekey_itself(roster, party):
             return
         case Admit() | Remove() | Rekey():
             _require_approved(roster, change, signers)
+
+
+def _may_rekey_itself(roster: Roster, party: PartyId) -> bool:
+    """Whether a party's own word is enough; without a limit it could fill the chain all alone."""
+    before = sum(member.party == party for member in roster.former)
+    return party not in roster.suspended and before < MOST_OWN
 
 
 def applied(roster: Roster, change: Change, digest: str) -> Roster:
@@ -123,10 +130,12 @@ def applied(roster: Roster, change: Change, digest: str) -> Roster:
     match change:
         case Admit(member):
             members = (*members, member)
-        case Rekey(party, identity):
+        case Rekey(party, identity, sealing):
             former = (*former, roster.find(party))
             members = tuple(
-                replace(member, identity=identity) if member.party == party else member
+                replace(member, identity=identity, sealing=sealing or member.sealing)
+                if member.party == party
+                else member
                 for member in members
             )
         case Remove(party):
@@ -177,6 +186,17 @@ def _find(roster: Roster, party: PartyId) -> Member:
     )
 
 
+def _require_fresh(roster: Roster, change: Rekey) -> None:
+    """Return if the new keys of a member are nobody's and were nobody's; one key it may keep."""
+    own, ever = _find(roster, change.party), (*roster.members, *roster.former)
+    is_resealed = change.sealing not in {None, own.sealing}
+    is_renamed = change.identity != own.identity or not is_resealed
+    if (is_renamed and change.identity in {member.identity for member in ever}) or (
+        is_resealed and change.sealing in {member.sealing for member in ever}
+    ):
+        raise RosterChangeError(f"the new key of {change.party} is or was somebody's already")
+
+
 def _require_entrant(roster: Roster, member: Member) -> None:
     if member.role is Role.AGGREGATOR:
         raise RosterChangeError("a federation has one aggregator; it has one already")
@@ -194,14 +214,17 @@ def _require_new(member: Member, others: Iterable[Member]) -> None:
             raise RosterChangeError(f"{member.party} is or was a member; take another name")
         if other.identity == member.identity:
             raise RosterChangeError(f"{member.party} has the key of {other.party}")
-        if organisation != other.organisation and _alike(organisation, other.organisation):
+        if member.sealing is not None and other.sealing == member.sealing:
+            raise RosterChangeError(f"{member.party} has the sealing key of {other.party}")
+        if organisation != other.organisation and are_one_name(organisation, other.organisation):
             raise RosterChangeError(
                 f"{organisation!r} and {other.organisation!r} are one name in two spellings; an "
                 "organisation counts once, so spell it as it is spelt already"
             )
 
 
-def _alike(one: str, other: str) -> bool:
+def are_one_name(one: str, other: str) -> bool:
+    """Whether an organisation could be meant by either; see `_folded`."""
     return _folded(one) == _folded(other)
 
 

@@ -220,6 +220,22 @@ def objections(requests: Sequence[Request], law: Law) -> tuple[tuple[Reason, ...
         return ((_broken(type(failure).__name__),),) * len(requests)
 
 
+def objections_to(
+    question: Mapping[str, Any], entities: Sequence[Mapping[str, Any]], law: Law
+) -> tuple[Reason, ...]:
+    """Return what a law of another schema than a node's objects to; nothing where it permits.
+
+    question: principal, action, resource and context as Cedar has them; entities: every one that
+    it names, with its attributes.
+    """
+    try:
+        known = [dict(entity) for entity in entities]
+        result = cedarpy.is_authorized(dict(question), law.policies, known, law.schema)
+        return _objections(result, law)
+    except Exception as failure:  # noqa: BLE001  closed, whatever broke
+        return (_broken(type(failure).__name__),)
+
+
 def _objections(result: cedarpy.AuthzResult, law: Law) -> tuple[Reason, ...]:
     """Return the reasons of a refusal, sorted; empty only for an allow that nothing disturbed."""
     errors = result.diagnostics.errors

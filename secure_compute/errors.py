@@ -9,6 +9,12 @@ class LocalProtocolError(SecureComputeError):
     """This side asked for something the protocol does not allow."""
 
 
+class UnopenedError(SecureComputeError):
+    """Sealed bytes do not open: damage, another key, or another purpose than theirs."""
+
+    exit_code = 30
+
+
 class IdentifierError(LocalProtocolError):
     """A row's identifier has no canonical form. It says which rule it misses, never the value."""
 

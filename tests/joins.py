@@ -30,6 +30,10 @@ BR: Final = Seat(PartyId("br"), "Recife", Role.MERCHANT, Jurisdiction.BR)
 FOUNDERS: Final = (CN, EU, CH)
 
 
+BORNE = 3
+"""How often a person answers one question."""
+
+
 @dataclass
 class Person:
     """Whoever sits in front of the terminal."""
@@ -47,6 +51,7 @@ class Person:
 
     def agrees(self, question: str) -> bool:
         self.asked.append(question)
+        assert self.asked.count(question) <= BORNE, f"asked over and over: {question}"
         return self.agreeing
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
 
 from aggregator import certifying, hosting, key_batch, registry, safetensors, stored
 from aggregator import settings as aggregator_settings
+from aggregator import stores as aggregator_stores
 from aggregator.cards import Card
 from aggregator.errors import AggregatorError
 from aggregator.letters import Desk
@@ -37,6 +39,7 @@ from federation import (
     ensembles,
     envelopes,
     evaluation,
+    exchanges,
     invitations,
     joint_keys,
     kept_answers,
@@ -52,6 +55,7 @@ from federation import (
 from federation.boosted import Boosted
 from federation.boosting import Boosting
 from federation.control import captures, frames
+from federation.covers import uncover
 from federation.envelopes import Envelope
 from federation.errors import FederationError
 from federation.evaluation import ForecastSums, ScoreSums
@@ -71,6 +75,7 @@ from federation.messages import Kind
 from federation.models import ModelSpec
 from federation.pairing import Pair, advertise
 from federation.partitions import Effect
+from federation.people import calling, passkeys
 from federation.queries import answers, tree
 from federation.queries import parse as queries
 from federation.recipes import Recipe
@@ -78,6 +83,7 @@ from federation.scaled import Scaled
 from federation.second_order import SecondOrder
 from federation.sequences import SequenceSpec, network_from_json
 from federation.sum_recipes import SumRecipe
+from federation.vault_file import VaultFile, wrapped
 from policies import cases, contracts, engine
 from policies.budget import events
 from policies.errors import PolicyError
@@ -90,6 +96,7 @@ from secure_compute.errors import SecureComputeError
 from secure_compute.primitives import authority, certificates, node_keys
 from secure_compute.primitives.agreement import AgreementKey
 from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
+from secure_compute.primitives.vault import Vault
 from secure_compute.psi import inner, messages, opening, session, summing, tokens
 from secure_compute.psi.consent import Consent
 from secure_compute.psi.sets import Book
@@ -109,10 +116,13 @@ from secure_compute.threshold.params import PRIMES
 from secure_compute.threshold.question import Question
 from secure_compute.threshold.terms import Terms as KeyTerms
 from tests import certified, ledgers, masked, matched, rosters, summed
+from tests.authenticator import Authenticator
 from tests.boosts import RECIPE as BOOSTING
+from tests.covers import MEMBERS, NODE, OPENING, PIN, TABLE, sealed
 from tests.queries_cases import CASES
 from tests.queries_table import contract as query_contract
 from tests.simulator import CN, EU, Simulation, recipe, sum_recipe
+from tests.vaults import Given
 
 REFUSALS: Final = (
     PolicyError,
@@ -276,6 +286,20 @@ def _agreement() -> Iterator[Parser]:
         ("secure_compute.canonical.decode",),
         canonical.decode,
         _plain({"a": [1, "x", None, True], "b": {}}),
+    )
+    yield Parser(
+        (
+            "federation.covers.uncover",
+            "federation.covers.is_cover",
+            "secure_compute.primitives.hpke.OpeningKey.open",
+        ),
+        lambda wire: uncover(wire, [OPENING], TABLE, PIN),
+        lambda: [sealed()],
+    )
+    yield Parser(
+        ("federation.exchanges.open_exchange", "federation.exchanges.is_exchange"),
+        lambda wire: exchanges.open_exchange(wire, b"old", MEMBERS[0], PIN),
+        lambda: [exchanges.sign_exchange(b"-----BEGIN", b"old", NODE, PIN, rosters.key(NODE))],
     )
     yield Parser(("federation.envelopes.parse",), envelopes.parse, _letters)
     yield Parser(("federation.envelopes.open_envelope",), _opened, _letters)
@@ -524,6 +548,7 @@ def _joins() -> Iterator[Parser]:
         knocks.read_knock,
         lambda: [knocks.Knock("0" * 16, bytes(20), "a" * 64, b"enrolment").to_bytes()],
     )
+    yield from _people()
     asked = views.Request(b"enrolment", "certificate", (PartyId("a"),))
     yield Parser(
         ("federation.views.read_view",),
@@ -573,6 +598,28 @@ def _joins() -> Iterator[Parser]:
 
 
 _TOKEN: Final = invitations.Token("join.example", 9447, bytes(32), bytes(8), bytes(20), 1 << 40)
+
+
+def _people() -> Iterator[Parser]:
+    """What people say at their door; what an authenticator says comes in it."""
+    phone = Authenticator(id=b"i" * 16, key=derive_private_key(7, SECP256R1()))
+    challenge, site = b"c" * 32, passkeys.Site(phone.host, phone.origin)
+    kept = passkeys.registered(phone.register(challenge), challenge, site)
+    yield Parser(
+        ("federation.people.calling.read_call",),
+        calling.read_call,
+        lambda: [calling.Call("00" * 32, {"person": "ana", "code": "123456"}).to_bytes()],
+    )
+    yield Parser(
+        ("federation.people.passkeys.registered",),
+        _mapping(lambda said: passkeys.registered(said, challenge, site)),
+        _plain(phone.register(challenge)),
+    )
+    yield Parser(
+        ("federation.people.passkeys.asserted",),
+        _mapping(lambda said: passkeys.asserted(said, challenge, site, kept)),
+        _plain(phone.answer(challenge)),
+    )
 
 
 def _enrolment() -> enrolment.Enrolment:
@@ -1415,6 +1462,15 @@ def _shells() -> Iterator[Parser]:
         text=True,
     )
     yield Parser(
+        ("aggregator.stores.load_stores",),
+        _in_a_file(lambda path: aggregator_stores.load_stores(path.parent), "aggregator.toml"),
+        lambda: [
+            b'database = "postgresql://test@host/ours"\n'
+            + (_federation().home.aggregator / "aggregator.toml").read_bytes()
+        ],
+        text=True,
+    )
+    yield Parser(
         ("aggregator.settings.load_aggregator",),
         _in_a_file(
             lambda path: aggregator_settings.load_aggregator(path.parent), "aggregator.toml"
@@ -1430,6 +1486,17 @@ def _shells() -> Iterator[Parser]:
             _authority().client_with("a:b").certificate,
         ],
         text=True,
+    )
+    yield Parser(
+        ("federation.vault_file.VaultFile.from_bytes",),
+        VaultFile.from_bytes,
+        lambda: [_vault_file()],
+        text=True,
+    )
+    yield Parser(
+        ("secure_compute.primitives.vault.Vault.open",),
+        lambda data: Vault(bytes(32)).open("file:a", data),
+        lambda: [Vault(bytes(32)).seal("file:a", b"secret")],
     )
     yield Parser(
         ("secure_compute.primitives.node_keys.load_node_key",),
@@ -1448,6 +1515,13 @@ def _shells() -> Iterator[Parser]:
         _unrecorded,
         _plain({"envelope": "entrepot.envelope/2"}),
     )
+
+
+@cache
+def _vault_file() -> bytes:
+    source = Given(b"m" * 32, "credential:vault", weak=False)
+    made = wrapped(Vault(bytes(32)), "acme @ lanes", source, b"m" * 32)
+    return VaultFile("acme @ lanes", (made,)).to_bytes()
 
 
 @cache

@@ -1,7 +1,9 @@
 """Federations as chains of epochs, with the keys of all who could sign."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
+from hashlib import shake_256
 from typing import Final
 
 from federation.membership import Member, Roster
@@ -21,6 +23,7 @@ from federation.roster_chain import (
 )
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
+from secure_compute.primitives.hpke import PRIVATE_SIZE, OpeningKey, SealingKey
 from secure_compute.primitives.signature import SigningKey
 
 FOUNDERS: Final = {
@@ -41,15 +44,32 @@ def key(seed: str) -> SigningKey:
     return SigningKey(bytes.fromhex(canonical.digest(seed)))
 
 
+@cache
+def opening(seed: str) -> OpeningKey:
+    """Return the opening key that `seed` makes, always the same."""
+    return OpeningKey(shake_256(seed.encode()).digest(PRIVATE_SIZE))
+
+
+@cache
+def sealing(seed: str) -> SealingKey:
+    """Return the other half of `opening`."""
+    return opening(seed).sealing_key
+
+
 def member(party: str, organisation: str, role: Role = Role.MERCHANT, seed: str = "") -> Member:
-    """Return a party with the key of `seed`, by default its own name's."""
-    identity = key(seed or party).verify_key
-    return Member(PartyId(party), organisation, role, Jurisdiction.EU, identity)
+    """Return a party with the keys of `seed`, by default its own name's."""
+    own = (key(seed or party).verify_key, sealing(seed or party))
+    return Member(PartyId(party), organisation, role, Jurisdiction.EU, *own)
 
 
 def founders() -> tuple[Member, ...]:
     """Return who founds."""
     return tuple(member(party, *seat) for party, seat in FOUNDERS.items())
+
+
+def bare(one: Member) -> Member:
+    """Return a member as it stood on rosters before messages were sealed."""
+    return replace(one, sealing=None)
 
 
 @dataclass
@@ -82,10 +102,10 @@ class Chain:
         longer.wire = extended(self.wire, self.pin, change, words)
         return longer
 
-    def rekey(self, party: str, *by: str, old: bool = False) -> "Chain":
-        """Return the chain with a new key of `party`, by its old one too where `old`."""
+    def rekey(self, party: str, *by: str, old: bool = False, sealed: bool = True) -> "Chain":
+        """Return the chain with new keys of `party`, by its old one too where `old`."""
         new = key(f"{party} anew")
-        change = Rekey(PartyId(party), new.verify_key)
+        change = Rekey(PartyId(party), new.verify_key, sealing(f"{party} anew") if sealed else None)
         said = change_statement(self.roster, change)
         own = new.sign(said) + (self.keys[party].sign(said) if old else b"")
         words = self.words(change, by) | {PartyId(party): own}
@@ -103,10 +123,14 @@ def founded(
     return Chain(found_roster(statement, words), pin_of(statement), keys)
 
 
-def of_every_kind() -> list[Chain]:
-    """Return chains in which every kind of change stands."""
-    start = founded()
-    grown = start.change(Admit(member("br", "Recife")), "br", "cn", "us")
+def of_every_kind(*, sealed: bool = True) -> list[Chain]:
+    """Return chains in which every kind of change stands; not `sealed`: as they were before."""
+    members, entrant = founders(), member("br", "Recife")
+    if not sealed:
+        members, entrant = tuple(map(bare, members)), bare(entrant)
+    start = founded(members=members)
+    grown = start.change(Admit(entrant), "br", "cn", "us")
     idle = grown.change(Suspend(PartyId("br")), "hub")
-    back = idle.change(Restore(PartyId("br")), "hub").rekey("br", old=True)
-    return [start, grown, idle, back.rekey("cn", "us", "ch").change(Remove(PartyId("br")), "br")]
+    back = idle.change(Restore(PartyId("br")), "hub").rekey("br", old=True, sealed=sealed)
+    changed = back.rekey("cn", "us", "ch", sealed=sealed)
+    return [start, grown, idle, changed.change(Remove(PartyId("br")), "br")]

@@ -1,8 +1,9 @@
 """A whole federation in one process: real nodes, a real coordinator, letters carried in memory.
 
-Only four things are not what runs in production: nobody listens on a port, training runs in this
-process instead of a child, a kill is an exception that no handler of the program catches, and the
-time of slots stands still while rows are read: it goes on when a node waits, and nobody waits.
+Only five things are not what runs in production: nobody listens on a port, letters are signed and
+travel in no cover, training runs in this process instead of a child, a kill is an exception that no
+handler of the program catches, and the time of slots stands still while rows are read: it goes on
+when a node waits, and nobody waits.
 """
 
 import atexit
@@ -37,6 +38,7 @@ from experiments.founding import AGGREGATOR, DEMO_SEATS, Ports, Seat, found
 from experiments.home import Home, open_home
 from experiments.opening import released
 from experiments.ordering import Terms, query_order, sign, training_order
+from federation import at_rest
 from federation.envelopes import Envelope, open_envelope, parse, seal
 from federation.errors import FederationError
 from federation.ledger import notes
@@ -506,7 +508,7 @@ class Simulation:
             AGGREGATOR: self.home.aggregator / "keys",
             self.home.analyst: self.home.folder / "people" / self.home.analyst,
         }.get(party, self._template / "nodes" / party / "keys")
-        return SigningKey((folder / "identity.key").read_bytes())
+        return SigningKey(at_rest.read(folder / "identity.key"))
 
     def letter(
         self, kind: Kind, party: PartyId, order: str, sequence: int = 0, /, **blobs: bytes

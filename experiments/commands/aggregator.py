@@ -7,8 +7,11 @@ from pathlib import Path
 
 import click
 
-from experiments.commands.aggregator_members import found, init, invite, pending
+from experiments.commands.aggregator_database import database
+from experiments.commands.aggregator_members import found, init, invite, pending, uninvite
+from experiments.commands.aggregator_people import people
 from experiments.commands.options import AS_JSON, FEDERATION
+from experiments.commands.vaults import aggregator_vault
 from experiments.home import choose_folder
 from federation.control.supervise import supervise
 
@@ -18,8 +21,9 @@ def command() -> None:
     """Run the table everyone sits at."""
 
 
-for _member in (init, invite, pending, found):
+for _member in (init, invite, uninvite, pending, found, people, database):
     command.add_command(_member)
+command.add_command(aggregator_vault, "vault")
 
 
 @command.command()
@@ -27,13 +31,18 @@ for _member in (init, invite, pending, found):
 def run(federation: Path | None) -> int:
     """Keep the server and the executor running; both come back by themselves after a crash.
 
-    Before the federation is founded it lets parties join and found it.
+    What an earlier version of the program left is carried over first. Before the federation is
+    founded it lets parties join and found it.
     """
     from aggregator.errors import PortTakenError
     from aggregator.hosting import load_hosting
+    from aggregator.migrating import upgraded
+    from aggregator.stores import load_stores
     from experiments.beginning import keep_server
+    from experiments.vaults import hand_on
 
     folder = choose_folder(federation) / "aggregator"
+    hand_on(folder)
     settings = load_hosting(folder)
     keep_server(settings)
     ports = (settings.fleet_port, settings.control_port, settings.stream_port, settings.join_port)
@@ -43,6 +52,7 @@ def run(federation: Path | None) -> int:
                 f"port {port} is taken by another program; end it, or change the port in "
                 f"{folder / 'aggregator.toml'} and in every node.toml"
             )
+    upgraded(load_stores(folder))  # the ports are free: no other aggregator works with it
     server = [
         *(sys.executable, "-m", "aggregator.superlink", "--folder", str(folder.resolve())),
         *("--fleet-port", str(settings.fleet_port), "--control-port", str(settings.control_port)),

@@ -1,4 +1,4 @@
-"""`entrepot aggregator init`, `invite`, `pending`, `found`: how a federation gets its members."""
+"""`entrepot aggregator init`, `invite`, `uninvite`, `pending`, `found`: who becomes a member."""
 
 import json
 import time
@@ -103,6 +103,21 @@ def invite(
     click.echo(json.dumps(token_json(token, seat)) if as_json else str(token))
     if not as_json:
         click.echo(f"good once, for {hours:g} hours: entrepot node join TOKEN", err=True)
+    return DONE
+
+
+@click.command()
+@FEDERATION
+@click.argument("party")
+@AS_JSON
+def uninvite(federation: Path | None, party: str, as_json: bool) -> int:
+    """Withdraw the invitation of PARTY; if it has come and was not let in, it has to go."""
+    from experiments.beginning import open_begun
+    from experiments.inviting import withdraw
+
+    withdraw(open_begun(federation), PartyId(party))
+    value = {"schema": "entrepot.aggregator.uninvite/1", "party": party}
+    click.echo(json.dumps(value) if as_json else f"{party} is invited no longer")
     return DONE
 
 

@@ -11,6 +11,7 @@ from experiments.commands.node_contract import contract
 from experiments.commands.node_joining import admit, found, join
 from experiments.commands.node_policy import policy
 from experiments.commands.options import AS_JSON
+from experiments.commands.vaults import node_vault
 from experiments.exits import FAILED, REFUSED_BY_POLICY, UNREACHABLE
 from federation.control.supervise import supervise
 
@@ -22,12 +23,16 @@ def command() -> None:
 
 for _member in (policy, join, found, admit, approve, countersign, contract):
     command.add_command(_member)
+command.add_command(node_vault, "vault")
 
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def run(folder: Path) -> int:
     """Keep the node in FOLDER running; ends on Ctrl-C, comes back by itself after a crash."""
+    from experiments.vaults import hand_on
+
+    hand_on(folder)
     argv = [sys.executable, "-m", "clients", "--folder", str(folder.resolve())]
     return supervise({"node": argv}, logs=folder / "logs", pids=folder / "run")
 
@@ -134,6 +139,24 @@ def leave(folder: Path, yes: bool, as_json: bool) -> int:
         asked = f"{found.party} leaves {found.federation} for good. Is that what you want?"
         click.confirm(asked, abort=True, err=True)
     value = left(found)
+    click.echo(json.dumps(value) if as_json else value["said"])
+    return 0
+
+
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@AS_JSON
+def rotate(folder: Path, as_json: bool) -> int:
+    """Give the node in FOLDER new sealing and stream keys; nobody else has to agree.
+
+    What is sent to it is sealed to the new one as soon as the roster names it. The old one is
+    deleted then, and opens nothing any more. The stream's old key opens none once the new one did.
+    The identity key, with which the node signs, stays, and so does the key for Flower's server.
+    """
+    from experiments.leaving import leaver
+    from experiments.rotating import rotate as rotated
+
+    value = rotated(leaver(folder))
     click.echo(json.dumps(value) if as_json else value["said"])
     return 0
 

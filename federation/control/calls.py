@@ -20,6 +20,10 @@ LOOK: Final = "Look"
 SIGN: Final = "Sign"
 RENEW: Final = "Renew"
 
+PEOPLE: Final = "entrepot.People"
+"""On the join service's port, without a certificate: a person shows an invitation, a signature and
+a code, and from then on a session (`federation.people`)."""
+
 DEADLINE: Final = 15.0
 """Seconds for one call."""
 LARGEST_ASKED: Final = 1 << 17
@@ -28,7 +32,7 @@ LARGEST_ASKED: Final = 1 << 17
 _IDLE: Final = 20_000
 JOIN_OPTIONS: Final = (
     ("grpc.max_receive_message_length", LARGEST_ASKED),
-    ("grpc.max_send_message_length", LARGEST_ASKED),
+    ("grpc.max_send_message_length", LARGEST + 1024),  # of a ledger, as a person is given it
     ("grpc.max_connection_idle_ms", _IDLE),
     ("grpc.max_connection_age_ms", 3 * _IDLE),
     ("grpc.max_connection_age_grace_ms", _IDLE),

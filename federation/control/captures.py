@@ -1,5 +1,8 @@
 """A capture: every payload one party sent, in order, written down before it was sent.
 
+    PARTY.cap     every message as its sender signed it
+    PARTY.wire    the same as it left: sealed
+
 Each record is the payload's length (8 bytes, big endian) and the payload. A record that was
 cut short by a crash was never sent; it is removed when the capture is opened again.
 """
@@ -8,6 +11,9 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+WIRE = ".wire"
+"""How the name of a capture ends in which payloads stand as they left."""
 
 _HEADER = 8
 
@@ -31,6 +37,12 @@ class Capture:
     def close(self) -> None:
         """The file is closed."""
         os.close(self._file)
+
+
+def captures(folder: Path, party: str) -> tuple[Capture, Capture]:
+    """Return the captures of a party's folder: of what it signs, and of what leaves."""
+    own = folder / "captures"
+    return Capture(own / f"{party}.cap"), Capture(own / f"{party}{WIRE}")
 
 
 def read_capture(path: Path) -> Iterator[bytes]:

@@ -28,6 +28,7 @@ class JsonLines(logging.Formatter):
             "name": record.name,
             "text": record.getMessage(),
         }
+        value |= getattr(record, "fields", {})  # of an event that a machine tells from others
         if record.exc_info:
             value["trace"] = self.formatException(record.exc_info)
         return json.dumps(value, ensure_ascii=False)

@@ -10,7 +10,6 @@ that says so are written together or not at all.
 """
 
 import os
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
 
+from federation.engines import file_of, lock_at_begin, open_at, reading, writing
 from federation.errors import ForeignLedgerError, SilentLedgerError
+from federation.sqlite_files import look, module_of
 
 LAYOUT: Final = 1
-_WAIT: Final = 30.0  # seconds for another writer to finish
 _REFUSAL: Final = "a ledger is only ever added to"
 _LOCK: Final = int.from_bytes(b"entrepot", "big") >> 1
 
@@ -86,7 +86,7 @@ def open_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engine:
         SilentLedgerError: a server does not answer.
     """
     url, wanted = _url(where), [*_OWN, *beside]
-    path = _file(url)
+    path = file_of(url)
     if path is not None:
         _found(path, wanted)
     engine = _engine(url)
@@ -105,7 +105,7 @@ def existing_engine(where: str | Path, beside: Iterable[sa.Table] = ()) -> Engin
         SilentLedgerError: a server does not answer.
     """
     url = _url(where)
-    path = _file(url)
+    path = file_of(url)
     if url.get_backend_name() == "sqlite" and (path is None or not path.exists()):
         return None
     engine = _looking(url, path)
@@ -130,39 +130,6 @@ def telling(url: sa.URL) -> Iterator[None]:
         raise ForeignLedgerError(f"{named(url)} is not readable as a ledger") from why
 
 
-def look(path: Path) -> sqlite3.Connection:
-    """Return a connection that changes no byte of the SQLite file at `path`, and leaves no other.
-
-    A write-ahead file lies beside it while another program is connected, or since one was killed:
-    it must not be folded in when this closes, so this one opens for reading alone. Where there is
-    none a reader makes one too, and takes it away again only if it may write.
-    """
-    mode = "ro" if path.with_name(f"{path.name}-wal").exists() else "rw"
-    place = f"{path.resolve().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(place, timeout=_WAIT, isolation_level=None, uri=True)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction of the one writer: all of it is on disk afterwards, or nothing was done."""
-    with engine.connect() as connection:
-        writer = connection.execution_options(ledger_writer=True)
-        with writer.begin():
-            yield writer
-
-
-@contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees the database as it stood when it began to look."""
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execution_options(isolation_level="REPEATABLE READ")
-        with connection.begin():
-            yield connection
-
-
 def _url(where: str | Path) -> sa.URL:
     if isinstance(where, Path) or "://" not in where:
         return sa.URL.create("sqlite", database=str(where))
@@ -174,65 +141,22 @@ def _url(where: str | Path) -> sa.URL:
     raise ForeignLedgerError("a ledger lives in SQLite or PostgreSQL; give a path or such a URL")
 
 
-def _file(url: sa.URL) -> Path | None:
-    """Return the file that an SQLite database is; None for one in memory or on a server."""
-    is_file = url.get_backend_name() == "sqlite" and url.database not in {None, "", ":memory:"}
-    return Path(str(url.database)) if is_file else None
-
-
 def _looking(url: sa.URL, path: Path | None) -> Engine:
-    creator = {} if path is None else {"creator": lambda: look(path)}
+    creator = {} if path is None else {"creator": lambda: look(path), "module": module_of(path)}
     engine = sa.create_engine(url, poolclass=sa.NullPool, **creator)
     if path is None:
         event.listen(engine, "connect", _on_connect_reader)
-    event.listen(engine, "begin", _begin)
+    lock_at_begin(engine, _LOCK)
     return engine
 
 
 def _engine(url: sa.URL) -> Engine:
-    sqlite = url.get_backend_name() == "sqlite"
-    engine = sa.create_engine(url, connect_args={"timeout": _WAIT} if sqlite else {})
-    event.listen(engine, "connect", _on_connect_sqlite if sqlite else _on_connect_postgresql)
-    event.listen(engine, "checkout", _leave_inherited)
-    event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _on_connect_sqlite(dbapi: Any, record: Any) -> None:
-    record.info["pid"] = os.getpid()
-    dbapi.isolation_level = None  # transactions begin where this module says so
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "recursive_triggers = ON"):
-        dbapi.execute(f"PRAGMA {pragma}")
-
-
-def _on_connect_postgresql(dbapi: Any, record: Any) -> None:
-    record.info["pid"] = os.getpid()
-    dbapi.execute("SET synchronous_commit TO on")
-    dbapi.commit()
+    return open_at(url, lock=_LOCK, pragmas=("recursive_triggers = ON",))
 
 
 def _on_connect_reader(dbapi: Any, _: Any) -> None:
     dbapi.execute("SET default_transaction_read_only TO on")
     dbapi.commit()
-
-
-_INHERITED: Final[list[Any]] = []
-"""Connections of a parent process: to close them here would disturb it."""
-
-
-def _leave_inherited(dbapi: Any, record: Any, proxy: Any) -> None:
-    if record.info["pid"] != os.getpid():
-        _INHERITED.append(dbapi)
-        record.dbapi_connection = proxy.dbapi_connection = None
-        raise sa.exc.DisconnectionError("this connection belongs to the parent process")
-
-
-def _begin(connection: Connection) -> None:
-    writer = connection.get_execution_options().get("ledger_writer", False)
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
-    elif writer:
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
 
 
 def _found(path: Path, wanted: Sequence[sa.Table]) -> None:

@@ -10,12 +10,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from federation.engines import reading, writing
 from federation.errors import ForeignLedgerError
-from federation.ledger.database import layout, named, reading, telling, writing
+from federation.ledger.database import layout, named, telling
 
 
 def place_of(text: object, file: Path) -> Path | str:
-    """Return where an operator wants a ledger: in `file`, or at the URL `text` if there is one.
+    """Return where an operator wants something kept: in `file`, or at the URL `text` if any.
 
     Raises:
         ForeignLedgerError: it is not the URL of a PostgreSQL database, its driver is missing, or
@@ -29,13 +30,11 @@ def place_of(text: object, file: Path) -> Path | str:
     except (sa.exc.ArgumentError, ValueError):
         raise ForeignLedgerError(f"what it names is not the URL of a database; {advice}") from None
     if url.get_backend_name() != "postgresql":
-        raise ForeignLedgerError(f"a ledger lives in SQLite or PostgreSQL; {advice}")
+        raise ForeignLedgerError(f"it lives in SQLite or PostgreSQL; {advice}")
     try:
         import_module("psycopg")
     except ImportError as why:
-        raise ForeignLedgerError(
-            "a ledger in PostgreSQL needs its driver; install entrepot[postgres]"
-        ) from why
+        raise ForeignLedgerError("PostgreSQL needs its driver; install entrepot[postgres]") from why
     if file.exists():
         raise ForeignLedgerError(
             f"it names a database, and {file.name} lies in the folder; what that says is not "

@@ -17,6 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from federation.engines import reading, writing
 from federation.errors import BadProofError, FederationError, ReadOnlyLogError
 from federation.ledger import entries as written
 from federation.ledger import merkle, notes, sightings, witness
@@ -25,13 +26,10 @@ from federation.ledger.database import (
     existing_engine,
     heads,
     leaves,
-    look,
     open_engine,
-    reading,
     tables,
     tiles,
     witnessed,
-    writing,
 )
 from federation.ledger.entries import Encoded, Entry
 from federation.ledger.export import LogExport
@@ -43,7 +41,6 @@ from secure_compute.primitives.signature import SigningKey
 __all__ = [
     "Log",
     "existing_engine",
-    "look",
     "open_engine",
     "reading",
     "tables",

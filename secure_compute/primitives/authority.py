@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     SECP384R1,
@@ -32,13 +31,13 @@ from cryptography.x509.oid import NameOID
 
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
 from secure_compute.primitives import certificates
-from secure_compute.primitives.node_keys import write_private
+from secure_compute.primitives.node_keys import PLAIN, PrivateFiles, write_private
 
 CA_LIFETIME: Final = timedelta(days=3650)
 CLIENT_LIFETIME: Final = timedelta(days=30)
 """How long a party's certificate is good; it is renewed when a third of that is left."""
 _CURVES: Final = (SECP256R1, SECP384R1)
-_UNREADABLE: Final = (OSError, ValueError, TypeError, UnsupportedAlgorithm)
+_UNREADABLE: Final = (OSError, *certificates.UNREADABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Authority:
     key: EllipticCurvePrivateKey = field(repr=False)
 
 
-def create_authority(folder: Path, now: datetime) -> Authority:
+def create_authority(folder: Path, now: datetime, files: PrivateFiles = PLAIN) -> Authority:
     """`ca.key` (mode 0600) and `ca.crt` stand in the folder; those that are there are kept.
 
     Raises:
@@ -58,19 +57,19 @@ def create_authority(folder: Path, now: datetime) -> Authority:
     path, shown = folder / "ca.key", folder / "ca.crt"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        write_private(path, generate_private_key(SECP256R1()))
+        write_private(path, generate_private_key(SECP256R1()), files=files)
     if not shown.exists():
-        shown.write_bytes(certificates.self_signed(_key(path), now, CA_LIFETIME))
-    return load_authority(folder)
+        shown.write_bytes(certificates.self_signed(_key(path, files), now, CA_LIFETIME))
+    return load_authority(folder, files)
 
 
-def load_authority(folder: Path) -> Authority:
+def load_authority(folder: Path, files: PrivateFiles = PLAIN) -> Authority:
     """Return the authority whose files stand in the folder.
 
     Raises:
         LocalProtocolError: one is missing or damaged, or they are not of one another.
     """
-    key, pem = _key(folder / "ca.key"), _read(folder / "ca.crt")
+    key, pem = _key(folder / "ca.key", files), _read(folder / "ca.crt")
     if _public(pem) != key.public_key():
         raise LocalProtocolError(
             f"{folder / 'ca.crt'} is not the certificate of ca.key beside it; restore both"
@@ -79,7 +78,11 @@ def load_authority(folder: Path) -> Authority:
 
 
 def create_server(
-    authority: Authority, folder: Path, now: datetime, hosts: tuple[str, ...] = ()
+    authority: Authority,
+    folder: Path,
+    now: datetime,
+    hosts: tuple[str, ...] = (),
+    files: PrivateFiles = PLAIN,
 ) -> None:
     """`server.key` (mode 0600) and `server.crt` of this authority stand in the folder.
 
@@ -87,8 +90,9 @@ def create_server(
     """
     path = folder / "server.key"
     if not path.exists():
-        write_private(path, generate_private_key(SECP256R1()))
-    pem = certificates.server_of(authority.certificate, authority.key, _key(path), now, hosts)
+        write_private(path, generate_private_key(SECP256R1()), files=files)
+    key = _key(path, files)
+    pem = certificates.server_of(authority.certificate, authority.key, key, now, hosts)
     (folder / "server.crt").write_bytes(pem)
 
 
@@ -104,7 +108,7 @@ def certify(
     return certificates.client_of(*words, now, lifetime)
 
 
-def request_certificate(key: Path, party: str) -> bytes:
+def request_certificate(key: Path, party: str, files: PrivateFiles = PLAIN) -> bytes:
     """Return a request, PEM, signed by the private key at `key`, which is made where it is missing.
 
     Raises:
@@ -112,13 +116,13 @@ def request_certificate(key: Path, party: str) -> bytes:
     """
     from secure_compute.primitives.node_keys import create_stream_key
 
-    create_stream_key(key)
+    create_stream_key(key, files)
     builder = x509.CertificateSigningRequestBuilder().subject_name(
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Entrepot node")])
     )
     name = x509.UniformResourceIdentifier(certificates.name_of_party(party))
     builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
-    return builder.sign(_key(key), SHA256()).public_bytes(Encoding.PEM)
+    return builder.sign(_key(key, files), SHA256()).public_bytes(Encoding.PEM)
 
 
 def read_request(pem: bytes, party: str) -> bytes:
@@ -131,7 +135,7 @@ def read_request(pem: bytes, party: str) -> bytes:
         request = x509.load_pem_x509_csr(pem)
         valid, key = request.is_signature_valid, request.public_key()
         named = certificates.party_in(request.extensions)
-    except (*_UNREADABLE, x509.ExtensionNotFound) as why:
+    except _UNREADABLE as why:
         raise PeerProtocolError("this is no request for a certificate") from why
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
         raise PeerProtocolError("a certificate is given to a key on P-256 or P-384 only")
@@ -163,9 +167,9 @@ def _public(pem: bytes) -> object:
         raise LocalProtocolError("ca.crt is no certificate; restore it") from why
 
 
-def _key(path: Path) -> EllipticCurvePrivateKey:
+def _key(path: Path, files: PrivateFiles) -> EllipticCurvePrivateKey:
     try:
-        key = load_pem_private_key(_read(path), None)
+        key = load_pem_private_key(_read(path, files), None)
     except _UNREADABLE as why:
         raise LocalProtocolError(f"{path} is no private key; restore it from a copy") from why
     if not isinstance(key, EllipticCurvePrivateKey):
@@ -173,8 +177,8 @@ def _key(path: Path) -> EllipticCurvePrivateKey:
     return key
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, files: PrivateFiles = PLAIN) -> bytes:
     try:
-        return path.read_bytes()
+        return files.read(path)
     except OSError as why:
         raise LocalProtocolError(f"{path} is missing; restore it from a copy") from why

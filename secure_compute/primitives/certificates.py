@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 from urllib.parse import quote, unquote
 
 from cryptography import x509
@@ -36,6 +37,11 @@ from secure_compute.errors import LocalProtocolError
 
 _LIFETIME = timedelta(days=825)  # the longest that common TLS clients accept
 
+UNREADABLE: Final = (
+    *(ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension),
+    *(x509.ExtensionNotFound, x509.UnsupportedGeneralNameType),
+)
+"""What reading a stranger's certificate or request may raise."""
 
 _PARTY = "urn:entrepot:party:"
 _CA_NAME = "Entrepot federation CA"
@@ -127,7 +133,7 @@ def read_client_certificate(pem: bytes, ca: bytes) -> Shown:
     try:
         shown, authority = (x509.load_pem_x509_certificate(one) for one in (pem, ca))
         shown.verify_directly_issued_by(authority)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
+    except (*UNREADABLE, InvalidSignature) as error:
         message = "It is no certificate of this federation's authority; ask for another."
         raise LocalProtocolError(message) from error
     public = shown.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

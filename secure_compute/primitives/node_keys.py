@@ -6,6 +6,8 @@ one means something to whoever checks the other.
 
 import os
 from pathlib import Path
+from secrets import token_hex
+from typing import Final, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
@@ -15,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
     generate_private_key,
 )
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
     NoEncryption,
     PrivateFormat,
@@ -30,7 +33,44 @@ _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError)
 """What `cryptography` raises at bytes that are no key, or of a form that it does not read."""
 
 
-def create_node_key(path: Path) -> bytes:
+class PrivateFiles(Protocol):
+    """How private keys lie on disk: whether they are sealed there is not known here."""
+
+    def read(self, path: Path) -> bytes:
+        """Return the bytes that were written to `path`.
+
+        Raises:
+            OSError: there are none.
+        """
+        ...
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put all of the bytes at `path`, for its owner alone, or none."""
+        ...
+
+
+class PlainFiles:
+    """Private keys as they are, mode 0600."""
+
+    def read(self, path: Path) -> bytes:
+        """Return what the file holds."""
+        return path.read_bytes()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Put a whole file at `path`, or none: what was cut off is written anew."""
+        draft = path.with_name(f".{path.name}.draft")
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(file, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+
+
+PLAIN: Final = PlainFiles()
+
+
+def create_node_key(path: Path, files: PrivateFiles = PLAIN) -> bytes:
     """A fresh private key stands at `path` (OpenSSH, mode 0600); its public half is returned.
 
     The public key is one OpenSSH line and also stands at `path` + `.pub`. A key that is already
@@ -38,20 +78,20 @@ def create_node_key(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.OpenSSH)
-    line = public_line(load_node_key(path))
+        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.OpenSSH, files)
+    line = public_line(load_node_key(path, files))
     path.with_name(path.name + ".pub").write_bytes(line + b"\n")
     return line
 
 
-def load_node_key(path: Path) -> EllipticCurvePrivateKey:
+def load_node_key(path: Path, files: PrivateFiles = PLAIN) -> EllipticCurvePrivateKey:
     """The private key at `path`.
 
     Raises:
         LocalProtocolError: there is no such file, or it holds something else.
     """
     try:
-        key = load_ssh_private_key(path.read_bytes(), None)
+        key = load_ssh_private_key(files.read(path), None)
     except (OSError, *_UNREADABLE) as error:
         message = f"{path} is missing or no node key; restore the one that was enrolled."
         raise LocalProtocolError(message) from error
@@ -61,7 +101,7 @@ def load_node_key(path: Path) -> EllipticCurvePrivateKey:
     return key
 
 
-def create_stream_key(path: Path) -> bytes:
+def create_stream_key(path: Path, files: PrivateFiles = PLAIN) -> bytes:
     """A fresh private key stands at `path` (PKCS 8 in PEM, mode 0600); its public half is returned.
 
     The public half is PEM; `certificates.make_certificates` vouches for it. A key that is already
@@ -72,9 +112,9 @@ def create_stream_key(path: Path) -> bytes:
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.PKCS8)
+        write_private(path, generate_private_key(SECP256R1()), PrivateFormat.PKCS8, files)
     try:
-        key = load_pem_private_key(path.read_bytes(), None)
+        key = load_pem_private_key(files.read(path), None)
     except (TypeError, ValueError) as error:
         message = f"{path} is no stream key; restore the one that was certified."
         raise LocalProtocolError(message) from error
@@ -103,15 +143,26 @@ def public_pem(line: bytes) -> bytes:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
+def locked_pem(pem: bytes) -> tuple[bytes, bytes]:
+    """Return a private key, PEM, encrypted under a password that was just made up; and that.
+
+    Raises:
+        LocalProtocolError: it is no private key.
+    """
+    password = token_hex(16).encode()
+    try:
+        key = load_pem_private_key(pem, None)
+    except _UNREADABLE as error:
+        raise LocalProtocolError("This is no private key, PEM; restore it.") from error
+    lock = BestAvailableEncryption(password)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock), password
+
+
 def write_private(
-    path: Path, key: EllipticCurvePrivateKey, form: PrivateFormat = PrivateFormat.PKCS8
+    path: Path,
+    key: EllipticCurvePrivateKey,
+    form: PrivateFormat = PrivateFormat.PKCS8,
+    files: PrivateFiles = PLAIN,
 ) -> None:
-    """Put a whole key at `path`, mode 0600, or none: what was cut off is written anew."""
-    pem = key.private_bytes(Encoding.PEM, form, NoEncryption())
-    draft = path.with_name(f".{path.name}.draft")
-    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(file, "wb") as stream:
-        stream.write(pem)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    """Put a whole key at `path`, or none."""
+    files.write(path, key.private_bytes(Encoding.PEM, form, NoEncryption()))

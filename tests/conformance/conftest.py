@@ -1,4 +1,4 @@
-"""Every database that a ledger can live in."""
+"""Every database that a ledger, or what else an aggregator keeps, can live in."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from aggregator.database import Server, engine_of
+from aggregator.stores import Stores
 from tests import mariadb as mariadb_server
 from tests import postgres
 
@@ -54,3 +56,14 @@ def mariadb() -> Iterator[str]:
     pytest.importorskip("pymysql", reason="no MySQL driver; install the extra [mysql]")
     with mariadb_server.server() as url:
         yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stores]:
+    """Places where no aggregator has kept anything yet: files of a folder, and a database."""
+    if request.param == "sqlite":
+        yield Stores(tmp_path)
+        return
+    server = Server(_schema(request.getfixturevalue("postgresql")), "entrepot/demo/aggregator")
+    yield Stores(tmp_path, server)
+    engine_of(server).dispose()

@@ -2,11 +2,12 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from aggregator.database import engine_of
 from aggregator.errors import AggregatorError
 from aggregator.settings import load_aggregator
 from clients.errors import ClientError
@@ -31,12 +32,14 @@ def with_password(url: str) -> str:
 
 
 @pytest.fixture
-def moved(simulation: Simulation, database: Database) -> Simulation:
-    """A warehouse, a merchant and the aggregator keep their ledgers on a server."""
+def moved(simulation: Simulation, database: Database) -> Iterator[Simulation]:
+    """A warehouse, a merchant and the aggregator keep their ledgers on a server, it all it has."""
     for party in (CN, SHOP):
         name(simulation.folder(party) / "node.toml", "books", with_password(database()))
+    name(simulation.home.aggregator / "aggregator.toml", "database", with_password(database()))
     name(simulation.home.aggregator / "aggregator.toml", "ledger", with_password(database()))
-    return simulation
+    yield simulation
+    engine_of(simulation.home.jobs).dispose()
 
 
 def said(
@@ -84,7 +87,8 @@ def test_a_run_and_a_question_are_charged_there(
     keys = str(moved.home.folder / "trust.txt")
     assert run(["audit", "verify", str(file), "--trust", keys]) == 0
     assert not (moved.folder(CN) / "books.sqlite").exists()
-    assert not (moved.home.aggregator / "ledger.sqlite").exists()
+    assert not list(moved.home.aggregator.glob("*.sqlite"))  # its state is there too
+    assert moved.job(trained).id == trained.id and moved.jobs.last_round(trained.id).round == 2
 
 
 def test_checking_writes_nothing_there(

@@ -77,8 +77,8 @@ def first(place: Path) -> Shown:
     shown = demo(place, "first")
     assert shown.said.code == 0, shown.said.err
     (place / "captures").mkdir()
-    for number, path in enumerate(sorted(shown.folder.rglob("captures/*.cap"))):
-        (place / "captures" / f"{number}.cap").write_bytes(path.read_bytes())
+    for number, path in enumerate(sorted(shown.folder.rglob("captures/*"))):
+        (place / "captures" / f"{number}{path.suffix}").write_bytes(path.read_bytes())
     (place / "books").mkdir()
     for node in (shown.folder / "nodes").iterdir():
         with sqlite3.connect(node / "books.sqlite") as books:
@@ -198,7 +198,7 @@ def test_two_of_three_keyholders_open_what_is_asked_after_one_was_killed(first: 
     assert "keyholder-uk was killed (SIGKILL)" in first.said.err
     assert "keyholder-uk" in first.report.read_text(encoding="utf-8")
     left = {path.name for path in (first.folder / "people").rglob("*.key")}
-    assert left == {"identity.key"}  # what opened the answers is gone
+    assert left == {"identity.key", "opening.key"}  # what opened the answers is gone
 
 
 def test_a_policy_and_a_budget_refuse_with_reasons_and_a_way_out(first: Shown) -> None:

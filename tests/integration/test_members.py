@@ -136,3 +136,32 @@ def test_one_is_suspended_restored_and_leaves_and_the_others_go_on(home: Home) -
     assert prove.code == 0, prove.err
     verified = entrepot("audit", "verify", str(proof), "--trust", str(trust), cwd=ROOT)
     assert verified.code == 0, verified.err
+
+
+@pytest.mark.usefixtures("fleet")
+def test_one_takes_another_sealing_key_and_all_go_on(home: Home) -> None:
+    pool = KeyPool(home.aggregator / "keys.sqlite")
+    wait_until(lambda: pool.ready == 4, 120.0, "keys are made ahead")
+    federation = ("--federation", str(home.folder))
+    before, settings = home.roster().find(UK), load_settings(home.node(UK))
+    stream = settings.folder / "keys" / "stream.key"
+    held = stream.read_bytes()
+
+    rotate = entrepot("node", "rotate", str(home.node(UK)), "--json", cwd=ROOT)
+    assert rotate.code == 0, rotate.err
+    assert json.loads(rotate.out)["running"]
+    wait_until(lambda: home.roster().epoch == 2, 120.0, "the roster names it")
+    take_up(home, 2, (*WAREHOUSES, *KEYHOLDERS))
+    after = home.roster().find(UK)
+    assert after.identity == before.identity and after.sealing != before.sealing
+    assert [key.sealing_key for key in settings.openings] == [after.sealing]
+    assert stream.read_bytes() != held and not list(stream.parent.glob("*next*"))
+
+    job = asked(home, WAREHOUSES, 4)
+    assert job.status == "done", job.result
+    assert (job.result or {})["parties"] == sorted(WAREHOUSES)
+    trust, proof = home.folder / "trust.txt", home.folder / "proof"
+    prove = entrepot("audit", "prove", "--out", str(proof), *federation, cwd=ROOT)
+    assert prove.code == 0, prove.err
+    verified = entrepot("audit", "verify", str(proof), "--trust", str(trust), cwd=ROOT)
+    assert verified.code == 0, verified.err

@@ -473,7 +473,7 @@ def test_a_database_that_does_not_answer_is_an_error_of_this_package(
     raw = sqlite3.connect(path, isolation_level=None)
     raw.execute("BEGIN IMMEDIATE")  # another program holds the file for longer than anybody waits
     books.disconnect()
-    monkeypatch.setattr("federation.ledger.database._WAIT", 0.0)
+    monkeypatch.setattr("federation.sqlite_files.WAIT", 0.0)
     impatient = open_at(path)
     for step in (lambda: impatient.reserve(paid(2), "b"), lambda: impatient.settle("a", "k")):
         with pytest.raises(SilentBooksError, match="nothing was changed"):

@@ -13,6 +13,7 @@ import yaml
 
 from experiments.cli import entrepot
 from federation.control.supervise import FINAL
+from federation.key_sources import source_of
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -55,6 +56,17 @@ def test_what_ends_for_good_is_not_started_again(name):
     assert service["UMask"] == "0077" and service["ProtectSystem"] == "strict"
 
 
+@pytest.mark.parametrize("name", ["node", "aggregator"])
+def test_a_unit_says_how_its_folder_is_sealed(name):
+    lines = (DEPLOY / "systemd" / f"entrepot-{name}.service").read_text().splitlines()
+    (command,) = [line for line in lines if "vault init" in line]
+    words = shlex.split(command.removeprefix("#"))
+    assert words[0] == "entrepot"
+    assert_exists(words[1:])
+    source = source_of(words[-1])
+    assert f"#LoadCredentialEncrypted={source.name}:/etc/entrepot/{name}.cred" in lines
+
+
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
 def test_systemd_knows_every_word_of_a_unit(path, tmp_path):
     analyze = shutil.which("systemd-analyze")
@@ -64,7 +76,8 @@ def test_systemd_knows_every_word_of_a_unit(path, tmp_path):
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     copy = tmp_path / path.name
-    copy.write_text(path.read_text().replace("/opt/entrepot/bin/entrepot", str(program)))
+    text = path.read_text().replace("#LoadCredentialEncrypted", "LoadCredentialEncrypted")
+    copy.write_text(text.replace("/opt/entrepot/bin/entrepot", str(program)))
     said = subprocess.run([analyze, "verify", str(copy)], capture_output=True, text=True)
     assert not [line for line in said.stderr.splitlines() if path.name in line], said.stderr
 

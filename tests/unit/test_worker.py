@@ -65,6 +65,12 @@ BAD = {
         lambda f: (f / "keys/identity.key").write_bytes(b"x" * 32),
         "is not the key of warehouse-cn",
     ),
+    "no opening key": (lambda f: (f / "keys/opening.key").unlink(), "opening.key is missing"),
+    "half an opening key": (lambda f: (f / "keys/opening.key").write_bytes(b"x" * 64), "96 bytes"),
+    "somebody else's opening key": (
+        lambda f: (f / "keys/opening.key").write_bytes(b"x" * 96),
+        "does not open what is sealed to warehouse-cn",
+    ),
     "no table": (lambda f: (f / "data/demand.parquet").unlink(), "is missing"),
     "a table that is none": (
         lambda f: (f / "data/demand.parquet").write_bytes(b"retailer;week"),
@@ -163,8 +169,7 @@ def test_a_file_that_another_program_holds_is_not_to_be_restored(
     folder = simulation.folder(CN)
     simulation.node(CN)
     simulation.kill(CN)
-    monkeypatch.setattr("federation.ledger.database._WAIT", 0.1)
-    monkeypatch.setattr("clients.outbox.WAIT", 0.1)
+    monkeypatch.setattr("federation.sqlite_files.WAIT", 0.1)
     contract = folder / "contract" / "demand.toml"
     contract.write_text(contract.read_text() + "\n# so that there is something to write down\n")
     with closing(sqlite3.connect(folder / name, isolation_level=None)) as held:

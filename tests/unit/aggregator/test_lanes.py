@@ -13,9 +13,12 @@ from aggregator.executor import coordinator
 from aggregator.lanes import Lane, either, preferring, told_by
 from aggregator.settings import load_aggregator
 from aggregator.transport import UNREGISTERED, Transport
+from clients.settings import load_settings
 from clients.stream import serve_stream
 from clients.stream_tls import StreamSettings
+from experiments.founding import AGGREGATOR
 from federation.control.captures import Capture, read_capture
+from federation.covers import cover, uncover
 from federation.envelopes import parse
 from federation.messages import Kind
 from policies.parties import DATA_ROLES, PartyId, Role
@@ -127,7 +130,7 @@ def test_who_just_left_a_stream_is_not_believed_to_be_on_flower() -> None:
 
 
 class Both:
-    """The nodes of a simulation on both ways."""
+    """The nodes of a simulation on both ways, over which nothing but covers travels."""
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
@@ -149,10 +152,20 @@ class Both:
         def carry(
             requests: Mapping[PartyId, bytes], timeout: float, sooner: Mapping[PartyId, float]
         ) -> Mapping[PartyId, bytes | str]:
-            self.carried[name] += requests.values()
-            return self.simulation.mail(requests, timeout, sooner)
+            letters = {party: self._opened(party, wire) for party, wire in requests.items()}
+            self.carried[name] += letters.values()
+            replies = self.simulation.mail(letters, timeout, sooner)
+            return {p: r if isinstance(r, str) else self._sealed(r) for p, r in replies.items()}
 
         return carry
+
+    def _opened(self, party: PartyId, wire: bytes) -> bytes:
+        keys = load_settings(self.simulation.folder(party)).openings
+        return uncover(wire, keys, party, self.simulation.home.pin)
+
+    def _sealed(self, reply: bytes) -> bytes:
+        aggregator = self.simulation.roster.find(AGGREGATOR)
+        return cover(reply, aggregator, self.simulation.home.pin)
 
 
 def test_a_question_travels_over_the_streams_whole(simulation: Simulation) -> None:

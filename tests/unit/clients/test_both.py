@@ -31,7 +31,7 @@ def loops(monkeypatch: pytest.MonkeyPatch) -> Callable[[Loop, Loop], None]:
     return put
 
 
-def waiting(_settings: object, _once: Once, stop: threading.Event) -> None:
+def waiting(_settings: object, _once: Once, stop: threading.Event, *_: object) -> None:
     assert stop.wait(LONG)
 
 
@@ -58,7 +58,7 @@ def test_a_request_over_both_at_once_is_computed_once(
         begun.wait(0.2)  # time for the other to come in between, if it may
         return b"answer %d" % len(computed)
 
-    def asking(_settings: object, once: Once, _stop: threading.Event) -> None:
+    def asking(_settings: object, once: Once, _stop: threading.Event, *_: object) -> None:
         meeting.wait(LONG)
         answers.append(once(b"the same"))
         meeting.wait(LONG)
@@ -76,7 +76,7 @@ def test_both_are_given_the_same_memory_and_end_together(
     stop = threading.Event()
     meeting = threading.Barrier(2, stop.set)
 
-    def loop(settings: object, once: Once, told: threading.Event) -> None:
+    def loop(settings: object, once: Once, told: threading.Event, *_: object) -> None:
         given.append((settings, once))
         meeting.wait(LONG)
         assert told.wait(LONG)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.settings import load_aggregator
 from clients.certificate import doubts, require_shown, stream_settings
 from clients.checking import check
 from clients.inbox import Inbox, request_key
@@ -14,6 +15,9 @@ from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
 from clients.stream_tls import BadCertificateError, StreamSettings
 from clients.worker import run
+from experiments.founding import AGGREGATOR
+from federation.control.captures import read_capture
+from federation.covers import cover, uncover
 from federation.messages import Kind
 from tests.certified import Authority
 from tests.simulator import CN, EU, UK, Simulation
@@ -152,5 +156,12 @@ def test_both_ways_capture_into_one_file_and_remember_in_one(
     kept = inbox.answer("a request")
     assert kept is not None and kept.payload == b"its answer"
     lacking = simulation.letter(Kind.LEDGER_WITNESS, CN, "")
-    assert simulation.read(once(lacking)).kind is Kind.LEDGER_UNSURE
+    pin, there = simulation.home.pin, simulation.roster.find(CN)
+    reply = once(cover(lacking, there, pin))
+    own = load_aggregator(simulation.home.aggregator).opening
+    said = simulation.read(uncover(reply, [own], AGGREGATOR, pin))
+    assert said.kind is Kind.LEDGER_UNSURE
+    assert list(read_capture(folder / "captures" / f"{CN}.wire")) == []  # written where it is sent
+    (signed,) = read_capture(folder / "captures" / f"{CN}.cap")
+    assert simulation.read(signed) == said
     assert inbox.answer(request_key(lacking)) is None  # what is so for a moment is not kept

@@ -171,7 +171,7 @@ def test_a_file_that_another_program_holds_says_so(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Inbox(path).close()
-    monkeypatch.setattr("clients.inbox._WAIT", 0.1)
+    monkeypatch.setattr("federation.sqlite_files.WAIT", 0.1)
     with closing(sqlite3.connect(path, isolation_level=None)) as held:
         for words in ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "COMMIT"):
             held.execute(words)

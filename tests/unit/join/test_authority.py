@@ -1,5 +1,7 @@
 """The authority stays, signs what was asked with the right key, and leaves no half key behind."""
 
+import base64
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from federation import durable
+from federation import whole_files
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
 from secure_compute.primitives import authority as made
 from secure_compute.primitives.certificates import name_of_party, read_client_certificate
@@ -134,15 +136,29 @@ def test_what_is_no_request_or_certificate_is_refused(pem: bytes) -> None:
         made.key_pin(pem)
 
 
+def test_a_certificate_of_no_known_version_is_refused(tmp_path: Path) -> None:
+    """X.509 knows versions 1 to 3; the library has an error of its own for others."""
+    made.create_authority(tmp_path, NOW)
+    pem = (tmp_path / "ca.crt").read_bytes()
+    der = x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+    other = der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0a", 1)
+    assert other != der
+    with pytest.raises(PeerProtocolError, match="no certificate"):
+        made.key_pin(other)
+    armoured = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(other)
+    with pytest.raises(LocalProtocolError, match="no certificate"):
+        read_client_certificate(armoured + b"-----END CERTIFICATE-----\n", pem)
+
+
 def test_a_file_is_whole_or_what_it_was(tmp_path: Path, monkeypatch) -> None:
     path = tmp_path / "a" / "file"
-    durable.keep_file(path, b"old", 0o600)
+    whole_files.keep_file(path, b"old", 0o600)
     assert path.stat().st_mode & 0o777 == 0o600
 
     def cut(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(durable.os, "fsync", cut)
+    monkeypatch.setattr(os, "fsync", cut)
     with pytest.raises(KeyboardInterrupt):
-        durable.keep_file(path, b"new")
+        whole_files.keep_file(path, b"new")
     assert path.read_bytes() == b"old"

@@ -14,7 +14,6 @@ from aggregator.settings import load_aggregator
 from experiments.beginning import Plan, begin, keep_server, open_begun
 from experiments.errors import NoFederationError, UsageError
 from experiments.founding import Ports
-from federation import durable
 from policies.parties import Jurisdiction
 from secure_compute.primitives.authority import create_server, key_pin
 from secure_compute.primitives.certificates import read_client_certificate
@@ -91,7 +90,7 @@ def test_a_beginning_cut_off_goes_on_with_the_same_keys(
             raise KeyboardInterrupt
         real(handle)
 
-    monkeypatch.setattr(durable.os, "fsync", cutting)
+    monkeypatch.setattr(os, "fsync", cutting)
     with pytest.raises(KeyboardInterrupt):
         begin(tmp_path, PLAN, PORTS)
     monkeypatch.undo()

@@ -3,10 +3,18 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from aggregator.door import MOST_WRONG, Door, Patience, RefusedInvitationError, TooManyError
+from aggregator.door import (
+    MOST_WRONG,
+    Door,
+    Patience,
+    RefusedInvitationError,
+    TooManyError,
+    _require_its_own,
+)
 from aggregator.hosting import load_hosting
 from aggregator.register import Register
 from experiments.errors import UsageError
@@ -21,7 +29,7 @@ from secure_compute.primitives.authority import request_certificate
 from secure_compute.primitives.certificates import read_client_certificate
 from secure_compute.primitives.node_keys import create_node_key
 from tests.joins import CN, EU, Harbour
-from tests.rosters import key
+from tests.rosters import founded, key, sealing
 
 SECONDS = 3600.0
 
@@ -56,7 +64,8 @@ def knock(token: Token, **changed) -> Knock:
 
 
 def enrolment(token: Token, folder: Path, seed: str = "cn", **changed) -> Enrolment:
-    member = Member(PartyId("cn"), "Ningbo", Role.WAREHOUSE, Jurisdiction.CN, key(seed).verify_key)
+    own = (key(seed).verify_key, sealing(seed))
+    member = Member(PartyId("cn"), "Ningbo", Role.WAREHOUSE, Jurisdiction.CN, *own)
     made = Enrolment(
         federation="harbour",
         invitation=token.invitation.hex(),
@@ -192,6 +201,28 @@ def test_a_new_invitation_makes_the_one_before_void(
     enrol(door, again, enrolment(again, tmp_path, "anew"), "anew")
 
 
+def test_a_key_that_was_given_up_stays_so_until_somebody_takes_the_new_seat(
+    door: Door, harbour: Harbour, tmp_path: Path
+) -> None:
+    register, token = Register(harbour.aggregator), harbour.invite(CN)
+    enrol(door, token, enrolment(token, tmp_path))
+    register.exchange(CN.party, b"new", None)
+    again = harbour.invite(CN)
+    assert register.exchanged(CN.party) == (b"new", None)
+    enrol(door, again, enrolment(again, tmp_path, "anew"), "anew")
+    assert register.exchanged(CN.party) is None
+
+
+def test_a_member_whose_sealing_key_is_on_its_way_comes_again(tmp_path: Path) -> None:
+    chain = founded()
+    (tmp_path / "roster.bin").write_bytes(chain.wire)
+    hosting = SimpleNamespace(pin=chain.pin, folder=tmp_path)
+    own = chain.roster.members[0]
+    _require_its_own(hosting, replace(own, sealing=sealing("older")))
+    with pytest.raises(RefusedInvitationError, match="with another identity key"):
+        _require_its_own(hosting, replace(own, identity=key("thief").verify_key))
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -245,7 +276,8 @@ def test_a_key_that_is_somebodys_already_is_refused(
 ) -> None:
     token, other = harbour.invite(CN), harbour.invite(EU)
     enrol(door, token, enrolment(token, tmp_path))
-    member = Member(PartyId("eu"), "Rotterdam", EU.role, EU.jurisdiction, key("cn").verify_key)
+    own = (key("cn").verify_key, sealing("eu"))
+    member = Member(PartyId("eu"), "Rotterdam", EU.role, EU.jurisdiction, *own)
     request = request_certificate(tmp_path / "eu.key", "eu").decode()
     made = enrolment(other, tmp_path, member=member, request=request)
     with pytest.raises(RefusedInvitationError, match="somebody's already"):

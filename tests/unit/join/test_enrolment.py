@@ -26,7 +26,7 @@ from federation.views import Request, Signature, View, read_signature, read_view
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
 from secure_compute.primitives.signature import SIGNATURE_SIZE
-from tests.rosters import key, member
+from tests.rosters import key, member, sealing
 
 OFFER = Offer(
     federation="harbour",
@@ -218,7 +218,7 @@ def test_six_words_are_the_first_66_bits_of_a_dear_hash():
 
 
 def test_every_part_of_an_entry_changes_its_words():
-    host = key("hub").verify_key
+    host = OFFER.host
     parts = [ENROLMENT, "a certificate", "an authority", host, ""]
     seen = {words_of(*parts)}
     others = [
@@ -226,7 +226,9 @@ def test_every_part_of_an_entry_changes_its_words():
         [replace(ENROLMENT, member=member("cn", "Ningbo", Role.WAREHOUSE, "x")), *parts[1:]],
         [ENROLMENT, "another", *parts[2:]],
         [*parts[:2], "another", *parts[3:]],
-        [*parts[:3], key("x").verify_key, ""],
+        [*parts[:3], replace(host, identity=key("x").verify_key), ""],
+        [*parts[:3], replace(host, sealing=sealing("x")), ""],
+        [replace(ENROLMENT, member=replace(ENROLMENT.member, sealing=sealing("x"))), *parts[1:]],
         [*parts[:4], "c" * 64],
     ]
     for other in others:

@@ -9,13 +9,14 @@ import pytest
 from aggregator.gathering import Gathering, NoMemberError, StaleWordError
 from aggregator.hosting import load_hosting
 from aggregator.register import Register
+from clients.calling import TurnedAwayError
 from clients.entering import founding_words
 from experiments import inviting
 from experiments.errors import NoFederationError, UsageError
 from experiments.home import open_home
-from federation.durable import keep_file
 from federation.roster_chain import Admit, Suspend, change_statement, extended, open_roster
 from federation.views import Signature, read_view
+from federation.whole_files import keep_file
 from policies.parties import PartyId
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import BadSignatureError
@@ -284,9 +285,9 @@ def test_a_member_is_given_a_certificate_and_a_suspended_one_is_not(harbour: Har
     with harbour.open() as there:
         harbour.found()
         request = request_certificate(harbour.node("ch") / "keys" / "stream.key", "ch")
-        assert there.renew(CH.party, request).startswith(b"-----BEGIN CERTIFICATE")
+        assert there.renew(CH.party, request, b"").startswith(b"-----BEGIN CERTIFICATE")
         with pytest.raises(NoMemberError):
-            there.renew(BR.party, request)
+            there.renew(BR.party, request, b"")
         hosting = harbour.begun.hosting
         roster = inviting.roster_of(hosting)
         assert roster is not None
@@ -295,7 +296,7 @@ def test_a_member_is_given_a_certificate_and_a_suspended_one_is_not(harbour: Har
         chain = (harbour.aggregator / "roster.bin").read_bytes()
         keep_file(harbour.aggregator / "roster.bin", extended(chain, hosting.pin, change, words))
         with pytest.raises(NoMemberError, match="suspended"):
-            there.renew(CH.party, request)
+            there.renew(CH.party, request, b"")
 
 
 def test_nobody_is_given_a_certificate_before_the_founding(harbour: Harbour) -> None:
@@ -303,10 +304,40 @@ def test_nobody_is_given_a_certificate_before_the_founding(harbour: Harbour) -> 
         harbour.join(harbour.invite(CN), "cn")
         request = request_certificate(harbour.node("cn") / "keys" / "stream.key", "cn")
         with pytest.raises(NoMemberError):
-            there.renew(CN.party, request)
+            there.renew(CN.party, request, b"")
 
 
 def test_nobody_else_is_invited_under_a_members_name(founded: Harbour) -> None:
     for seat in (replace(CN, organisation="Another"), replace(CN, jurisdiction=EU.jurisdiction)):
         with pytest.raises(UsageError, match="is or was a member"):
             founded.invite(seat)
+
+
+def test_whoever_is_withdrawn_founds_nothing_and_comes_in_no_more(harbour: Harbour) -> None:
+    with harbour.open():
+        tokens = {seat.party: harbour.invite(seat) for seat in (*FOUNDERS, BR)}
+        for seat in (*FOUNDERS, BR):
+            harbour.join(tokens[seat.party], seat.party)
+        assert BR.party in {member.party for member in inviting.founders(harbour.begun).members}
+        inviting.withdraw(harbour.begun, BR.party)
+        assert BR.party not in {member.party for member in inviting.founders(harbour.begun).members}
+        with pytest.raises(TurnedAwayError):
+            harbour.join(tokens[BR.party], BR.party)
+    with pytest.raises(UsageError, match="nobody is invited as br"):
+        inviting.withdraw(harbour.begun, BR.party)
+
+
+def test_a_member_is_revoked_and_not_withdrawn(founded: Harbour) -> None:
+    with pytest.raises(UsageError, match="aggregator revoke"):
+        inviting.withdraw(founded.begun, CN.party)
+    assert Register(founded.aggregator).taken(
+        next(one.id for one in Register(founded.aggregator).invited() if one.party == CN.party)
+    )
+
+
+def test_an_organisation_is_spelt_as_it_was(harbour: Harbour) -> None:
+    harbour.invite(CN)
+    with pytest.raises(UsageError, match="is spelt 'Ningbo' for cn"):
+        harbour.invite(replace(EU, organisation="NINGBO "))
+    harbour.invite(replace(CN, organisation="ningbo"))  # the seat itself may be spelt anew
+    harbour.invite(replace(EU, organisation="ningbo"))
