@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from aggregator.cards import Card
 from aggregator.errors import BrokenLineageError, HeldBackError
 from aggregator.standing import held_back, is_held_back
-from aggregator.stored import SUFFIX, Stored, encode, load, read_bytes, sync_folder, write_whole
+from aggregator.stored import SUFFIX, Stored, encode, load, read_bytes, write_whole
+from federation.whole_files import sync
 from policies.disclosure import Releasable
 from secure_compute import canonical
 
@@ -57,7 +58,7 @@ def save_round(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, data)
     write_whole(path.with_suffix(".json"), canonical.encode(card.to_json()))
-    sync_folder(path.parent)
+    sync(path.parent)
     return load(path)
 
 

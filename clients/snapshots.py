@@ -13,7 +13,6 @@ Whatever fails while one is made leaves the one before.
 import fcntl
 import filecmp
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +32,7 @@ from clients.sources.passwords import password_of
 from clients.sources.shaping import Raw, Shaped, comma_separated, parquet, shape, unified
 from clients.sources.wanted import Wanted, wanted_of
 from clients.tables import conform_table
+from federation.whole_files import sync
 from policies.contracts import ColumnType, DataContract
 from policies.errors import NonConformantError
 
@@ -234,14 +234,6 @@ def _working(folder: Path) -> Iterator[Path]:
 def _publish(made: Path, place: Path) -> None:
     """Put a whole file in its place, durably, readable by this node's user alone."""
     made.chmod(0o600)
-    _synced(made)
+    sync(made)
     made.replace(place)
-    _synced(place.parent)
-
-
-def _synced(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    sync(place.parent)

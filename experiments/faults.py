@@ -346,4 +346,5 @@ def _everything() -> list[Cell]:
 if __name__ == "__main__":
     if not why_not():
         enter(["-m", "experiments.faults"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no federation is left running
     sys.stdout.write(markdown(_everything()))

@@ -43,18 +43,23 @@ def invite(begun: Begun, seat: Seat, hours: float = HOURS) -> Token:
         raise UsageError("invite a warehouse, payment_partner, merchant or keyholder, for a while")
     _require_free(hosting, seat)
     _require_spelt(hosting, seat)
-    token = Token(
+    token = fresh_token(hosting, hosting.join_port, hours)
+    name, secret = token.invitation.hex(), secret_hash(token.secret)
+    words = (seat.party, seat.organisation, seat.role, seat.jurisdiction, token.expires)
+    Register(hosting.folder).invite(Invitation(name, secret, *words))
+    return token
+
+
+def fresh_token(hosting: Hosting, port: int, hours: float) -> Token:
+    """Return a token of nobody yet, for the door at `port` of this aggregator, good for `hours`."""
+    return Token(
         hosting.address,
-        hosting.join_port,
+        port,
         key_pin(hosting.places.certificate.read_bytes()),
         os.urandom(ID_SIZE),
         os.urandom(SECRET_SIZE),
         int(time.time() + hours * 3600),
     )
-    name, secret = token.invitation.hex(), secret_hash(token.secret)
-    words = (seat.party, seat.organisation, seat.role, seat.jurisdiction, token.expires)
-    Register(hosting.folder).invite(Invitation(name, secret, *words))
-    return token
 
 
 def _require_free(hosting: Hosting, seat: Seat) -> None:

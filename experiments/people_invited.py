@@ -1,19 +1,18 @@
 """The aggregator's operator invites people and turns them away, on the aggregator's own machine."""
 
-import os
 import time
 from typing import Any
 
 from aggregator.hosting import Hosting
 from aggregator.people import People, PersonInvitation
 from experiments.errors import UsageError
+from experiments.inviting import fresh_token
 from experiments.telling import moment
 from federation.errors import MalformedMessageError
-from federation.invitations import ID_SIZE, SECRET_SIZE, Token, secret_hash
+from federation.invitations import Token, secret_hash
 from federation.people.persons import PersonId, PersonRole, Seat
 from federation.people.sessions import is_open
 from policies.parties import Jurisdiction
-from secure_compute.primitives.authority import key_pin
 
 
 def seat_of(person: str, organisation: str, role: str, jurisdiction: str) -> Seat:
@@ -45,14 +44,7 @@ def invite(hosting: Hosting, seat: Seat, hours: float) -> Token:
         )
     if hours <= 0:
         raise UsageError("invite for a while: --hours 24")
-    token = Token(
-        hosting.address,
-        hosting.join_port,
-        key_pin(hosting.places.certificate.read_bytes()),
-        os.urandom(ID_SIZE),
-        os.urandom(SECRET_SIZE),
-        int(time.time() + hours * 3600),
-    )
+    token = fresh_token(hosting, hosting.join_port, hours)
     name, secret = token.invitation.hex(), secret_hash(token.secret)
     People(hosting.folder).invite(PersonInvitation(name, secret, seat, token.expires))
     return token

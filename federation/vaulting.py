@@ -6,7 +6,6 @@ folder but `seal_folder`, which goes on where it was cut off. What disks keep of
 replaced is not in its power.
 """
 
-import os
 import re
 import sqlite3
 import stat
@@ -22,7 +21,7 @@ from federation.errors import LockedVaultError
 from federation.key_sources import Unwrapper
 from federation.sqlite_files import PLAIN_HEADER, seal_into
 from federation.vault_file import NAME, VaultFile, new_vault, wrapped
-from federation.whole_files import replace_file
+from federation.whole_files import replace_file, sync
 from secure_compute.primitives.vault import MAGIC, SCRYPT_COST, Vault, is_sealed
 
 _PATIENCE: Final = 2.0
@@ -199,10 +198,9 @@ def _seal_database(_: Path, path: Path, vault: Vault) -> None:
         stale.unlink(missing_ok=True)
     draft.touch(mode=0o600)
     seal_into(path, vault, draft)
-    with draft.open("rb") as stream:
-        os.fsync(stream.fileno())
+    sync(draft)
     draft.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _drafts(draft: Path) -> Iterator[Path]:
@@ -214,14 +212,6 @@ def _seal_file(folder: Path, path: Path, vault: Vault) -> None:
     place = path.relative_to(folder).as_posix()
     mode = stat.S_IMODE(path.stat().st_mode)
     replace_file(path, vault.seal(f"file:{place}", path.read_bytes()), mode)
-
-
-def _sync(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _quoted(text: str) -> str:

@@ -13,14 +13,19 @@ def replace_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     draft.replace(path)
-    number = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+    sync(path.parent)
 
 
 def keep_file(path: Path, content: bytes, mode: int = 0o600) -> None:
     """`replace_file` of what is its owner's alone unless said otherwise; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content, mode)
+
+
+def sync(path: Path) -> None:
+    """What is in a file, or which names are in a folder, is on disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -102,6 +102,15 @@ class Harbour:
 
 
 @contextmanager
+def founded(folder: Path) -> Iterator[Harbour]:
+    """Give a federation that three founded, both of its ports open."""
+    made = Harbour(folder)
+    with made.open():
+        made.found()
+        yield made
+
+
+@contextmanager
 def evil(folder: Path) -> Iterator[tuple[int, list[int]]]:
     """Give the port of a TLS server with another key, and the application bytes that it is sent."""
     from datetime import UTC, datetime

@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection, Engine
 from federation.engines import file_of, lock_at_begin, open_at, reading, writing
 from federation.errors import ForeignLedgerError, SilentLedgerError
 from federation.sqlite_files import look, module_of
+from federation.whole_files import sync
 
 LAYOUT: Final = 1
 _REFUSAL: Final = "a ledger is only ever added to"
@@ -172,9 +173,7 @@ def _found(path: Path, wanted: Sequence[sa.Table]) -> None:
         engine.dispose()
         with suppress(FileExistsError):
             os.link(fresh, path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    os.fsync(handle)
-    os.close(handle)
+    sync(path.parent)
 
 
 def _prepare(engine: Engine, wanted: Sequence[sa.Table], *, is_new: bool) -> None:

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from secure_compute.errors import LocalProtocolError
 
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError)
-"""What `cryptography` raises at bytes that are no key, or of a form that it does not read."""
+"""What `cryptography` raises at bytes that are no key; the last at a compressed point."""
 
 
 class PrivateFiles(Protocol):

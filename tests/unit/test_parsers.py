@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from federation.control.captures import read_capture
 from federation.errors import MalformedMessageError, UnsupportedQueryError
@@ -22,7 +23,7 @@ from policies.law.packs import load_pack
 from policies.parties import Jurisdiction
 from secure_compute import canonical
 from secure_compute.errors import LocalProtocolError
-from secure_compute.primitives.node_keys import public_pem
+from secure_compute.primitives.node_keys import public_line, public_pem
 from secure_compute.secagg import memory
 from tests import masked
 from tests.fuzzed import crash_of, distinct, fuzz, rounds, seconds
@@ -90,6 +91,16 @@ def test_what_is_valid_is_read_and_cut_in_half_it_is_refused_by_name(parser):
     for data in [d for d in parser.valid() if len(d) < LARGE][:2]:
         assert crash_of(parser, data) is None
         assert crash_of(parser, data[: len(data) // 2]) is None
+
+
+def test_a_key_whose_point_is_compressed_is_refused_by_name():
+    """The library raises NotImplementedError there, at bytes that any entrant may send."""
+    key = generate_private_key(SECP256R1())
+    kind, text = public_line(key).split()
+    blob = bytearray(base64.b64decode(text))
+    blob[blob.rindex(key.public_key().public_numbers().x.to_bytes(32, "big")) - 1] = 2
+    with pytest.raises(LocalProtocolError, match="not an OpenSSH public key"):
+        public_pem(kind + b" " + base64.b64encode(blob))
 
 
 def test_a_few_mutants_crash_no_parser():

@@ -19,7 +19,7 @@ from secure_compute.errors import BadSignatureError, LocalProtocolError
 from secure_compute.primitives.authority import request_certificate
 from secure_compute.primitives.certificates import read_client_certificate
 from secure_compute.primitives.node_keys import create_stream_key
-from tests.joins import Harbour
+from tests.joins import Harbour, founded
 from tests.rosters import key, member
 
 PAIR = ("stream.key", "stream.crt")
@@ -29,9 +29,7 @@ PIN = "a" * 64
 
 @pytest.fixture(scope="module")
 def harbour(tmp_path_factory) -> Iterator[Harbour]:
-    made = Harbour(tmp_path_factory.mktemp("exchanged"))
-    with made.open():
-        made.found()
+    with founded(tmp_path_factory.mktemp("exchanged")) as made:
         yield made
 
 

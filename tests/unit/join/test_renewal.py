@@ -24,14 +24,12 @@ from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.authority import certify
 from secure_compute.primitives.certificates import Shown, read_client_certificate
 from secure_compute.primitives.node_keys import create_stream_key
-from tests.joins import CN, Harbour, Person
+from tests.joins import CN, Harbour, Person, founded
 
 
 @pytest.fixture(scope="module")
 def harbour(tmp_path_factory) -> Iterator[Harbour]:
-    made = Harbour(tmp_path_factory.mktemp("renewed"))
-    with made.open():
-        made.found()
+    with founded(tmp_path_factory.mktemp("renewed")) as made:
         yield made
 
 
