@@ -19,7 +19,10 @@ from itertools import product
 from pathlib import Path
 from typing import Final
 
+import psutil
+
 from experiments.home import Home
+from experiments.local_fleet import wait_until
 from experiments.machines import AGGREGATOR, WORLD, Machines
 
 AHEAD: Final = 600
@@ -32,6 +35,7 @@ CUT_SECONDS: Final = 10.0
 AWAY_SECONDS: Final = 2.0
 """How long a machine really stands still while an hour goes by on every clock."""
 
+_STILL: Final = {psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE}
 MACHINES: Final = {
     "aggregator": AGGREGATOR,
     "node": "merchant-uk",
@@ -98,7 +102,7 @@ class Mishaps:
     @contextmanager
     def _away(self, name: str) -> Iterator[None]:
         pids = self._pids(name)
-        _send(pids, signal.SIGSTOP)
+        _stop(pids)
         self._world += HOUR
         for each in (WORLD, *self.machines.names):
             self.machines.set_clock(each, self._world)
@@ -109,6 +113,18 @@ class Mishaps:
     def _pids(self, name: str) -> list[int]:
         folder = self.home.aggregator if name == AGGREGATOR else self.home.folder / "nodes" / name
         return [_recorded(path) for path in sorted((folder / "run").glob("*.pid"))]
+
+
+def _stop(pids: list[int]) -> None:
+    _send(pids, signal.SIGSTOP)
+    wait_until(lambda: not any(map(_runs, pids)))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in _STILL
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(pids: list[int], number: signal.Signals) -> None:
