@@ -227,6 +227,7 @@ class Asking:
                     self._relay.arrived(party, sent[party])
             elif not question.is_ledgers:
                 self._jobs.note(order, stage="silence", party=party, reason=read.reason)
+        self._relay.keep()
         return answers
 
     def _carrier(self, questions: Mapping[PartyId, Question]) -> Transport:

@@ -20,6 +20,7 @@ import grpc  # type: ignore[import-untyped]
 
 from aggregator.access import DeniedError, Guard, Machines, method_at
 from aggregator.admission import NotAdmittedError, bound, certificate_in, party_in
+from aggregator.countersigning import NotCountersignedError
 from aggregator.door import Door, TooManyError
 from aggregator.errors import AggregatorError, AggregatorSettingsError
 from aggregator.gathering import REFUSED, Gathering
@@ -50,7 +51,10 @@ from policies.parties import PartyId
 from secure_compute.errors import SecureComputeError
 
 _LOG = logging.getLogger(__name__)
-TURNED_AWAY: Final = (DeniedError, RefusedLoginError, NothingThereError, BadPasskeyError)
+TURNED_AWAY: Final = (
+    *(DeniedError, RefusedLoginError, NothingThereError, BadPasskeyError),
+    *(NotCountersignedError,),
+)
 _CALLS: Final = 16
 """Calls of members and entrants at once; more of them wait, and no stream does."""
 _AT_ONCE: Final = 8

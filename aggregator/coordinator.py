@@ -12,7 +12,8 @@ they had already sent from their own outbox, so a repeated request costs no priv
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -185,6 +186,28 @@ class Coordinator:
 
     def work(self, job: Job) -> None:
         """See one job through to its end, whatever that is."""
+        with self._held_for(job):
+            self._see_through(job)
+
+    @contextmanager
+    def _held_for(self, job: Job) -> Iterator[None]:
+        """Hold the files of a question, where every wait for the disk is felt; of no other job.
+
+        Training goes on for hours, and what is deleted meanwhile is to be gone from the logs, too.
+        """
+        with ExitStack() as held:
+            if self._kind_of(job) == "query":
+                for store in (self._jobs, self._pool, self._steps):
+                    held.enter_context(store.held())
+            yield
+
+    def _kind_of(self, job: Job) -> str:
+        try:
+            return open_order(job.wire, self._desk.roster).order.kind
+        except (FederationError, SecureComputeError):
+            return ""
+
+    def _see_through(self, job: Job) -> None:
         self._asking.begin()
         if self._jobs.start(job.id) > STARTS:
             self._give_up(job)

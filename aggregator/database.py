@@ -6,6 +6,7 @@ is first used. What an older Entrepôt left is carried over by `aggregator.migra
 anything runs; what a newer one left is left alone.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Store:
         self._where = where
         self._kind = kind
         self._ready = False
+        self._mine = threading.local()
 
     def read(self, statement: sa.Executable) -> list[tuple[Any, ...]]:
         """Return the rows of one query.
@@ -57,7 +59,7 @@ class Store:
             ForeignDatabaseError: the database is another's, or of another revision.
             SilentDatabaseError: it does not answer.
         """
-        with telling(self._where), reading(self._opened()) as connection:
+        with telling(self._where), reading(self._way()) as connection:
             return [tuple(row) for row in connection.execute(statement)]
 
     @contextmanager
@@ -67,8 +69,41 @@ class Store:
         Raises:
             ForeignDatabaseError, SilentDatabaseError: see `read`.
         """
-        with telling(self._where), writing(self._opened()) as connection:
+        with telling(self._where), writing(self._way()) as connection:
             yield connection
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep a file open within the block: a transaction is then one write to its log.
+
+        Whoever closes a file last folds its log into it, which waits for the disk several times
+        over. What is on disk at the end of a transaction is the same; what was deleted is gone from
+        the log, too, at the end of the block. The transactions of the thread that holds it share
+        one connection.
+
+        Raises:
+            ForeignDatabaseError, SilentDatabaseError: see `read`.
+        """
+        if isinstance(self._where, Server) or self._held is not None:
+            yield
+            return
+        with telling(self._where):
+            connection = self._opened().connect()
+        with connection:
+            self._mine.connection = connection
+            try:
+                yield
+            finally:
+                self._mine.connection = None
+
+    @property
+    def _held(self) -> Connection | None:
+        return getattr(self._mine, "connection", None)
+
+    def _way(self) -> Engine | Connection:
+        """Return what a transaction of this thread goes over; one within another has its own."""
+        held = self._held
+        return self._opened() if held is None or held.in_transaction() else held
 
     def _opened(self) -> Engine:
         engine = engine_of(self._where)

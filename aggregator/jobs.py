@@ -6,6 +6,7 @@ checkpoint per round. A crash loses at most the round it happened in.
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -70,6 +71,10 @@ class Jobs:
     def __init__(self, where: Path | Server) -> None:
         self._store = Store(where, JOBS)
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the table open within the block; see `Store.held`."""
+        return self._store.held()
+
     def add(self, job: str, wire: bytes, now: float) -> None:
         """Put a signed order on the table; adding it twice changes nothing."""
         last = sa.select(sa.func.coalesce(sa.func.max(jobs.c.arrived), 0))
@@ -112,10 +117,14 @@ class Jobs:
         rows = self._store.read(said.where(proposals.c.job == job))
         return {PartyId(party): json.loads(said) for party, said in rows}
 
-    def countersign(self, job: str, wire: bytes) -> None:
-        """Keep the order with its countersignatures: what it says stays, and so does its id."""
+    def countersign(self, job: str, before: bytes, wire: bytes) -> bool:
+        """Keep the order with its countersignatures: what it says stays, and so does its id.
+
+        before: as it was read; return whether it still was so, and nobody signed meanwhile.
+        """
+        was = (jobs.c.id == job) & (jobs.c.wire == before)
         with self._store.writing() as db:
-            _change(db, job, wire=wire)
+            return db.execute(sa.update(jobs).where(was).values(wire=wire)).rowcount == 1
 
     def find(self, job: str) -> Job | None:
         """Return one job by its id, or by the first digits of it."""

@@ -9,6 +9,7 @@ it had, and a key that was handed out is never handed out again, also when it is
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -27,6 +28,10 @@ class KeyPool:
 
     def __init__(self, where: Path | Server) -> None:
         self._store = Store(where, KEYS)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the pool open within the block; see `Store.held`."""
+        return self._store.held()
 
     @property
     def ready(self) -> int:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aggregator.admission import NotAdmittedError
+from aggregator.countersigning import NotCountersignedError
 from aggregator.door import RefusedInvitationError, TooManyError
 from aggregator.gathering import NoMemberError
 from aggregator.logins import RefusedLoginError
@@ -25,9 +26,11 @@ from secure_compute.errors import BadSignatureError
 _LOG: Final = logging.getLogger(__name__)
 _TURNED_AWAY: Final = (
     *(NotAdmittedError, RefusedInvitationError, TooManyError, NoMemberError, RefusedLoginError),
-    *(BadPasskeyError, ClosedSessionError, BadSignatureError),
+    *(BadPasskeyError, ClosedSessionError, BadSignatureError, NotCountersignedError),
 )
-_CHANGES: Final = frozenset({"Enrol", "Disable", "Revoke", "AddPasskey", "RemovePasskey"})
+_CHANGES: Final = frozenset(
+    {"Enrol", "Disable", "Revoke", "AddPasskey", "RemovePasskey", "Countersign"}
+)
 
 
 @contextmanager
@@ -45,10 +48,19 @@ def turned_away_told(action: str, place: str, person: object = "") -> Iterator[N
 
 
 def tell_change(name: str, by: str, answer: Mapping[str, JSON]) -> None:
-    """Write down that somebody enrolled, or who changed whose account, once it is done."""
+    """Write down that somebody enrolled, changed an account or countersigned, once it is done."""
     if name not in _CHANGES:
         return
     person = str(answer.get("person", answer.get("disabled", by)))
     fields = {"event": "people.changed", "method": f"People/{name}", "person": person, "by": by}
+    fields |= {"order": str(answer["countersigned"])} if "countersigned" in answer else {}
     said = "%s of %s, by %s."
     _LOG.info(said, name, person, by or "an invitation", extra={"fields": fields})
+
+
+def tell_handed(by: str, order: str, digest: str, begin: int) -> None:
+    """Write down that somebody is handed a piece of the model of an order; begin: its place."""
+    fields = {"event": "model.handed_out", "by": by, "order": order, "digest": digest}
+    fields |= {"begin": str(begin)}
+    said = "The model of %s goes to %s, from byte %d on."
+    _LOG.info(said, order[:12], by, begin, extra={"fields": fields})

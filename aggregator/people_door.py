@@ -11,14 +11,21 @@ from pathlib import Path
 from typing import Final, TypeAlias, TypeVar
 
 from aggregator.access import Guard, caller_of, method_at
+from aggregator.countersigning import Countersigning, waiting_json
 from aggregator.errors import AggregatorError
+from aggregator.handing_out import answer_json
 from aggregator.hosting import Hosting
-from aggregator.knocks_told import tell_change, turned_away_told
+from aggregator.knocks_told import tell_change, tell_handed, turned_away_told
 from aggregator.logins import Logins
+from aggregator.model_shelf import ModelShelf
 from aggregator.people import People
 from aggregator.people_views import OrderBook, ledger_json, roster_json, session_json
+from aggregator.settings import load_aggregator
+from aggregator.shelf_files import ShelfFiles
 from federation.control.calls import PEOPLE, path
 from federation.control.methods import Method, methods_of
+from federation.countersignatures import ByPerson, given_of
+from federation.errors import MalformedMessageError
 from federation.people.calling import Call, read_call
 from federation.people.persons import Person
 from federation.people.sessions import Session, is_fresh
@@ -27,6 +34,8 @@ from secure_compute import canonical
 from secure_compute.canonical import JSON
 
 _ORDER: Final = path(PEOPLE, "Order")
+_WAITING: Final = path(PEOPLE, "Waiting")
+_CARD: Final = path(PEOPLE, "Card")
 _PROPOSE: Final = method_at(path(PEOPLE, "Propose"))
 T = TypeVar("T")
 
@@ -74,6 +83,7 @@ class PeopleDoor:
         self._logins = logins
         self._guard = guard
         self._now = now
+        self._files = ShelfFiles()
         self._open: dict[str, Callable[[Call, str], JSON]] = {
             "Enrol": self._logins.enrol,
             "Challenge": lambda call, _: self._logins.challenge(call),
@@ -89,10 +99,16 @@ class PeopleDoor:
             "Revoke": (self._owner, self._revoke),
             "Disable": (self._account, self._disable),
             "People": (_federation, self._list_people),
-            "Roster": (_federation, lambda _: roster_json(self._folder)),
+            "Roster": (_federation, self._show_roster),
             "Orders": (_federation, self._list_orders),
             "Order": (self._order, self._show_order),
             "Propose": (self._proposed, self._propose),
+            "Waiting": (self._asked, self._wait),
+            "Answer": (self._order, self._answer),
+            "Models": (_federation, self._list_models),
+            "Card": (self._order, self._show_card),
+            "Model": (self._order, self._hand_model),
+            "Countersign": (self._order, self._countersign),
             "Ledger": (_federation, lambda _: ledger_json(self._folder, self._now())),
         }
 
@@ -149,6 +165,10 @@ class PeopleDoor:
         name = visit.call.text("order")
         found = self._book().find(name)
         return Order(name, "", frozenset(), frozenset()) if found is None else found.resource
+
+    def _asked(self, visit: Visit) -> Resource | None:
+        """The order that is named, the federation where none is."""
+        return self._order(visit) if "order" in visit.call.body else None
 
     def _proposed(self, visit: Visit) -> Resource:
         """The order that is brought; no byte of it is read for who could propose none."""
@@ -211,6 +231,34 @@ class PeopleDoor:
         rows = [one for one in self._book().all() if self._may(visit, one.resource, _ORDER)]
         return {"orders": [one.row() for one in rows]}
 
+    def _show_roster(self, visit: Visit) -> JSON:
+        return roster_json(self._folder, chain=visit.call.body.get("chain") is True)
+
+    def _answer(self, visit: Visit) -> JSON:
+        known = _there(self._book().find(visit.call.text("order")))
+        return answer_json(load_aggregator(self._folder), known, visit.call.number("begin"))
+
+    def _list_models(self, visit: Visit) -> JSON:
+        shelf, rows = self._shelf(), self._book().all(lambda job: job.status == "done")
+        seen = [one for one in rows if self._may(visit, one.resource, _CARD)]
+        return {"models": [row for one in seen if (row := shelf.row(one)) is not None]}
+
+    def _show_card(self, visit: Visit) -> JSON:
+        return self._shelf().card(_there(self._book().find(visit.call.text("order"))))
+
+    def _hand_model(self, visit: Visit) -> JSON:
+        known, begin = (
+            _there(self._book().find(visit.call.text("order"))),
+            visit.call.number("begin"),
+        )
+        part = self._shelf().piece(known, begin)
+        if part["part"]:
+            tell_handed(visit.person.seat.person, known.job.id, str(part["digest"]), begin)
+        return part
+
+    def _shelf(self) -> ModelShelf:
+        return ModelShelf(load_aggregator(self._folder), self._files)
+
     def _show_order(self, visit: Visit) -> JSON:
         return _there(self._book().find(visit.call.text("order"))).shown()
 
@@ -219,6 +267,25 @@ class PeopleDoor:
         known = book.opened(visit.call.hex("order"))
         book.put(known, self._now())
         return {"order": known.job.id}
+
+    def _wait(self, visit: Visit) -> JSON:
+        """Return what may be countersigned; of one order its bytes, for its reader to judge."""
+        found = Countersigning(self._folder).waiting(self._now())
+        rows = [one for one in found if self._may(visit, one.resource, _WAITING)]
+        if "order" not in visit.call.body:
+            return {"orders": [waiting_json(one) for one in rows]}
+        name = _there(self._book().find(visit.call.text("order"))).job.id
+        known = _there(next((one for one in rows if one.job.id == name), None))
+        return {**waiting_json(known), "wire": known.job.wire.hex()}
+
+    def _countersign(self, visit: Visit) -> JSON:
+        known = _there(self._book().find(visit.call.text("order")))
+        party, signed = given_of(visit.call.object("countersignature"))
+        if not isinstance(signed, ByPerson):
+            raise MalformedMessageError("at this door persons sign, with a mandate of their party")
+        who, taking = visit.person, Countersigning(self._folder)
+        is_new = taking.take(known, party, signed, who, self._now())
+        return {"countersigned": known.job.id, "party": party, "new": is_new}
 
     def _may(self, visit: Visit, resource: Resource, at: str = path(PEOPLE, "People")) -> bool:
         caller = caller_of(visit.person)

@@ -4,7 +4,7 @@ An order is shown as every node of its cohort was shown it, with how far it is. 
 declined and why is not in it: that is the decliner's, and the ledger's for those who may read that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from federation.ledger.export import Export
 from federation.membership import Member, Roster
 from federation.orders import SignedOrder, WorkOrder, open_order
 from federation.people.sessions import Session
+from federation.tasks import QueryTask
 from federation.views import LARGEST
 from policies.access.deciding import Order
 from policies.parties import territory
@@ -45,22 +46,30 @@ class NotTakenError(AggregatorError):
 
 @dataclass(frozen=True)
 class Known:
-    """An order on the table, and what the law of the doors looks at."""
+    """An order on the table, and what the law of the doors looks at.
+
+    declined: how many of its cohort do not take part; stage: what was noted of it last.
+    """
 
     job: Job
     signed: SignedOrder
     roster: Roster
     declined: int
+    stage: str = ""
 
     @cached_property
     def resource(self) -> Order:
         """Whose it is and whom it asks; a member that has left since counts as it was."""
-        asked = [found for party in self.signed.order.cohort if (found := self._member(party))]
-        proposer = self._member(self.signed.order.proposer)
+        order = self.signed.order
+        asked = [found for party in order.cohort if (found := self._member(party))]
+        proposer = self._member(order.proposer)
         places = {place for one in asked for place in _places(one)}
         organisations = frozenset(one.organisation for one in asked)
         whose = "" if proposer is None else proposer.organisation
-        return Order(self.job.id, whose, organisations, frozenset(places))
+        known = frozenset(
+            one.organisation for party in order.recipients if (one := self._member(party))
+        )
+        return Order(self.job.id, whose, organisations, frozenset(places), known)
 
     def row(self) -> dict[str, JSON]:
         """Return one line of a list."""
@@ -80,6 +89,7 @@ class Known:
         countersigned: list[JSON] = [*self.signed.countersigned]
         return {
             **self.row(),
+            "stage": self.stage,
             "work": self.signed.order.to_json(),
             "countersigned": countersigned,
             "declined": self.declined,
@@ -98,9 +108,9 @@ class OrderBook:
         self._epochs = epochs(settings)[::-1]
         self._jobs = Jobs(settings.stores.jobs)
 
-    def all(self) -> Iterator[Known]:
-        """Yield every order whose bytes its proposer signed."""
-        yield from filter(None, map(self._known, self._jobs.named("")))
+    def all(self, asked: Callable[[Job], bool] = lambda _: True) -> Iterator[Known]:
+        """Yield every order whose bytes its proposer signed; of jobs not asked for none is read."""
+        yield from filter(None, map(self._known, filter(asked, self._jobs.named(""))))
 
     def find(self, name: str) -> Known | None:
         """Return the one order whose id begins so; at least twelve digits of it are said."""
@@ -120,7 +130,9 @@ class OrderBook:
         """Put an order on the table; twice changes nothing, and what nodes say of it is theirs.
 
         Raises:
-            NotTakenError: it does not train, is over, or its proposer is suspended.
+            NotTakenError: it neither trains nor asks, or asks without a key of its own for the
+                answer; it is over, or its proposer is suspended.
+            MalformedOrderError: its parameters are those of no question.
         """
         _require_takeable(known.signed.order, known.roster, now)
         self._jobs.add(known.job.id, known.job.wire, now)
@@ -130,9 +142,10 @@ class OrderBook:
         if found is None:
             return None
         signed, roster = found
-        notes = [note for _, note in self._jobs.notes(job.id) if note.get("stage") == "offered"]
-        declined = notes[-1].get("declined", 0) if notes else 0
-        return Known(job, signed, roster, int(declined))
+        notes = [note for _, note in self._jobs.notes(job.id)]
+        declined = [note.get("declined", 0) for note in notes if note.get("stage") == "offered"]
+        stage = str(notes[-1].get("stage", "")) if notes else ""
+        return Known(job, signed, roster, int(declined[-1]) if declined else 0, stage)
 
 
 def _opened(wire: bytes, roster: Roster) -> tuple[SignedOrder, Roster] | None:
@@ -144,16 +157,18 @@ def _opened(wire: bytes, roster: Roster) -> tuple[SignedOrder, Roster] | None:
 
 
 def _require_takeable(order: WorkOrder, roster: Roster, now: float) -> None:
-    if order.kind != "train":
-        raise NotTakenError(f"people propose training here, and this order is to {order.kind}")
+    if order.kind not in {"train", "query"}:
+        raise NotTakenError(f"people train and ask here, and this order is to {order.kind}")
+    if order.kind == "query" and not QueryTask.from_json(order.parameters).sealing:
+        raise NotTakenError("the question names no key that its answer is sealed to; ask anew")
     if now >= order.expires:
         raise NotTakenError("the order has expired; propose it anew")
     if order.proposer in roster.suspended:
         raise NotTakenError(f"{order.proposer} is suspended, so it proposes nothing")
 
 
-def roster_json(folder: Path) -> dict[str, JSON]:
-    """Return who is in, at the last epoch.
+def roster_json(folder: Path, *, chain: bool = False) -> dict[str, JSON]:
+    """Return who is in, at the last epoch; with the chain whoever has the pin verifies it.
 
     Raises:
         NothingYetError: the federation is not founded yet.
@@ -171,6 +186,7 @@ def roster_json(folder: Path) -> dict[str, JSON]:
         "digest": roster.digest,
         "colluding": roster.colluding,
         "members": members,
+        **({"chain": settings.chain.read_bytes().hex()} if chain else {}),
     }
 
 

@@ -9,7 +9,8 @@ and a node that would have to ask a person declines it. Whoever is left works on
 order's minimum holds. What each said is on disk: a crash asks nobody twice who has spoken.
 
 Countersignatures come with the answers and go to everybody with the next proposal; each is
-verified here as at every node, and one that is none is as good as not given.
+verified here as at every node, and one that is none is as good as not given. Persons bring theirs
+to the people's door (`aggregator.countersigning`).
 """
 
 import logging
@@ -37,7 +38,7 @@ SLOWEST_SECONDS: Final = 60.0
 """How long until those who wait are asked again: sooner at first, and within a minute always."""
 
 SIGNATURE: Final = "countersignature"
-_OVER: Final = PartyId("")
+OVER: Final = PartyId("")
 """Stands among the parties once an order waits for nobody any more."""
 
 
@@ -69,12 +70,12 @@ class Proposing:
         """
         if self._now() < order.not_before:
             raise PostponedError(order.not_before)
-        if not order.waits_until or _OVER in self._jobs.proposals(job.id):
+        if not order.waits_until or OVER in self._jobs.proposals(job.id):
             return job
         if self._now() < order.waits_until:
             job = self._proposed(job, order)
             self._require_settled(job, order)
-        self._jobs.propose(job.id, _OVER, {})
+        self._jobs.propose(job.id, OVER, {})
         return job
 
     def _proposed(self, job: Job, order: WorkOrder) -> Job:
@@ -92,8 +93,9 @@ class Proposing:
             signed = self._countersigned(job, order, answers)
             if signed == job.wire:
                 return job
-            self._jobs.countersign(job.id, signed)
-            job = replace(job, wire=signed)
+            self._jobs.countersign(job.id, job.wire, signed)
+            now = self._jobs.find(job.id)  # a person may have signed at the door meanwhile
+            job = replace(job, wire=signed if now is None else now.wire)
 
     def _keep(self, job: Job, party: PartyId, answer: Answer) -> None:
         body: Mapping[str, Any] = answer.envelope.body
@@ -117,15 +119,16 @@ class Proposing:
         for party, answer in answers.items():
             _, given = taken_apart(wire)
             signature = answer.envelope.blobs.get(SIGNATURE)
-            if signature is None or party in given:
+            if signature is None or party in open_order(wire, self._roster).countersigned:
                 continue
             candidate = attached(wire, {**given, party: signature})
             try:
-                open_order(candidate, self._roster)
+                counted = open_order(candidate, self._roster).countersigned
             except UNREADABLE as why:
                 log.warning("order %s: %s: %s", order.id[:12], party, why)
                 continue
-            wire = candidate
+            if party in counted:  # a key that it gave up signs for nothing now
+                wire = candidate
         return wire
 
     def _require_settled(self, job: Job, order: WorkOrder) -> None:

@@ -6,6 +6,7 @@ forgotten once the order has ended.
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,6 +20,10 @@ class QuestionSteps:
 
     def __init__(self, where: Path | Server) -> None:
         self._store = Store(where, QUESTIONS)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep the steps open within the block; see `Store.held`."""
+        return self._store.held()
 
     def keep(self, job: str, step: str, parts_: Mapping[str, bytes]) -> None:
         """Make the parts of a step durable; a part that is here already stays what it is."""

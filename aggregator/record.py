@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from sqlalchemy.engine import Connection
+
 from federation.errors import FederationError, UntrustedNoteError
 from federation.ledger import notes, sightings, witness
 from federation.ledger.entries import Encoded, Entry, EntryKind, decode
 from federation.ledger.epochs import news, require_known
 from federation.ledger.export import LogExport
-from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger.notes import NamedKey, SignedHead, origin_of
 from federation.ledger.places import claim
 from federation.ledger.store import Log, open_engine, reading, writing
 from federation.ledger.trust import Trust
@@ -84,6 +86,11 @@ class Record:
         """
         body: dict[str, JSON] = {"policy": law, "kind": "access", "reasons": list(words)}
         self._once(EntryKind.REFUSED, "", body)
+
+    def countersigned(self, order_id: str, party: PartyId, law: str) -> None:
+        """A person put this party's name to an order, under this law of the doors; no person."""
+        body: dict[str, JSON] = {"policy": law, "reasons": [f"countersigned={party}"]}
+        self._once(EntryKind.APPROVED, order_id, body)
 
     def released(self, order_id: str, order: WorkOrder) -> None:
         """A result is about to leave for the order's recipients; once per order.
@@ -161,11 +168,24 @@ class Record:
         head = notes.open_note(note, self._named)
         genuine = {name: line for name, line in lines.items() if self._is_genuine(note, line, name)}
         with writing(self._log.engine) as connection:
-            there = head.size <= self._log.size(connection)
-            if not there or self._log.root(connection, head.size) != head.root:
-                raise UntrustedNoteError(f"{head.origin} has no such head at {head.size} entries")
+            self._require_own(connection, head)
             for name, line in genuine.items():
                 self._log.keep_cosignature(connection, head.size, name, line)
+
+    def require_own(self, note: str) -> None:
+        """Return if this log signed that head and has it in its history; nothing is written.
+
+        Raises:
+            UntrustedNoteError: it did not, or it has not.
+        """
+        head = notes.open_note(note, self._named)
+        with reading(self._log.engine) as connection:
+            self._require_own(connection, head)
+
+    def _require_own(self, connection: Connection, head: SignedHead) -> None:
+        there = head.size <= self._log.size(connection)
+        if not there or self._log.root(connection, head.size) != head.root:
+            raise UntrustedNoteError(f"{head.origin} has no such head at {head.size} entries")
 
     def exported(self) -> LogExport | None:
         """Return the log up to the last head that it showed to others; None if it showed none."""
@@ -183,7 +203,7 @@ class Record:
 
     def _is_genuine(self, note: str, line: str, name: str) -> bool:
         try:
-            witness.open_cosignature(note, line, name, self._trust.find(name).key.key)
+            witness.open_cosignature(note, line, name, self._trust.find(name).keys[-1].key)
         except FederationError as why:
             log.warning("a cosignature by %s is none: %s", name, why)
             return False

@@ -68,6 +68,7 @@ class Relay:
         self._lines: dict[PartyId, dict[str, dict[str, str]]] = {}
         self._wanted: dict[PartyId, dict[PartyId, int]] = {}
         self._forks: dict[PartyId, dict[PartyId, bytes]] = {}
+        self._own: dict[str, dict[str, str]] = {}
 
     def take(self, reply: Envelope) -> None:
         """Read what rides in a reply; what cannot be read is as good as absent."""
@@ -76,6 +77,14 @@ class Relay:
                 part(reply)
             except UNREADABLE as why:
                 log.warning("what %s says of ledgers cannot be read: %s", reply.sender, why)
+
+    def keep(self) -> None:
+        """What was taken about the aggregator's own log is in its ledger, all of it at once.
+
+        What a crash loses before is said again: whoever cosigned a head is shown it once more.
+        """
+        for note in [*self._own]:
+            self._record.keep(note, self._own.pop(note))
 
     def _take_head(self, reply: Envelope) -> None:
         if HEAD in reply.blobs and len(reply.blobs[HEAD]) <= MOST_BYTES:
@@ -106,7 +115,8 @@ class Relay:
         owner = self._owners[notes.read(note).checkpoint.origin]
         open_cosignature(note, line, key.name, key.key)
         if owner == self._record.party:
-            self._record.keep(note, {key.name: line})
+            self._record.require_own(note)
+            self._own.setdefault(note, {})[key.name] = line
         else:
             notes.open_note(note, self._keys[owner])
             waiting = self._lines.setdefault(owner, {})

@@ -1,7 +1,8 @@
 """What a node promised and encrypted for joint questions (`answers.sqlite`), until they are over.
 
 One state holds every promise, for ever: a query gets one commitment and one list. Questions and
-ciphertexts are kept beside it as long as they are of use; the file is its owner's alone.
+ciphertexts are kept beside it as long as they are of use, and the file is held open as long; it is
+its owner's alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,6 +63,16 @@ class AnswerStore:
 
         step: from the promises so far to those with this one, what is said, and the ciphertexts.
         """
+        self._database.hold()
+        try:
+            return self._answered(asked, step)
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _answered(
+        self, asked: Asked, step: Callable[[Party], tuple[Party, T, Sequence[bytes]]]
+    ) -> T:
         query = asked.question.query
         with self._database.writing() as db:
             after, said, chunks = step(self._party(db.execute(_STATE).fetchall()))
@@ -119,6 +130,12 @@ class AnswerStore:
         """Delete what is kept of a query, and of all whose orders expired by `until`."""
         with self._database.writing() as db:
             db.execute("DELETE FROM questions WHERE query = ? OR expires <= ?", (query, until))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The log beside the file is folded in, unless a question is kept."""
+        if not self._database.read("SELECT 1 FROM questions LIMIT 1"):
+            self._database.let_go()
 
     def _party(self, rows: Sequence[tuple[Any, ...]]) -> Party:
         return party_from_bytes(bytes(rows[0][0])) if rows else Party(me=self._me)

@@ -20,9 +20,10 @@ from federation.errors import FederationError
 from federation.ledger.entries import Entry, decode
 from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from federation.ledger.store import Log, reading, writing
+from federation.ledger.succession import Succession
 from federation.ledger.trust import COLLUDING
 from federation.ledger.witness import WitnessRequest
-from secure_compute.primitives.signature import SigningKey
+from secure_compute.primitives.signature import SigningKey, VerifyKey
 
 NOWHERE: Final = "sqlite://"
 """Where books lie that a node never began: in memory, empty, and gone with the process."""
@@ -105,6 +106,20 @@ class BookLog:
         """Append other entries to the log, durably; return the number of the first."""
         with self._writing() as connection:
             return self._log.append(connection, entries)
+
+    def rotate(self, new: VerifyKey) -> bool:
+        """Let the log go on under `new`, durably; return whether it did not yet.
+
+        Raises:
+            LedgerMismatchError: see `Log.rotate`.
+        """
+        with self._writing() as connection:
+            return self._log.rotate(connection, new, self._at())
+
+    def succession(self) -> Succession:
+        """Return the keys that this log has had."""
+        with self._reading() as connection:
+            return self._log.succession(connection)
 
     def entries(self, start: int = 0) -> list[Entry]:
         """Return the entries of the log from number `start` on."""

@@ -14,10 +14,11 @@ from clients import books_accounts, books_orders, books_windows
 from clients.books_tables import closings, limits, reservations, returns, settlements, windows
 from clients.errors import BrokenBooksError
 from federation.errors import FederationError
-from federation.ledger import merkle, notes
+from federation.ledger import merkle
 from federation.ledger.entries import Entry, EntryKind, decode
 from federation.ledger.replay import Accounts, replay
 from federation.ledger.store import Log
+from federation.ledger.succession import Succession
 from secure_compute.primitives.signature import VerifyKey
 
 Rows: TypeAlias = set[tuple[Any, ...]]
@@ -33,8 +34,8 @@ def require_replay(connection: Connection, log: Log, key: VerifyKey) -> None:
     """
     written = log.entries(connection)
     try:
-        _require_signed(connection, log, key, written)
         entries = [decode(entry) for entry in written]
+        _require_signed(connection, log, Succession.of(log.origin, entries), key, written)
         told = replay(entries)
     except FederationError as why:
         raise BrokenBooksError(f"the log of these books is not whole: {why}; {_ADVICE}") from why
@@ -45,11 +46,11 @@ def require_replay(connection: Connection, log: Log, key: VerifyKey) -> None:
 
 
 def _require_signed(
-    connection: Connection, log: Log, key: VerifyKey, written: Sequence[bytes]
+    connection: Connection, log: Log, keys: Succession, key: VerifyKey, written: Sequence[bytes]
 ) -> None:
     """Return if the entries are as many as there should be, under the last head that was signed."""
     note = log.last_note(connection)
-    head = None if note is None else notes.open_note(note, notes.NamedKey(log.origin, key))
+    head = None if note is None else keys.open(note, key)
     size = log.size(connection)
     roots = merkle.roots(written, () if head is None else (head.size,))
     if len(written) != size or (head is not None and roots.get(head.size) != head.root):

@@ -4,8 +4,8 @@ What an order says of itself — its reads, its price, its circle — is derived
 really run, and compared.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from clients.errors import MisstatedOrderError, RefusedWorkError
@@ -32,10 +32,16 @@ LONGEST_SECONDS: Final = 7 * 24 * 3600
 CLOCK_SECONDS: Final = 300
 """How far another party's clock may be ahead of this node's."""
 
+MOST_DERIVED: Final = 64
+"""Of how many orders a process keeps in mind what it derived; mostly it is asked of one again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Coherence:
     """What this node itself makes of an order; `now` is its clock, in seconds since 1970.
+
+    derived: by order, the event of each that held together. An order is what it is by its id, and
+             its event follows from it, from contracts and from members alone, never from the time.
 
     Every method raises MisstatedOrderError where the order says something else, or FederationError
     or PolicyError where it cannot be read.
@@ -45,6 +51,7 @@ class Coherence:
     roster: Roster
     contracts: Mapping[str, DataContract]
     now: Callable[[], float]
+    derived: MutableMapping[str, tuple[Event | None]] = field(default_factory=dict)
 
     def require(self, order: WorkOrder) -> None:
         """Accept an order of active parties, for this node among others, of this time."""
@@ -144,6 +151,14 @@ class Coherence:
 
     def event(self, order: WorkOrder) -> Event | None:
         """Derive what one release does from what will really run, and compare."""
+        if (known := self.derived.get(order.id)) is None:
+            known = (self._derived(order),)
+            if len(self.derived) >= MOST_DERIVED:
+                self.derived.clear()
+            self.derived[order.id] = known
+        return known[0]
+
+    def _derived(self, order: WorkOrder) -> Event | None:
         contract = self.contracts[order.contract]
         if order.kind == "match":
             return self._match(order, contract)

@@ -17,7 +17,12 @@ from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import BadSignatureError, NotCanonicalError
-from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey, VerifyKey
+from secure_compute.primitives.signature import (
+    SIGNATURE_SIZE,
+    SigningKey,
+    VerifyKey,
+    verify_by_one,
+)
 
 NAME: Final = "consent.bin"
 CARD: Final = "card.json"
@@ -49,8 +54,10 @@ def agree(
     return consent
 
 
-def agreed(folder: Path, key: VerifyKey) -> Consent | None:
+def agreed(folder: Path, *keys: VerifyKey) -> Consent | None:
     """Return what the operator of the node in `folder` agreed to; None: it was never asked.
+
+    keys: those that the node has, or had when it was asked.
 
     Raises:
         NodeSettingsError: the file is damaged, or another key signed it.
@@ -58,18 +65,18 @@ def agreed(folder: Path, key: VerifyKey) -> Consent | None:
     path = folder / NAME
     if not path.exists():
         return None
-    return read_consent(path.read_bytes(), key)
+    return read_consent(path.read_bytes(), *keys)
 
 
-def read_consent(wire: bytes, key: VerifyKey) -> Consent:
-    """Read what `agree` signed with the other half of `key`.
+def read_consent(wire: bytes, *keys: VerifyKey) -> Consent:
+    """Read what `agree` signed with the other half of one of `keys`.
 
     Raises:
         NodeSettingsError: it is none, or another key signed it.
     """
     signature, body = wire[:SIGNATURE_SIZE], wire[SIGNATURE_SIZE:]
     try:
-        key.verify(signature, _LABEL + body)
+        verify_by_one(keys, signature, _LABEL + body)
         match canonical.decode(body):
             case {"version": 1, "party": str(party), "card": str(card), "at": int(at), **rest}:
                 if not rest and len(card) == 64:

@@ -5,6 +5,7 @@ party lets speak is the party's affair. The statement names the order by its id,
 for that order and for nothing else.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -18,7 +19,7 @@ from secure_compute.errors import (
     LocalProtocolError,
     NotCanonicalError,
 )
-from secure_compute.primitives.signature import SigningKey, VerifyKey
+from secure_compute.primitives.signature import SigningKey, VerifyKey, verify_by_one
 
 Said: TypeAlias = Literal["yes", "no"]
 
@@ -95,10 +96,17 @@ def say(word: Statement, key: SigningKey, identity: SigningKey) -> SignedWord:
     return SignedWord(word, key.sign(word.statement()), key.verify_key, identity.sign(named))
 
 
-def read_word(wire: bytes, identity: VerifyKey, party: PartyId, federation: str) -> Statement:
+def read_word(
+    wire: bytes,
+    identity: VerifyKey,
+    party: PartyId,
+    federation: str,
+    earlier: Sequence[VerifyKey] = (),
+) -> Statement:
     """Return a word that a person of this party gave; everything about it is checked.
 
-    identity: the node's own key, which vouched for the person's.
+    identity: the node's own key, which vouched for the person's; earlier: those that it had before,
+        by its own log: what a person said does not end with the node's key.
 
     Raises:
         NodeSettingsError: the file is damaged, or not signed by whom it names.
@@ -106,7 +114,8 @@ def read_word(wire: bytes, identity: VerifyKey, party: PartyId, federation: str)
     found = _read(wire)
     word = found.word
     try:
-        identity.verify(found.vouched, voucher(word.federation, word.party, word.person, found.key))
+        named = voucher(word.federation, word.party, word.person, found.key)
+        verify_by_one((identity, *earlier), found.vouched, named)
         found.key.verify(found.signature, word.statement())
     except BadSignatureError as why:
         raise NodeSettingsError(

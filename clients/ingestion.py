@@ -127,7 +127,7 @@ class Readable(metaclass=Minted):
         Raises:
             ComputeError: the file is another than the one whose rows were booked.
         """
-        if _stamp(self.table) != self.stamp:
+        if stamp_of(self.table) != self.stamp:
             _changed(self.table)
 
 
@@ -161,7 +161,7 @@ class Ingestion:
             NodeSettingsError: `ingestion.sqlite` is no such file or an old one, or its secret is
                 another.
         """
-        stamp, kind = _stamp(table), key_kind(contract, table)
+        stamp, kind = stamp_of(table), key_kind(contract, table)
         with self._writing() as db:
             secret = self._secret(db)
             groups = self._groups(contract)
@@ -171,7 +171,7 @@ class Ingestion:
                     doubt(db, one, len(windows[one]))
             unseen = [one for one in groups if not is_looked_at(db, str(stamp), one, kind)]
             keys = row_keys(contract, table, secret) if unseen else b""
-            if _stamp(table) != stamp:
+            if stamp_of(table) != stamp:
                 _changed(table)
             for one in unseen:
                 now, named = len(windows[one]), contract.opens_fresh_windows
@@ -203,7 +203,7 @@ class Ingestion:
         stamp, positions = self.look(contract, table, windows), None
         if any(not _pays(paid, one, windows[one]) for one in self._groups(contract)):
             positions = self._positions(contract, table, windows, paid)
-            if _stamp(table) != stamp:
+            if stamp_of(table) != stamp:
                 _changed(table)
         return Readable._mint(table, stamp, positions)  # noqa: SLF001  the home of this evidence
 
@@ -276,7 +276,12 @@ def _labels(contract: DataContract) -> dict[str, str]:
     return {**further, contract.subjects: contract.limit.window}
 
 
-def _stamp(table: Path) -> Stamp:
+def stamp_of(table: Path) -> Stamp:
+    """Return the state that a file is in.
+
+    Raises:
+        ComputeError: it is not there.
+    """
     try:
         seen = table.stat()
     except OSError as why:

@@ -6,7 +6,7 @@ policy, its books and the clock.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from clients.attributes import Attributes, outlay_of
@@ -27,7 +27,7 @@ from federation.orders import SignedOrder, WorkOrder
 from federation.sum_recipes import MOST_EPSILON
 from federation.tasks import sums_of
 from policies.budget.account import Charge, charges_together
-from policies.budget.events import from_json
+from policies.budget.events import Event, from_json
 from policies.budget.outlay import Outlay
 from policies.contracts import DataContract
 from policies.engine import Deny, Law, Permit, Reason, Request
@@ -61,6 +61,7 @@ class Judge:
     left: Callable[[], Tally] | None = None
     known: Packs | None = None
     persons: Persons | None = None
+    _derived: dict[str, tuple[Event | None]] = field(default_factory=dict, init=False, repr=False)
 
     def consider(self, signed: SignedOrder) -> Agreed | Refusal:
         """Permit and reserve, or refuse with every reason."""
@@ -239,7 +240,7 @@ class Judge:
         return signed.order.expires <= self.now()
 
     def _coherence(self) -> Coherence:
-        return Coherence(self.settings, self.roster, self.contracts, self.now)
+        return Coherence(self.settings, self.roster, self.contracts, self.now, self._derived)
 
     def _hearing(self) -> Hearing:
         return Hearing(self.settings, self.roster, self.law, self.now, self.persons)

@@ -7,7 +7,7 @@ from clients.errors import RefusedWorkError
 from clients.settings import NodeSettings
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
-from federation.envelopes import Envelope, open_envelope, seal
+from federation.envelopes import Envelope, open_own, seal
 from federation.membership import Roster
 from federation.messages import Kind
 from federation.orders import SignedOrder, open_order
@@ -85,7 +85,7 @@ class Letters:
 
     def as_kept(self, letter: Envelope, kept: bytes) -> Reply:
         """Return a reply that was sealed before."""
-        envelope = open_envelope(kept, self._roster, letter.sender).envelope
+        envelope = open_own(kept, self._roster, self._party, letter.sender)
         return Reply(envelope.kind, envelope.body, envelope.blobs)
 
     def order_in(self, letter: Envelope, wire: bytes) -> SignedOrder:

@@ -20,6 +20,7 @@ from clients.answering import Answering, Values
 from clients.approvals import Approvals
 from clients.books import Books
 from clients.compute import Compute
+from clients.copies import Copies
 from clients.endings import Endings
 from clients.errors import ClientError, RefusedWorkError, UnknownOrderError
 from clients.ingestion import Ingestion, Readable, paid_windows
@@ -103,6 +104,7 @@ class Node:
         recorder: Recorder,
         rosters: Rosters,
         ingestion: Ingestion,
+        copies: Copies,
         summing: Summing,
         matching: Matching,
         approvals: Approvals,
@@ -121,6 +123,7 @@ class Node:
         self._recorder = recorder
         self._rosters = rosters
         self._ingestion = ingestion
+        self._copies = copies
         self._summing = summing
         self._entropy = entropy
         self._slots = slots
@@ -407,7 +410,8 @@ class Node:
         agreed = before or self._judge.again(signed)
 
         def cells() -> tuple[int, ...]:
-            return noised_cells(signed.order, agreed, self._readables(agreed), self._entropy)
+            rows, entropy = self._readables(agreed), self._entropy
+            return noised_cells(signed.order, agreed, rows, entropy, self._copies.of)
 
         return cells
 
@@ -465,7 +469,9 @@ class Node:
         if known.digest != self._rosters.working.digest:
             self._endings.while_idle(self._take_up_roster)
         works = self._rosters.working
-        longer = self._rosters.brought(letter.body.get("epoch"), letter.body.get("digest"))
+        asker, idle = (letter.body.get("epoch"), letter.body.get("digest")), list[bool]()
+        self._endings.while_idle(lambda: idle.append(True))
+        longer = self._rosters.brought(*asker, idle=bool(idle))
         blobs = {} if longer is None else {"roster": longer}
         said: dict[str, JSON] = {"epoch": works.epoch, "digest": works.digest}
         return reply_of(Kind.ROSTER_KNOWN, said, **blobs)

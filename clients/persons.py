@@ -29,6 +29,7 @@ from policies.budget.events import spell
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.errors import NotCanonicalError
+from secure_compute.primitives.signature import VerifyKey
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +59,22 @@ class Kept:
 
 @dataclass(slots=True)
 class _Logged:
-    """What the log says of envelopes; read: how many of its entries were taken in."""
+    """What the log says of envelopes; read: how many of its entries were taken in.
+
+    keys: those that the node gave up.
+    """
 
     read: int = 0
     given: set[str] = field(default_factory=set)
     withdrawn: set[str] = field(default_factory=set)
     uses: dict[str, dict[str, Use]] = field(default_factory=dict)
+    keys: list[VerifyKey] = field(default_factory=list)
 
     def take(self, entry: Entry) -> None:
         """The entry counts."""
         self.read += 1
+        if entry.kind is EntryKind.KEY_ROTATED:
+            self.keys.append(VerifyKey(str(entry.body["previous"])))
         if entry.kind not in {EntryKind.APPROVED, EntryKind.REFUSED}:
             return
         facts = _facts(entry)
@@ -165,8 +172,8 @@ class Persons:
         return Word(word.said, (f"consent={canonical.digest_bytes(content)}",))
 
     def _read_word(self, content: bytes) -> Statement:
-        own = self._settings
-        return read_word(content, own.identity.verify_key, own.party, own.federation)
+        own, earlier = self._settings, self._log().keys
+        return read_word(content, own.identity.verify_key, own.party, own.federation, earlier)
 
     def _log(self) -> _Logged:
         with self.turn:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from clients.ingestion import Readable
-from clients.queries.partial import noisy_partial
+from clients.queries.partial import Preparations, noisy_partial
 from clients.verdicts import Agreed
 from federation.orders import WorkOrder
 from federation.tasks import QueryTask
@@ -11,11 +11,16 @@ from secure_compute.entropy import Entropy
 
 
 def noised_cells(
-    order: WorkOrder, agreed: Agreed, readables: Sequence[Readable], entropy: Entropy
+    order: WorkOrder,
+    agreed: Agreed,
+    readables: Sequence[Readable],
+    entropy: Entropy,
+    prepared: Preparations,
 ) -> tuple[int, ...]:
     """Return this node's noised partial, [width], each number within the plan's reach.
 
     readables: the paid rows of each contract that was agreed to, in their order.
+    prepared:  gives the copy of a table, if there is one.
 
     Raises:
         ComputeError: the plan does not cost what was reserved, or a file cannot be read.
@@ -29,5 +34,6 @@ def noised_cells(
         permit=agreed.permit,
         reservation=agreed.reservation,
         entropy=entropy,
+        prepared=prepared,
     )
     return partial.values

@@ -13,6 +13,7 @@ A node sees the questions that it was asked itself. Where no single node was ask
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,10 @@ CREATE TABLE IF NOT EXISTS answered (
 """
 
 
+_LISTS: Final = 256
+"""How many lists of parties are held as they were read: mostly the same few are asked."""
+
+
 class Questions:
     """The questions of one node; safe for several threads."""
 
@@ -41,6 +46,7 @@ class Questions:
         self._path = path
         self._roster = roster
         self._lock = threading.Lock()
+        self._members = lru_cache(_LISTS)(self._read)
         with closing(self._open()) as db:
             db.executescript(_SCHEMA)
 
@@ -103,7 +109,7 @@ class Questions:
             ]
         return [(str(row[0]), str(row[1]), self._members(bytes(row[2]))) for row in rows]
 
-    def _members(self, wire: bytes) -> tuple[Member, ...]:
+    def _read(self, wire: bytes) -> tuple[Member, ...]:
         """Return the parties of a list: as they are on the roster now, or as they were then."""
         now = {member.party: member for member in self._roster.members}
         value = canonical.decode(wire)

@@ -50,7 +50,7 @@ class Recorder:
         self._policy = policy
         self._now = now
         self._known = load_packs(settings.folder / "policy")
-        consent = agreed(settings.folder, settings.identity.verify_key)
+        consent = agreed(settings.folder, *roster.keys_of(settings.party))
         self._card = None if consent is None else consent.card
         self._nobodys: set[str] = set()  # contracts that name no person
 

@@ -96,15 +96,17 @@ class Rosters:
                 log.info("epoch %d of the roster came from %s", found.epoch, by)
             return found
 
-    def brought(self, epoch: JSON, digest: JSON) -> bytes | None:
+    def brought(self, epoch: JSON, digest: JSON, *, idle: bool = True) -> bytes | None:
         """Return a longer chain than that of somebody who works with this epoch, if there is one.
 
-        It is this node's own, the one in which it leaves, or the one with its new key.
+        It is this node's own, the one in which it leaves, or the one with its new keys.
+
+        idle: whether no order is under way here.
         """
         known = self.known()
         if type(epoch) is int and epoch < known.epoch:
             return self._settings.chain()
-        return self.leaving() or self.rotating() if digest == known.digest else None
+        return self.leaving() or self.rotating(idle=idle) if digest == known.digest else None
 
     def leaving(self) -> bytes | None:
         """Return the chain in which this node has left, if its operator wants that.
@@ -124,16 +126,17 @@ class Rosters:
                 self._books.note(entry)
             return gone
 
-    def rotating(self) -> bytes | None:
-        """Return the chain in which the roster names this node's new key, if it has made one."""
+    def rotating(self, *, idle: bool = True) -> bytes | None:
+        """Return the chain in which the roster names this node's new keys, if it has made any."""
         with self._lock:
             own, me = self._settings.chain(), self._settings.party
             roster = open_roster(own, self._settings.pin)
-            change = successor(self._settings, roster)
+            change = successor(self._settings, roster, idle=idle)
             if change is None:
                 return None
-            said = self._settings.identity.sign(change_statement(roster, change))
-            both = said + said  # of the key that it has afterwards, and of the one that it had
+            said, keys = change_statement(roster, change), self._settings.identities
+            (new,) = (key for key in keys if key.verify_key == change.identity)
+            both = new.sign(said) + self._settings.identity.sign(said)
             return extended(own, self._settings.pin, change, {me: both})
 
     def _refuse(self, offered: bytes, by: PartyId, why: FederationError) -> None:
@@ -149,7 +152,7 @@ class Rosters:
 
 
 def require_member(settings: NodeSettings, roster: Roster) -> None:
-    """Return if this node is a member under the key it has.
+    """Return if this node is a member under the key it has, or has made to be its next.
 
     Raises:
         NodeSettingsError: it left, or its keys are others.
@@ -162,7 +165,7 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
             "join under another name to come back"
         )
     own = roster.find(settings.party)
-    if own.identity != settings.identity.verify_key:
+    if own.identity not in {key.verify_key for key in settings.identities}:
         raise NodeSettingsError(
             f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
         )

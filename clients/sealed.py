@@ -11,6 +11,7 @@ from clients.once import Once
 from clients.settings import NodeSettings
 from federation.control.captures import Capture
 from federation.covers import cover, uncover
+from federation.envelopes import is_signed_by, open_own, seal
 from federation.errors import FederationError
 from federation.membership import Roster
 
@@ -43,11 +44,19 @@ class SealedOnce(Once):
             UnsealableError: the aggregator has no sealing key.
             ForgottenAnswerError: see `Once`.
         """
-        reply = super().__call__(self._opened(payload))
+        reply = self._signed_today(super().__call__(self._opened(payload)))
         sealed = cover(reply, self._roster.find(self._settings.aggregator), self._settings.pin)
         if self._capture is not None:
             self._capture.append(reply)
         return sealed
+
+    def _signed_today(self, reply: bytes) -> bytes:
+        """Return an answer as it is, or signed anew where the node has changed its key since."""
+        party, aggregator = self._settings.party, self._settings.aggregator
+        if is_signed_by(reply, self._roster.find(party).identity):
+            return reply
+        own = open_own(reply, self._roster, party, aggregator)
+        return seal(own, self._settings.identity)
 
     def named(self, payload: bytes) -> str:
         """The name of the request in a cover, or of the bytes where they are none."""

@@ -70,6 +70,23 @@ class NodeSettings:
         return SigningKey(_secret(self.folder / "keys" / "identity.key"))
 
     @property
+    def next_identity(self) -> Path:
+        """Where a new identity key lies until the roster names it; see `rotation`."""
+        return self.folder / "keys" / "identity.next"
+
+    @property
+    def old_identity(self) -> Path:
+        """Where the identity key of before lies until a quorum has seen the change; see there."""
+        return self.folder / "keys" / "identity.old"
+
+    @property
+    def identities(self) -> tuple[SigningKey, ...]:
+        """The keys that sign for this node: the one it has, and a new one after it."""
+        is_rotating = self.next_identity.exists()
+        new = (SigningKey(_secret(self.next_identity)),) if is_rotating else ()
+        return (self.identity, *new)
+
+    @property
     def opening(self) -> OpeningKey:
         """The key that opens what is sent to this node.
 

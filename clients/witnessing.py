@@ -20,11 +20,12 @@ from federation.envelopes import Envelope
 from federation.errors import (
     ClockError,
     FederationError,
+    GivenUpKeyError,
     RolledBackError,
     TooFewWitnessesError,
 )
-from federation.ledger import notes, witness
-from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger import witness
+from federation.ledger.notes import origin_of
 from federation.ledger.trust import Trust, vouched_time
 from federation.ledger.witness import Seen
 from federation.membership import Roster
@@ -71,11 +72,13 @@ class Witnessing:
         self._party = settings.party
         self._organisation = settings.organisation
         self._key = settings.identity
+        self._old = settings.old_identity
         self._roster = roster
         self._books = books
         self._clock = clock
         self._entropy = entropy
         self._trust = Trust.of(roster)
+        self._keys = books.succession()
         self._origin = origin_of(roster.federation, settings.party)
         self._nonce = entropy.bytes(16).hex()
         self._confirmed = False
@@ -162,8 +165,11 @@ class Witnessing:
         Raises:
             UnsureError: too few have, or there is none.
         """
-        if number is None or not self._books.covers(number, self._counted, self._quorum):
+        if not self._is_covered(number):
             raise UnsureError("witness")
+
+    def _is_covered(self, number: int | None) -> bool:
+        return number is not None and self._books.covers(number, self._counted, self._quorum)
 
     def _is_sure(self) -> bool:
         return self._confirmed and self._clock.is_steady()
@@ -197,14 +203,19 @@ class Witnessing:
         """Accept a log that continues every head it ever signed, whoever shows one.
 
         Raises:
-            RolledBackError: it does not.
+            RolledBackError: it does not, or a key that it gave up signed a longer one.
         """
-        key = NamedKey(self._origin, self._key.verify_key)
         for name, text in heads.items():
             try:
-                head = notes.open_note(text.decode(), key)
+                head = self._keys.open(text.decode(), self._key.verify_key)
+            except GivenUpKeyError as why:
+                self._require_settled(why, name)
+                continue
             except (FederationError, UnicodeDecodeError) as why:
                 log.warning("what %s shows is no head of this ledger: %s", name, why)
+                continue
+            if self._is_settled(head.size):
+                log.warning("what %s shows is of before this node's change of key", name)
                 continue
             if head.size > self._books.head().size or self._books.root_at(head.size) != head.root:
                 raise RolledBackError(
@@ -216,9 +227,42 @@ class Witnessing:
     def _genuine(self, words: Mapping[str, bytes]) -> Iterator[Seen]:
         for name, word in words.items():
             try:
-                yield witness.open_seen(word, self._roster, self._nonce)
+                seen = witness.open_seen(word, self._roster, self._nonce, self._keys)
+            except GivenUpKeyError as why:
+                self._require_settled(why, name)
+                continue
             except FederationError as why:
                 log.warning("what %s saw last does not count: %s", name, why)
+                continue
+            is_own = seen.origin == self._origin and self._is_settled(seen.size)
+            if is_own and self._books.root_at(seen.size) != seen.root:
+                log.warning("what %s saw last is of before this node's change of key", name)
+                continue
+            yield seen
+
+    def _is_settled(self, size: int) -> bool:
+        """Whether a given-up key of this log signs heads so short, and all they say is decided.
+
+        A quorum has cosigned a later change of key, so an honest one of any other quorum has
+        compared what stands before it: another head of that size is of whoever has that key now.
+        """
+        after = (one.number for one in self._keys.changes if size <= one.number)
+        return any(map(self._is_covered, after))
+
+    def _require_settled(self, why: GivenUpKeyError, name: str) -> None:
+        """Return if a quorum saw the change that gave the key up, before which `why` would matter.
+
+        Raises:
+            RolledBackError: too few saw it yet, so the head may be one that this log signed and
+                lost when it was put back.
+        """
+        if not self._is_covered(why.number):
+            raise RolledBackError(
+                f"{why} ({name} has the head). Either this ledger was put back and changed its key "
+                f"then, or its old key was stolen; restore the newest copy, nothing is spent from "
+                f"this"
+            ) from why
+        log.warning("what %s shows is by a key that this node had given up: %s", name, why)
 
     def _wait(self, why: str) -> None:
         """Count the time since this process was first asked for what it lacks witnesses for."""
@@ -236,7 +280,7 @@ class Witnessing:
         """Keep the cosignatures of this log that are genuine; what is none is dropped."""
         for note, lines in cosigned.items():
             try:
-                notes.open_note(note, NamedKey(self._origin, self._key.verify_key))
+                self._keys.open(note, self._key.verify_key)
                 times = self._opened(note, lines)
                 if times:
                     self._books.keep_cosignatures(note, {name: lines[name] for name in times})
@@ -244,18 +288,29 @@ class Witnessing:
                 log.warning("cosignatures of what is no head of this ledger: %s", why)
             else:
                 self._compare(times)
+        self._forget_old_key()
+
+    def _forget_old_key(self) -> None:
+        """The key of before is gone once a quorum saw that this log gave it up; see `rotation`."""
+        given_up = [o.number for o in self._keys.changes if o.identity == self._key.verify_key]
+        if given_up and self._old.exists() and self._is_covered(given_up[-1]):
+            self._old.unlink()
+            log.info(
+                "a quorum has seen the change of this node's identity key: the old one is gone"
+            )
 
     def _opened(self, note: str, lines: Mapping[str, str]) -> dict[str, int]:
         """Return when each of the witnesses of other organisations has cosigned the head.
 
-        What a suspended member, or one that left, puts its name to now counts for nothing.
+        What a suspended member, or one that left, puts its name to now counts for nothing, nor does
+        what is signed now with a key that its member gave up.
         """
         times: dict[str, int] = {}
         for name, line in lines.items():
             try:
                 by = self._trust.find(name)
                 if by.organisation != self._organisation and name in self._active:
-                    times[name] = witness.open_cosignature(note, line, name, by.key.key)
+                    times[name] = witness.open_cosignature(note, line, name, by.keys[-1].key)
             except FederationError as why:
                 log.warning("a cosignature by %s is none: %s", name, why)
         return times

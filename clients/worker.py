@@ -24,6 +24,7 @@ from clients.checking import sound
 from clients.clock import Clock
 from clients.commitments import Commitments
 from clients.compute import Compute
+from clients.copies import Copies
 from clients.errors import ClientError
 from clients.exports import Left
 from clients.inbox import Inbox
@@ -37,10 +38,11 @@ from clients.once import is_of_the_moment
 from clients.opening import Opener
 from clients.outbox import Outbox
 from clients.persons import Persons
+from clients.queries.partial import AHEAD
 from clients.questions import Questions
 from clients.recording import Recorder
 from clients.rosters import Rosters
-from clients.rotation import settle
+from clients.rotation import hand_over, settle
 from clients.sealed import SealedOnce
 from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
@@ -94,11 +96,12 @@ def build(
     snapshots.begin(settings)
     renewal.take_up(settings.folder)
     found = sound(settings)
+    clock = Clock(wall, monotonic)
     settle(settings, found.roster)
+    hand_over(settings, found.roster, clock.now)
     roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()
-    clock = Clock(wall, monotonic)
     books = Books(
         settings.books,
         origin_of(settings.federation, settings.party),
@@ -114,7 +117,8 @@ def build(
     recorder = Recorder(settings, roster, books, found.law.digest, clock.now)
     commitments = Commitments(books, clock.now)
     ingestion = Ingestion(settings.folder, contracts.values(), entropy, commitments)
-    _begin(settings, contracts, books, recorder, ingestion)
+    copies = Copies(settings.folder)
+    _begin(settings, contracts, books, recorder, ingestion, copies)
     folder, keys = settings.folder, KeyStore(settings.folder / "keys.sqlite")
     approvals = Approvals(settings.folder)
     witnessing = Witnessing(settings, roster, books, clock, entropy)
@@ -146,6 +150,7 @@ def build(
         recorder,
         Rosters(settings, roster, books, clock.now),
         ingestion,
+        copies,
         Summing(settings, roster, entropy, clock.now),
         Matching(settings, roster, approvals, commitments, vouched, entropy),
         approvals,
@@ -161,14 +166,17 @@ def _begin(
     books: Books,
     recorder: Recorder,
     ingestion: Ingestion,
+    copies: Copies,
 ) -> None:
     """What has changed since the last start stands in the ledger, and every row has a window."""
     recorder.began(contracts)
     open_windows(contracts.values(), books)
     for name in contracts:
         books.require_kinds(scopes_of(name, contracts.values(), books.windows()))
+    copies.begin(contracts.values())
     for contract in contracts.values():
-        ingestion.look(contract, settings.table(contract), books.windows())
+        table = settings.table(contract)
+        copies.of(contract, table, ingestion.look(contract, table, books.windows()))
 
 
 def run(folder: Path) -> int:
@@ -178,6 +186,7 @@ def run(folder: Path) -> int:
         settings = load_settings(folder)
         node = build(settings, halt=stop.set)
         node.begin()
+        AHEAD.keep_ready()
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)

@@ -1,5 +1,6 @@
 """What a federation bears: kills at every step, many nodes, many orders, many rounds.
 
+    entry   what a party waits for at its own terminal (`experiments.bench_entering`)
     kills   every process at every step, for real (`experiments.faults`)
     load    fifty nodes as processes, orders that wait together, two hundred rounds (`loading`)
 
@@ -10,7 +11,8 @@ many as their limit.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from experiments import faults, loading
+from experiments import bench_entering, faults, loading
+from experiments.bench_entering import Entering
 from experiments.faults import Cell
 
 Result = dict[str, Any]
@@ -22,7 +24,19 @@ _MIB: Final = 1 << 20
 
 def run(full: bool) -> list[Result]:
     """Return all results; with `full`, four times as many orders."""
-    return [*kills(faults.table()), *load(4 * QUESTIONS if full else QUESTIONS)]
+    return [
+        *entry(bench_entering.measured()),
+        *kills(faults.table()),
+        *load(4 * QUESTIONS if full else QUESTIONS),
+    ]
+
+
+def entry(found: Entering) -> list[Result]:
+    """Return how long a party's own commands take until its node is up."""
+    return [
+        _result("join_s", found.own, "s", "limit", 10),
+        _result("join_let_in_s", found.let_in, "s"),
+    ]
 
 
 def kills(cells: Sequence[Cell]) -> list[Result]:

@@ -46,7 +46,8 @@ def _asking(questions: int) -> list[Result]:
     return [
         _result("query_100_cells_10_parties_s", statistics.median(every), "s", "limit", 2.0),
         _result("query_slowest_s", max(every), "s"),
-        _result("query_slot_s", bench_asking.SLOT / 1000, "s"),
+        _result("query_slot_s", _median(asked, "slot"), "s"),
+        _result("query_ready_s", max(one.ready for one in asked), "s"),
         _result("query_parties", min(one.parties for one in asked), "parties"),
         _result("query_cells", asked[0].cells, "cells"),
         _result("query_exchanges", min(exchanges), "exchanges", "limit", _EXCHANGES),
@@ -102,6 +103,9 @@ def _partial() -> list[Result]:
         _result("partial_over_bounded_duckdb", ours / bounded, "×", "limit", 1.5),
         _result("partial_10m_cpu_s", ours, "s", "plain DuckDB, no bound", round(plain, 3)),
         _result("partial_bounding_cpu_s", bounded - plain, "s"),
+        _result("partial_unprepared_cpu_s", found["unprepared_s"], "s"),
+        _result("partial_prepared_s", found["prepared_s"], "s"),
+        _result("partial_prepared_mib", found["prepared_mib"], "MiB"),
     ]
 
 

@@ -70,6 +70,21 @@ class Joining:
         node = str(self._home.node(PartyId(member)))
         self._until(("node", "admit", node, self.party, "--yes"), DONE)
 
+    def start(self) -> None:
+        """Run the party's node until the server knows it, and end it again."""
+        known = self._folder / "node_id"
+        with subprocess.Popen(
+            _argv(("node", "run", str(self._folder))),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as node:
+            try:
+                wait_until(lambda: known.exists() or node.poll() is not None, _SECONDS)
+                if node.poll() is not None:
+                    raise NotReadyError(f"the node of {self.party} ended with {node.returncode}")
+            finally:
+                node.terminate()
+
     def is_member(self) -> bool:
         """Whether the party is on the roster, once, under its own key."""
         key = SigningKey((self._folder / "keys" / "identity.key").read_bytes()).verify_key

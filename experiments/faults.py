@@ -72,7 +72,7 @@ SLOT: Final = 3_000
 """Milliseconds that nodes have for their answers, also beside a process that starts again."""
 
 _LIMITS: Final = {"orders": {"epsilon": "10", "delta": "1e-6"}}
-_UP_SECONDS: Final = 300.0
+UP_SECONDS: Final = 300.0
 _END_SECONDS: Final = 300.0
 
 
@@ -108,7 +108,7 @@ def table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
     with tempfile.TemporaryDirectory(prefix="entrepot-faults-") as folder:
         home = founded(Path(folder) / "federation")
         cells = []
-        with up(home, _UP_SECONDS):
+        with up(home, UP_SECONDS):
             for number, (protocol, step, process) in enumerate(places()):
                 kill = partial(_kill, home.folder / PROCESSES.get(process, ""))
                 cells.append(struck(home, number, (protocol, step, process), kill))
@@ -126,7 +126,7 @@ def other_table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
         home = founded(Path(folder) / "federation", BRIDGE)
         machines, cells = Machines(home), []
         mishaps = Mishaps(home, machines)
-        with machines.lasting(), up(home, _UP_SECONDS, machines.around):
+        with machines.lasting(), up(home, UP_SECONDS, machines.around):
             for number, (mishap, *place) in enumerate(mishap_places()):
                 with mishaps.befalling(mishap, place[-1]) as strike:
                     cell = struck(home, number, (place[0], place[1], place[2]), strike)
@@ -170,7 +170,7 @@ def struck(
         return Cell(*place, came, "", Seen(0, 0, 0, 0))
     pool = KeyPool(load_stores(home.aggregator).keys)
     if protocol == "question":  # a key that lies ready, so that the fault meets the question
-        wait_until(lambda: pool.ready > 0 and pool.begun() is None, _UP_SECONDS)
+        wait_until(lambda: pool.ready > 0 and pool.begun() is None, UP_SECONDS)
     order = _question(home, number) if protocol == "question" else _run(home, number)
     jobs = Jobs(home.jobs)
     jobs.add(order.id, sign(home, order), time.time())
@@ -208,7 +208,7 @@ def _kill(path: Path) -> None:
     before = _recorded(path)
     with suppress(ProcessLookupError):
         os.kill(before, signal.SIGKILL)
-    wait_until(lambda: _recorded(path) not in {0, before}, _UP_SECONDS)
+    wait_until(lambda: _recorded(path) not in {0, before}, UP_SECONDS)
 
 
 def _recorded(path: Path) -> int:

@@ -86,15 +86,20 @@ class Home:
 
     def history(self) -> tuple[Epoch, ...]:
         """Return every epoch with what changed and who signed it; errors: `roster`."""
-        path, offered = self.folder / "roster.bin", self.aggregator / "roster.bin"
-        own = _read(path)
-        if offered.exists() and (newer := offered.read_bytes()) != own:
-            require_successor(own, newer, self.pin)
-            keys = str(Trust.of(open_roster(newer, self.pin)))
-            replace_file(self.folder / TRUST_FILE, keys.encode())
-            replace_file(path, newer)  # last: cut off before, both are written again
-            own = newer
-        return history(own, self.pin)
+        offered = self.aggregator / "roster.bin"
+        if offered.exists():
+            self.take_chain(offered.read_bytes())
+        return history(_read(self.folder / "roster.bin"), self.pin)
+
+    def take_chain(self, newer: bytes) -> None:
+        """Keep a chain that goes on from the one here; errors: `roster`."""
+        own = _read(self.folder / "roster.bin")
+        if newer == own:
+            return
+        require_successor(own, newer, self.pin)
+        keys = str(Trust.of(open_roster(newer, self.pin)))
+        replace_file(self.folder / TRUST_FILE, keys.encode())
+        replace_file(self.folder / "roster.bin", newer)  # last: cut off before, both are written
 
     def holders(self) -> tuple[Member, ...]:
         """Return the members that hold rows."""

@@ -8,6 +8,7 @@ the analyst's identity key afterwards opens it again.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,11 @@ def released(home: Home, jobs: Jobs, job: Job) -> dict[str, Any]:
         forget_key(home, job.id)  # a crash may have come between the two
         return result
     order = open_order(job.wire, home.roster()).order
-    jobs.keep_answer(job.id, _opened(home, order).result.to_json())
+    found = opened(home, order, lambda: fetch_answer(home.aggregator / "answers", order.id))
+    jobs.keep_answer(job.id, found.result.to_json())
     forget_key(home, job.id)
-    found = jobs.find(job.id)
-    return dict(found.result or {}) if found else {}
+    noted = jobs.find(job.id)
+    return dict(noted.result or {}) if noted else {}
 
 
 def rows_of(
@@ -93,9 +95,15 @@ def rows_of(
     return clear(rows, len(organisations), order.minimum)
 
 
-def _opened(home: Home, order: WorkOrder) -> Releasable:
+def opened(home: Home, order: WorkOrder, fetch: Callable[[], KeptAnswer]) -> Releasable:
+    """Return the answer to an order whose key lies here, checked and past the disclosure gate.
+
+    Raises:
+        UsageError: the key does not lie here, or nothing is there to be fetched.
+        UnopenedError: what is fetched is no answer to this order.
+    """
     try:
-        kept = fetch_answer(home.aggregator / "answers", order.id)
+        kept = fetch()
         return rows_of(order, _roster_then(home, kept), kept, key_of(home, order.id))
     except FileNotFoundError as why:
         raise UsageError(

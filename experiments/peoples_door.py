@@ -61,14 +61,18 @@ class Me:
         return ask(self.place, method, Call(path.read_text("ascii").strip(), body))
 
     def login(self, code: str) -> dict[str, Any]:
-        """Begin a session with a code; the one before ends by itself."""
-        found = ask(self.place, "Login", Call("", self._shown(code)))
+        """Begin a session with a code."""
+        return self.begin(self.shown(code))
+
+    def begin(self, body: Mapping[str, JSON]) -> dict[str, Any]:
+        """Begin a session with what one shows; the one before ends by itself."""
+        found = ask(self.place, "Login", Call("", body))
         keep_file(self.folder / "session", str(found["session"]).encode())
         return {name: value for name, value in found.items() if name != "session"}
 
     def confirm(self, code: str) -> dict[str, Any]:
         """Show a second factor in the session that goes on."""
-        return self.ask("Confirm", **self._shown(code))
+        return self.ask("Confirm", **self.shown(code))
 
     def logout(self) -> dict[str, Any]:
         """End the session; nothing of it stays here, whatever the aggregator says."""
@@ -77,7 +81,8 @@ class Me:
         finally:
             (self.folder / "session").unlink(missing_ok=True)
 
-    def _shown(self, code: str) -> dict[str, JSON]:
+    def shown(self, code: str) -> dict[str, JSON]:
+        """Return a code, and this machine's signature over it."""
         key = SigningKey((self.folder / "person.key").read_bytes())
         plain = code.strip()
         signature = key.sign(login_statement(self.federation, self.person, plain))

@@ -63,12 +63,18 @@ def tell(kind: str, body: Body, language: Language) -> str:
     facts = _FACTS.get(kind)
     if facts is None or f"entry.{kind}" not in catalogue():
         return _fields(body)
-    at_a_door = kind == "refused" and body.get("kind") == DOOR
-    said = "entry_door.refused" if at_a_door else f"entry.{kind}"
+    said = f"entry_door.{kind}" if _is_at_a_door(kind, body) else f"entry.{kind}"
     try:
         return say(said, language, **facts(body, language))
     except (KeyError, TypeError, ValueError):
         return _fields(body)
+
+
+def _is_at_a_door(kind: str, body: Body) -> bool:
+    """Return whether an entry is about a call at a door of the aggregator, and not about a node."""
+    return (kind == "refused" and body.get("kind") == DOOR) or (
+        kind == "approved" and bool(_countersigner(body.get("reasons", ())))
+    )
 
 
 def title(kind: str, language: Language) -> str:
@@ -109,10 +115,16 @@ def _reserved(body: Body, language: Language) -> dict[str, object]:
 def _word(reasons: Sequence[object], language: Language) -> str:
     """Return on whose word an approval rests, or "" where nobody was asked."""
     said = dict(str(reason).split("=", 1) for reason in reasons if "=" in str(reason))
-    for name in ("standing", "consent"):
+    for name in ("standing", "consent", "mandate"):
         if name in said:
             return say(f"entry_word.{name}", language, digest=_hash(said[name]))
     return ""
+
+
+def _countersigner(reasons: Sequence[object]) -> str:
+    """Return for which party a person countersigned, or ""."""
+    found = (str(reason).partition("=") for reason in reasons)
+    return next((plain(party) for name, _, party in found if name == "countersigned"), "")
 
 
 def _refused(body: Body, language: Language) -> dict[str, object]:
@@ -152,6 +164,7 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
     "approved": lambda body, language: {
         "policy": _hash(body["policy"]),
         "word": _word(body["reasons"], language),
+        "party": _countersigner(body["reasons"]),
     },
     "refused": _refused,
     "reserved": _reserved,

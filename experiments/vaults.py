@@ -29,7 +29,8 @@ NODE: Final = Contents(
     ),
     files=(
         *(f"keys/{name}.key" for name in ("identity", "opening", "ingestion", "approver")),
-        *("keys/stream.key", "keys/stream.next.key", "keys/opening.next", "keys/flower"),
+        *("keys/stream.key", "keys/stream.next.key", "keys/opening.next"),
+        *("keys/identity.next", "keys/identity.old", "keys/flower"),
     ),
 )
 """By name: a key that a partner laid into keys/ for its own database is read by that's program."""

@@ -40,6 +40,7 @@ class Checked:
     unwitnessed: int = 0
     unproven: int = 0
     raised: tuple[str, ...] = ()
+    rotated: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `--json` prints."""
@@ -53,6 +54,7 @@ class Checked:
             "unwitnessed": self.unwitnessed,
             "unproven": self.unproven,
             "raised": list(self.raised),
+            "rotated": list(self.rotated),
         }
 
 
@@ -96,9 +98,8 @@ def _export(data: bytes, trust: Trust | None) -> Checked:
     facts |= {"waiting": found.unwitnessed, "as_of": found.as_of, **_vouching(trust)}
     said = Text(*(plain(say(name, to, **facts) + _aside(found, to), LONGEST) for to in LANGUAGES))
     code = DONE if found.is_authentic else USAGE
-    return Checked(
-        code, said, found.logs, found.entries, found.unwitnessed, found.unproven, found.raised
-    )
+    counted = (found.logs, found.entries, found.unwitnessed, found.unproven)
+    return Checked(code, said, *counted, found.raised, found.rotated)
 
 
 def _vouching(trust: Trust | None) -> dict[str, object]:
@@ -123,6 +124,9 @@ def _aside(found: Verdict, language: Language) -> str:
     if found.raised:
         first = found.raised[0]
         said += say("ledger.raised", language, count=len(found.raised), first=first)
+    if found.rotated:
+        first = found.rotated[0]
+        said += say("ledger.rotated", language, count=len(found.rotated), first=first)
     return said
 
 

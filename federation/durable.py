@@ -1,9 +1,10 @@
 """A small SQLite database whose every transaction is on disk at its end.
 
 The database is its owner's alone, is made when it is first opened, and keeps no byte of what was
-deleted from its tables.
+deleted from its tables; the log beside it may, while the file is held open.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +22,25 @@ class Database:
         self._path = path
         self._schema = schema
         self._ready = False
+        self._guard = threading.Lock()
+        self._held: Connection | None = None
+
+    def hold(self) -> None:
+        """Keep the file open until `let_go`: a transaction is then one write to its log.
+
+        Whoever closes a file last folds its log into it, which waits for the disk several times
+        over. What is on disk at the end of a transaction is the same.
+        """
+        with self._guard:
+            if self._held is None:
+                self._held = self._open()
+
+    def let_go(self) -> None:
+        """The file is held open no longer; what its log still has of deleted rows is gone."""
+        with self._guard:
+            held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one query."""
@@ -45,7 +65,7 @@ class Database:
 
     def _open(self) -> Connection:
         self._path.touch(mode=0o600)
-        db = connect(self._path, _SETTINGS)
+        db = connect(self._path, _SETTINGS, any_thread=True)  # whoever lets go may be another
         if not self._ready:
             self._path.chmod(0o600)
             db.executescript(self._schema)

@@ -52,22 +52,35 @@ def file_of(url: sa.URL) -> Path | None:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction of the one writer: all of it is on disk afterwards, or nothing was done."""
-    with engine.connect() as connection:
+def writing(on: Engine | Connection) -> Iterator[Connection]:
+    """A transaction of the one writer: all of it is on disk afterwards, or nothing was done.
+
+    on: a database, or a connection to one that has no transaction.
+    """
+    with _connected(on) as connection:
         writer = connection.execution_options(one_writer=True)
         with writer.begin():
             yield writer
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees the database as it stood when it began to look."""
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
+def reading(on: Engine | Connection) -> Iterator[Connection]:
+    """A transaction that sees the database as it stood when it began to look; on: as above."""
+    with _connected(on) as connection:
+        connection.execution_options(one_writer=False)
+        if connection.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
         with connection.begin():
             yield connection
+
+
+@contextmanager
+def _connected(on: Engine | Connection) -> Iterator[Connection]:
+    if isinstance(on, Connection):
+        yield on
+        return
+    with on.connect() as connection:
+        yield connection
 
 
 def lock_at_begin(engine: Engine, lock: int) -> None:

@@ -18,8 +18,13 @@ from policies.evidence import Minted
 from policies.parties import PartyId
 from secure_compute import canonical
 from secure_compute.canonical import JSON
-from secure_compute.errors import NotCanonicalError
-from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
+from secure_compute.errors import BadSignatureError, NotCanonicalError
+from secure_compute.primitives.signature import (
+    SIGNATURE_SIZE,
+    SigningKey,
+    VerifyKey,
+    verify_by_one,
+)
 
 MAGIC: Final = b"ENTR\x01"
 HEADER_FIELDS: Final = frozenset(
@@ -94,6 +99,35 @@ def open_envelope(wire: bytes, roster: Roster, recipient: PartyId) -> Verified:
     if envelope.recipient != recipient:
         raise MisdirectedMessageError(f"a message for {envelope.recipient} reached {recipient}")
     return Verified._mint(envelope)  # noqa: SLF001  the home of this evidence
+
+
+def is_signed_by(wire: bytes, key: VerifyKey) -> bool:
+    """Return whether the bytes are a message that `key` signed; nothing else of it is looked at.
+
+    Raises:
+        MalformedMessageError: the bytes are no message of this federation.
+    """
+    header, signature, _ = _frame(wire)
+    try:
+        key.verify(signature, header)
+    except BadSignatureError:
+        return False
+    return True
+
+
+def open_own(wire: bytes, roster: Roster, party: PartyId, recipient: PartyId) -> Envelope:
+    """Return what `party` itself wrote and kept, with a key that it has or has given up since.
+
+    Raises:
+        MalformedMessageError, BadSignatureError, MisdirectedMessageError: see `open_envelope`; or
+            somebody else wrote it.
+    """
+    header, signature, rest = _frame(wire)
+    verify_by_one(roster.keys_of(party), signature, header)
+    envelope = _read(header, rest)
+    if (envelope.sender, envelope.recipient) != (party, recipient):
+        raise MisdirectedMessageError(f"what {party} keeps is no message of its to {recipient}")
+    return envelope
 
 
 def parse(wire: bytes) -> Envelope:

@@ -98,6 +98,17 @@ class UntrustedNoteError(FederationError):
     """A checkpoint or cosignature is not signed by the key its party had when it joined."""
 
 
+class GivenUpKeyError(UntrustedNoteError):
+    """A checkpoint is signed by a key of its log, over more than that key signed for.
+
+    number: the entry that gave the key up, where one does.
+    """
+
+    def __init__(self, why: str, number: int | None = None) -> None:
+        super().__init__(why)
+        self.number = number
+
+
 class ForeignLedgerError(FederationError):
     """The database is no ledger of this version."""
 

@@ -1,6 +1,6 @@
 """Who is in the federation. Nothing unverified is ever inside a `Roster`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -127,6 +127,16 @@ class Roster:
         there = {member.party for member in self.members}
         left = {m.party: m for m in self.former if m.party not in there and m.role in roles}
         return (*self.with_role(*roles), *left.values())
+
+    def keys_of(self, party: PartyId) -> tuple[VerifyKey, ...]:
+        """Return the keys that a party's words are, or were, checked with; the newest one last."""
+        ever = (m.identity for m in (*self.former, *self.members) if m.party == party)
+        return tuple(dict.fromkeys(ever))
+
+    def keys_of_organisations(self, organisations: Collection[str]) -> set[VerifyKey]:
+        """Return the keys that words of their members are, or were, checked with."""
+        ever = (*self.former, *self.members)
+        return {one.identity for one in ever if one.organisation in organisations}
 
     def require_active(self, parties: Iterable[PartyId]) -> None:
         """Return if all of `parties` take part at this epoch.

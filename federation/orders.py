@@ -167,8 +167,18 @@ def open_order(wire: bytes, roster: Roster) -> SignedOrder:
     except BadSignatureError as why:
         raise UntrustedOrderError(f"{order.proposer} did not sign this order") from why
     given = {} if rest is None else listed(rest)
-    names = require_genuine(roster, order.id, order.proposer, given)
+    names = require_genuine(roster, order.id, order.proposer, order.expires, given)
     return SignedOrder._mint(order, wire, names)  # noqa: SLF001  the home of this evidence
+
+
+def read_order(wire: bytes) -> WorkOrder:
+    """Read what an order says, of whose signatures nothing is known: for whoever has no roster.
+
+    Raises:
+        MalformedOrderError: the bytes are no work order of this version.
+    """
+    plain, _ = divided(wire)
+    return _read(plain[SIGNATURE_SIZE:])
 
 
 _TUPLES: Final = {"columns", "recipients", "windows", "cohort"}

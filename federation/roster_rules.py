@@ -112,16 +112,20 @@ def require_signed(
             raise RosterChangeError(f"{party} is restored by the aggregator alone")
         case Remove() if by_itself:
             return
-        case Rekey(party) if by_itself and _may_rekey_itself(roster, party):
+        case Rekey(party) if by_itself and may_rekey_itself(roster, party):
             return
         case Admit() | Remove() | Rekey():
             _require_approved(roster, change, signers)
 
 
-def _may_rekey_itself(roster: Roster, party: PartyId) -> bool:
-    """Whether a party's own word is enough; without a limit it could fill the chain all alone."""
-    before = sum(member.party == party for member in roster.former)
-    return party not in roster.suspended and before < MOST_OWN
+def may_rekey_itself(roster: Roster, party: PartyId) -> bool:
+    """Return whether a party's own word is enough for its next keys."""
+    return party not in roster.suspended and not is_at_limit(roster, party)
+
+
+def is_at_limit(roster: Roster, party: PartyId) -> bool:
+    """Return whether it had `MOST_OWN` keys; without a limit it could fill the chain all alone."""
+    return sum(member.party == party for member in roster.former) >= MOST_OWN
 
 
 def applied(roster: Roster, change: Change, digest: str) -> Roster:

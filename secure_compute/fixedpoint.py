@@ -43,7 +43,7 @@ def encode(vector: NDArray[np.float64], grid: int) -> NDArray[np.int64]:
 
 def decode(integers: NDArray[np.int64], grid: int) -> NDArray[np.float64]:
     """Return integers / grid as [d] float64."""
-    return np.asarray(integers, np.float64) / float(grid)
+    return np.divide(integers, float(grid))
 
 
 def l2_sensitivity(grid: int, clip: Fraction, dimension: int) -> int:

@@ -35,19 +35,27 @@ class Authenticator:
 
     def register(self, challenge: bytes) -> dict[str, Any]:
         """Return what `navigator.credentials.create` gives."""
-        numbers = self.key.public_key().public_numbers()
-        cose = {1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)}
-        known = bytes(16) + struct.pack(">H", len(self.id)) + self.id + cbor2.dumps(cose)
-        data = self._data(ATTESTED) + known
-        attested = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": data})
+        attested = cbor2.dumps({"fmt": "none", "attStmt": {}, "authData": self.known()})
         client = self._client("webauthn.create", challenge)
         return self._response(attestationObject=attested, clientDataJSON=client)
 
     def answer(self, challenge: bytes) -> dict[str, Any]:
         """Return what `navigator.credentials.get` gives."""
-        data, client = self._data(0), self._client("webauthn.get", challenge)
-        signature = self.key.sign(data + hashlib.sha256(client).digest(), ECDSA(SHA256()))
+        client = self._client("webauthn.get", challenge)
+        data, signature = self.signed(hashlib.sha256(client).digest())
         return self._response(authenticatorData=data, clientDataJSON=client, signature=signature)
+
+    def known(self) -> bytes:
+        """Return what an authenticator says of a new credential: its data, with its public key."""
+        numbers = self.key.public_key().public_numbers()
+        cose = {1: 2, 3: -7, -1: 1, -2: numbers.x.to_bytes(32), -3: numbers.y.to_bytes(32)}
+        known = bytes(16) + struct.pack(">H", len(self.id)) + self.id + cbor2.dumps(cose)
+        return self._data(ATTESTED) + known
+
+    def signed(self, client_hash: bytes) -> tuple[bytes, bytes]:
+        """Return its data, and its signature over them and the hash of what the client said."""
+        data = self._data(0)
+        return data, self.key.sign(data + client_hash, ECDSA(SHA256()))
 
     def _data(self, more: int) -> bytes:
         flags = bytes([self.flags | more])

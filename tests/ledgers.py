@@ -104,6 +104,16 @@ class Party:
         with writing(self.log.engine) as connection:
             self.log.append(connection, entries)
 
+    def rotate(self, new: SigningKey) -> None:
+        """The log goes on under another key, by the word of the one it has."""
+        with writing(self.log.engine) as connection:
+            assert self.log.rotate(connection, new.verify_key, self.at)
+        self.go_on(new)
+
+    def go_on(self, key: SigningKey) -> None:
+        """Whoever writes the log has another key from now on, whatever the log says."""
+        self.key, self.log = key, Log(self.log.engine, self.log.origin, key)
+
     def request(self, from_sizes: Sequence[int] | None = None) -> WitnessRequest:
         with writing(self.log.engine) as connection:
             note = self.log.checkpoint(connection)
@@ -117,7 +127,8 @@ class Party:
         shown = other.request()
         with writing(self.log.engine) as connection:
             if not is_blind:
-                self.log.vouch(connection, shown, named_key(other.name), self.at)
+                key = NamedKey(other.log.origin, other.key.verify_key)
+                self.log.vouch(connection, shown, key, self.at)
         line = witness.cosign(shown.note, self.log.origin, self.key, self.at)
         size = notes.read(shown.note).checkpoint.size
         with writing(other.log.engine) as connection:

@@ -44,6 +44,7 @@ from federation import (
     joint_keys,
     kept_answers,
     knocks,
+    mandates,
     orders,
     riding,
     roster_chain,
@@ -65,6 +66,7 @@ from federation.key_rates import Key
 from federation.ledger import entries, notes, seen, withheld, witness
 from federation.ledger.export import Export
 from federation.ledger.receipt import Receipt, verify_receipt
+from federation.ledger.succession import Succession
 from federation.ledger.trust import Trust
 from federation.ledger.verify import verify
 from federation.ledger.witness import WitnessRequest
@@ -303,6 +305,8 @@ def _agreement() -> Iterator[Parser]:
     )
     yield Parser(("federation.envelopes.parse",), envelopes.parse, _letters)
     yield Parser(("federation.envelopes.open_envelope",), _opened, _letters)
+    yield Parser(("federation.envelopes.open_own",), _own, _letters)
+    yield Parser(("federation.envelopes.is_signed_by",), _signed, _letters)
     yield Parser(("aggregator.letters.Desk.read",), _answered, _replies)
     yield Parser(("clients.node.Node.answer",), _asked_anew, _letters)
     yield Parser(
@@ -323,11 +327,24 @@ def _agreement() -> Iterator[Parser]:
         lambda: [_signed_order()],
     )
     yield Parser(
+        ("federation.orders.read_order",),
+        orders.read_order,
+        lambda: [_signed_order(), _countersigned()],
+    )
+    yield Parser(
+        ("federation.mandates.Mandate.parse", "federation.mandates.mandate_of"),
+        _text(mandates.Mandate.parse),
+        lambda: [str(_mandate()).encode()],
+        text=True,
+    )
+    yield Parser(
         ("federation.countersignatures.listed", "federation.orders.open_order"),
         lambda tail: orders.open_order(
             _signed_order() + countersignatures.SEPARATOR + tail, _federation().roster
         ),
-        lambda: [countersignatures.divided(_countersigned())[1] or b""],
+        lambda: [
+            countersignatures.divided(one)[1] or b"" for one in (_countersigned(), _by_person())
+        ],
     )
     apart = ("taken_apart", "divided", "attached")
     yield Parser(
@@ -390,6 +407,21 @@ def _countersigned() -> bytes:
     simulation = _federation()
     name = simulation.home.name
     given = {EU: countersignatures.countersign(name, _asked().id, EU, simulation.key(EU))}
+    return countersignatures.attached(_signed_order(), given)
+
+
+_PERSON: Final = SigningKey(bytes([77] * 32))
+
+
+def _mandate() -> mandates.Mandate:
+    simulation = _federation()
+    identity, until = simulation.key(EU), 2**40
+    return mandates.mandate(simulation.home.name, EU, _PERSON.verify_key, until, identity)
+
+
+def _by_person() -> bytes:
+    name, order = _federation().home.name, _asked().id
+    given = {EU: countersignatures.countersign_for(name, order, _mandate(), _PERSON)}
     return countersignatures.attached(_signed_order(), given)
 
 
@@ -500,6 +532,15 @@ def _sealed_anew(wire: bytes, sender: PartyId) -> bytes:
 def _opened(wire: bytes) -> object:
     signed = _sealed_anew(wire, AGGREGATOR)
     return envelopes.open_envelope(signed, _federation().roster, CN)
+
+
+def _own(wire: bytes) -> object:
+    signed = _sealed_anew(wire, AGGREGATOR)
+    return envelopes.open_own(signed, _federation().roster, AGGREGATOR, CN)
+
+
+def _signed(wire: bytes) -> object:
+    return envelopes.is_signed_by(wire, _federation().roster.find(AGGREGATOR).identity)
 
 
 def _asked_anew(wire: bytes) -> object:
@@ -811,6 +852,20 @@ def _ledgers() -> Iterator[Parser]:
     yield Parser(
         (f"{of}.notes.open_note",),
         _text(lambda text: notes.open_note(text, ledgers.named_key("cn"))),
+        lambda: [note().encode()],
+        text=True,
+    )
+    yield Parser(
+        (f"{of}.notes.open_by_one",),
+        _text(lambda text: notes.open_by_one(text, [ledgers.named_key("cn")])),
+        lambda: [note().encode()],
+        text=True,
+    )
+    yield Parser(
+        (f"{of}.succession.Succession.open",),
+        _text(
+            lambda text: Succession(ledgers.origin("cn")).open(text, ledgers.named_key("cn").key)
+        ),
         lambda: [note().encode()],
         text=True,
     )

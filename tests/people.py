@@ -87,7 +87,23 @@ class Desk:
         self.folder = folder / "fed" / "aggregator"
         if is_founded:
             self._found()
-        self.clock = Clock()
+        self.open(Clock())
+
+    @classmethod
+    def over(cls, home: Path, name: str, clock: Clock) -> "Desk":
+        """Return the door of a federation that is there, called `name`."""
+        desk = cls.__new__(cls)
+        desk.home, desk.folder = home, home / "aggregator"
+        path = desk.folder / "aggregator.toml"
+        ports = {"join_port": 1, "stream_port": 2}
+        path.write_text(tomli_w.dumps(tomllib.loads(path.read_text()) | ports))
+        desk.open(clock, name)
+        return desk
+
+    def open(self, clock: Clock, name: str = "harbour") -> None:
+        """Let people come."""
+        self.name = name
+        self.clock = clock
         self.people = People(self.folder)
         self.denials = Denials(self.folder)
         self.guard = Guard(self.hosting, self.denials)
@@ -132,7 +148,7 @@ class Desk:
     def shown(self, who: Someone, code: str | None = None) -> dict[str, str]:
         """Return what logs `who` in: its key's signature over a code, the phone's where none is."""
         said = code_at(who.secret, self.clock()) if code is None else code
-        signature = who.key.sign(login_statement("harbour", who.name, said)).hex()
+        signature = who.key.sign(login_statement(self.name, who.name, said)).hex()
         return {"person": who.name, "code": said, "signature": signature}
 
     def login(self, who: Someone, code: str | None = None) -> str:

@@ -503,11 +503,12 @@ class Simulation:
     # -- letters ---------------------------------------------------------------------------------
 
     def key(self, party: PartyId) -> SigningKey:
-        """The identity key of any party."""
+        """The identity key of any party, that which a node has now."""
+        own, laid = self.home.node(party), self._template / "nodes" / party
         folder = {
             AGGREGATOR: self.home.aggregator / "keys",
             self.home.analyst: self.home.folder / "people" / self.home.analyst,
-        }.get(party, self._template / "nodes" / party / "keys")
+        }.get(party, (own if own.exists() else laid) / "keys")
         return SigningKey(at_rest.read(folder / "identity.key"))
 
     def letter(

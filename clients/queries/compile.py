@@ -27,7 +27,7 @@ from federation.queries.relations import Contracts, scope_of_source
 from federation.queries.scope import kind_of
 from federation.queries.sensitivity import Measure, measures, sum_reach
 from federation.queries.sources import scans
-from federation.queries.tree import Plan, Value, columns, condition, source
+from federation.queries.tree import Key, Plan, Value, columns, condition, source
 from policies.contracts import DataContract
 
 
@@ -58,7 +58,7 @@ def compile_plan(
 
 def compile_joined(plan: Plan, contracts: Contracts, tables: Mapping[str, Table]) -> Statement:
     """Return the statement for a plan over several contracts, all by the contract's name."""
-    return _Compiler(plan, contracts, tables).statement()
+    return Compiler(plan, contracts, tables).statement()
 
 
 def vector(plan: Plan, found: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
@@ -80,7 +80,9 @@ def vector(plan: Plan, found: Sequence[tuple[Any, ...]]) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-class _Compiler:
+class Compiler:
+    """Spells one plan; `tables` by the contract's name."""
+
     def __init__(self, plan: Plan, contracts: Contracts, tables: Mapping[str, Table]) -> None:
         self._plan = plan
         self._constants = Scalars({}, {})
@@ -93,6 +95,8 @@ class _Compiler:
         self._rows = self._relations.rows(top)
         self._scope = scope_of_source(top, contracts)
         self._scalars = Scalars(self._scope, self._rows.columns, self._constants.parameters)
+        self._units = [f"u{at}" for at in range(len(plan.child.child.unit))]
+        self._keys = [f"k{at}" for at in range(len(plan.child.keys))]
         self._values: dict[Value, str] = {}
         self._flags: dict[Expression, str] = {}
         for measure in measures(plan):
@@ -102,22 +106,11 @@ class _Compiler:
                 self._flags.setdefault(expression, f"f{len(self._flags)}")
 
     def statement(self) -> Statement:
-        plan = self._plan
-        names = [f"u{at}" for at in range(len(plan.child.child.unit))]
-        keys = [f"k{at}" for at in range(len(plan.child.keys))]
-        unit, position = ", ".join(names), ", ".join(self._rows.positions)
-        where = condition(plan)
-        only = "true" if where is None else self._scalars.text(where)
-        sums = ", ".join(itertools.chain.from_iterable(map(self._sums, measures(plan))))
-        relations, chosen = ", ".join(self._relations.parts), self._source(names, keys)
-        known = " AND ".join(self._known(names, keys))
-        group = f" GROUP BY {', '.join(keys)}" if keys else ""
+        """Return the sums over the rows that the bound keeps."""
+        unit, position = ", ".join(self._units), ", ".join(self._rows.positions)
+        sums, keys = self._measured(), self._keys
         text = f"""
-            WITH {relations}, source AS (
-                SELECT {chosen}, {position} FROM {self._rows.name} WHERE {only}
-            ), known AS (
-                SELECT * FROM source WHERE {known}
-            ), heavy AS MATERIALIZED (
+            WITH {self._known()}, heavy AS MATERIALIZED (
                 SELECT {unit} FROM known GROUP BY {unit} HAVING count(*) > $most
             ), numbered AS (
                 SELECT *, row_number() OVER (PARTITION BY {unit} ORDER BY {position}) AS turn
@@ -132,22 +125,42 @@ class _Compiler:
                 SELECT * EXCLUDE (turn, place) FROM lots WHERE place <= $most
                 UNION ALL SELECT * FROM known ANTI JOIN heavy USING ({unit})
             )
-            SELECT {", ".join([*keys, sums])} FROM kept{group}
+            SELECT {", ".join([*keys, sums])} FROM kept{self._group()}
         """  # noqa: S608  names are quoted, values are parameters
-        return Statement(text, {"most": plan.child.child.rows, **self._scalars.parameters})
+        most = self._plan.child.child.rows
+        return Statement(text, {"most": most, **self._scalars.parameters})
 
-    def _source(self, names: list[str], keys: list[str]) -> str:
+    def _known(self) -> str:
+        """Return the relations up to the rows that count, before any is left out."""
+        where, position = condition(self._plan), ", ".join(self._rows.positions)
+        only = "true" if where is None else self._scalars.text(where)
+        chosen, relations = self._source(), ", ".join(self._relations.parts)
+        known = " AND ".join(self._conditions()) or "true"
+        return f"""{relations}, source AS (
+                SELECT {chosen}, {position} FROM {self._rows.name} WHERE {only}
+            ), known AS (
+                SELECT * FROM source WHERE {known}
+            )"""  # noqa: S608  names are quoted, values are parameters
+
+    def _measured(self) -> str:
+        every = map(self._sums, measures(self._plan))
+        return ", ".join(itertools.chain.from_iterable(every))
+
+    def _group(self) -> str:
+        return f" GROUP BY {', '.join(self._keys)}" if self._keys else ""
+
+    def _source(self) -> str:
         group = self._plan.child
         grouped = [
             f"{self._key(key.expression)} AS {as_}"
-            for key, as_ in zip(group.keys, keys, strict=True)
+            for key, as_ in zip(group.keys, self._keys, strict=True)
         ]
         values = [f"{self._held(value)} AS {as_}" for value, as_ in self._values.items()]
         flags = [
             f"({self._scalars.text(expression)}) IS NOT NULL AS {as_}"
             for expression, as_ in self._flags.items()
         ]
-        return ", ".join([*names, *grouped, *values, *flags])
+        return ", ".join([*self._units, *grouped, *values, *flags])
 
     def _key(self, expression: Expression) -> str:
         # Texts, booleans and dates spell themselves; a whole number must not say ".0".
@@ -159,15 +172,13 @@ class _Compiler:
     def _held(self, value: Value) -> str:
         return held(self._scalars.text(value.expression), value.low, value.high, value.step)
 
-    def _known(self, names: list[str], keys: list[str]) -> list[str]:
-        domains = (key.domain for key in self._plan.child.keys)
-        return [
-            *(f"{name} IS NOT NULL" for name in names),
-            *(
-                f"{key} IN ({', '.join(self._scalars.constant(v, 'VARCHAR') for v in domain)})"
-                for key, domain in zip(keys, domains, strict=True)
-            ),
-        ]
+    def _conditions(self) -> list[str]:
+        domains = map(self._domain, self._plan.child.keys, self._keys)
+        return [*(f"{name} IS NOT NULL" for name in self._units), *domains]
+
+    def _domain(self, key: Key, as_: str) -> str:
+        listed = ", ".join(self._scalars.constant(value, "VARCHAR") for value in key.domain)
+        return f"{as_} IN ({listed})"
 
     def _sums(self, measure: Measure) -> list[str]:
         flags = " AND ".join(self._flags[item] for item in measure.expressions)
@@ -176,8 +187,7 @@ class _Compiler:
             case "rows":
                 return ["count(*)"]
             case "units":
-                unit = ", ".join(f"u{at}" for at in range(len(self._plan.child.child.unit)))
-                return [f"count(DISTINCT to_json([{unit}]))"]
+                return [f"count(DISTINCT to_json([{', '.join(self._units)}]))"]
             case "present":
                 return [f"count(*) FILTER (WHERE {flags})"]
             case "total":

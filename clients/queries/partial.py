@@ -5,13 +5,19 @@ can reach no other file, no network and no extension, and writes nothing to any 
 is `compile.compile_joined`'s: no row can make it fail, so status and timing class of the work do
 not depend on one row. Which rows of a unit pass the bound is chosen by SHA-256 under a secret that
 lives for one query.
+
+Where the node has a prepared copy of the file (`prepared`), a question that only chooses among the
+rows of one table is summed from that. The same rows count, a unit keeps as many of them, and every
+choice of that many is as likely; a question over several tables, with a window, or over rows of
+which some are not paid for, and a copy that cannot be read, are as if there were none.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import duckdb
 import numpy as np
@@ -20,8 +26,11 @@ from numpy.typing import NDArray
 
 from clients.books import Reservation
 from clients.errors import ComputeError
-from clients.ingestion import Readable
+from clients.ingestion import Readable, Stamp
+from clients.queries.ahead import Ahead
 from clients.queries.compile import Statement, compile_joined, vector
+from clients.queries.compile_prepared import is_plain
+from clients.queries.prepared import Prepared
 from clients.queries.relations import PARQUET, PARQUET_PLACE, Table
 from federation.queries.pricing import price, reach, scales
 from federation.queries.sensitivity import measures
@@ -33,17 +42,28 @@ from policies.evidence import Minted
 from secure_compute.entropy import Entropy
 from secure_compute.noise import discrete_gaussian
 
+log = logging.getLogger(__name__)
+
+Preparations = Callable[[DataContract, Path, Stamp], Prepared | None]
+"""Gives the copy of a file in that state, for that contract, if there is one."""
+
+
+def none_prepared(_contract: DataContract, _table: Path, _stamp: Stamp) -> None:
+    """Give no copy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """The Parquet file of one contract.
 
     positions: the places in it of the rows that count, from 0; None for all rows.
+    prepared:  a copy of it for this contract, of the state that it is in; None where none is.
     """
 
     contract: DataContract
     data: Path
     positions: NDArray[np.int64] | None = field(default=None, repr=False)
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +93,12 @@ def noisy_partial(
     permit: Permit,
     reservation: Reservation,
     entropy: Entropy,
+    prepared: Preparations = none_prepared,
 ) -> NoisyPartial:
     """Return the bounded sums of `plan` over the paid rows, with the full noise reserved.
 
     readables: of each of the contracts, in their order, the rows that were paid for.
+    prepared:  gives the copy of a readable file, if there is one.
 
     Called again it draws noise anew: a repetition is another release. So the caller keeps the
     bytes that it sent and settles before it sends them.
@@ -89,8 +111,8 @@ def noisy_partial(
     if reservation.event != event:
         raise ComputeError("the plan does not cost what was reserved for it; nothing was read")
     sources = [
-        Source(contract, readable.table, readable.positions)
-        for contract, readable in zip(contracts, readables, strict=True)
+        Source(contract, one.table, one.positions, prepared(contract, one.table, one.stamp))
+        for contract, one in zip(contracts, readables, strict=True)
     ]
     partial = evaluate_joined(plan, sources, entropy)
     for readable in readables:
@@ -106,9 +128,11 @@ def evaluate(
     entropy: Entropy,
     threads: int = 1,
     positions: NDArray[np.int64] | None = None,
+    prepared: Prepared | None = None,
 ) -> LocalPartial:
     """Return the exact bounded sums of `plan` over one contract's file; see `evaluate_joined`."""
-    return evaluate_joined(plan, (Source(contract, data, positions),), entropy, threads)
+    source = Source(contract, data, positions, prepared)
+    return evaluate_joined(plan, (source,), entropy, threads)
 
 
 def evaluate_joined(
@@ -122,11 +146,37 @@ def evaluate_joined(
     Raises:
         ComputeError: a file cannot be read.
     """
+    quick = _from_copy(plan, sources, entropy, threads)
+    return quick or _from_files(plan, sources, entropy, threads)
+
+
+def _from_copy(
+    plan: Plan, sources: Sequence[Source], entropy: Entropy, threads: int
+) -> LocalPartial | None:
+    """Return the sums from a prepared copy; None where there is none, or it cannot be read."""
+    source = sources[0]
+    if source.prepared is None or source.positions is not None:
+        return None
+    if len(sources) > 1 or not is_plain(plan, source.contract):
+        return None
     try:
-        with duckdb.connect(":memory:", config={"threads": str(threads)}) as connection:
+        with _connection(threads) as connection:
+            lock(connection, *source.prepared.paths)
+            found = source.prepared.rows(connection, plan, source.contract, entropy)
+    except duckdb.Error:
+        log.warning("the prepared copy of %s cannot be read; its rows are", source.data.name)
+        return None
+    return LocalPartial(vector(plan, found))
+
+
+def _from_files(
+    plan: Plan, sources: Sequence[Source], entropy: Entropy, threads: int
+) -> LocalPartial:
+    try:
+        with _connection(threads) as connection:
             for at, source in enumerate(sources):
                 _lay_out(connection, source.positions, at)
-            _lock(connection, *(source.data for source in sources))
+            lock(connection, *(source.data for source in sources))
             made = _compiled(connection, plan, sources)
             paths = {_of("data", at): str(source.data) for at, source in enumerate(sources)}
             own = {**paths, "secret": entropy.bytes(32).hex()}
@@ -136,10 +186,22 @@ def evaluate_joined(
     return LocalPartial(vector(plan, found))
 
 
+def _empty(threads: int = 1) -> Any:
+    return duckdb.connect(":memory:", config={"threads": str(threads)})
+
+
+AHEAD: Final = Ahead(_empty)
+"""Where a node that serves has one ready."""
+
+
+def _connection(threads: int) -> Any:
+    return AHEAD.take() if threads == 1 else _empty(threads)
+
+
 def _compiled(connection: Any, plan: Plan, sources: Sequence[Source]) -> Statement:
     contracts = {source.contract.name: source.contract for source in sources}
     tables = {
-        source.contract.name: Table(_present(connection, source.data), _relation(source, at))
+        source.contract.name: Table(present(connection, source.data), _relation(source, at))
         for at, source in enumerate(sources)
     }
     return compile_joined(plan, contracts, tables)
@@ -196,15 +258,21 @@ def _lay_out(connection: Any, positions: NDArray[np.int64] | None, at: int) -> N
         connection.unregister("given")
 
 
-def _lock(connection: Any, *data: Path) -> None:
-    """Leave the connection able to read the files `data` and nothing else, for good."""
+def lock(connection: Any, *data: Path, work: Path | None = None) -> None:
+    """Leave the connection able to read the files `data` and nothing else, for good.
+
+    work: a folder that it may write to, and put there what has no room in memory; None for none.
+    """
     for name in ("autoinstall_known_extensions", "autoload_known_extensions"):
         connection.execute(f"SET {name}=false")
     connection.execute(
         "SET enable_progress_bar=false"
     )  # a line of how far it is, on standard output
     connection.execute("SET allow_community_extensions=false")
-    connection.execute("SET temp_directory=''")
+    spill = "" if work is None else str(work / "spill")
+    connection.execute(f"SET temp_directory={_quoted_text(spill)}")
+    if work is not None:
+        connection.execute(f"SET allowed_directories=[{_quoted_text(str(work))}]")
     allowed = ", ".join(_quoted_text(str(path)) for path in data)
     connection.execute(f"SET allowed_paths=[{allowed}]")
     connection.execute("SET enable_external_access=false")
@@ -222,13 +290,14 @@ def looking(contract: DataContract, data: Path) -> Iterator[tuple[Any, frozenset
     """
     try:
         with duckdb.connect(":memory:", config={"threads": "1"}) as connection:
-            _lock(connection, data)
-            yield connection, _present(connection, data)
+            lock(connection, data)
+            yield connection, present(connection, data)
     except duckdb.Error as why:
         raise _unreadable([contract]) from why
 
 
-def _present(connection: Any, data: Path) -> frozenset[str]:
+def present(connection: Any, data: Path) -> frozenset[str]:
+    """Return the columns that a Parquet file has."""
     rows = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(data)]).fetchall()
     return frozenset(row[0] for row in rows)
 

@@ -33,11 +33,14 @@ class Table:
     present:  the columns that the relation has; one that it lacks is NULL in every row
     relation: DuckDB text that the caller wrote; never a word of the plan
     place:    the expression that numbers the relation's rows
+    owner:    "" where the rows are as they were found; else they are a `prepared` copy's, read as
+              promised already, and this is the column that numbers the units
     """
 
     present: frozenset[str]
     relation: str = PARQUET
     place: str = PARQUET_PLACE
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Relations:
         position = f"{mark}position"
         columns: dict[str, str] = {}
         texts = [
-            f"TRY_CAST({quoted(name) if name in table.present else 'NULL'} AS VARCHAR) AS {as_}"
+            f"{_unit(name, table)} AS {as_}"
             for name, as_ in zip(contract.unit.columns, units, strict=True)
         ]
         for name in sorted(self.read):
@@ -100,7 +103,7 @@ class Relations:
             if column is not None:
                 columns[name] = f"c{self.placed}"
                 self.placed += 1
-                texts.append(f"{self._column(column, table.present)} AS {columns[name]}")
+                texts.append(f"{self._read(contract, column, table)} AS {columns[name]}")
         chosen = ", ".join([*texts, f"{table.place} AS {position}"])
         text = f"SELECT {chosen} FROM {table.relation}"  # noqa: S608  names are quoted
         return self._add(text, units, columns, (position,))
@@ -185,6 +188,11 @@ class Relations:
         self.parts.append(f"{name} AS (\n                {text}\n            )")
         return Rows(name, units, columns, positions)
 
+    def _read(self, contract: DataContract, column: Column, table: Table) -> str:
+        if table.owner:
+            return promised(contract, column)
+        return self._column(column, table.present)
+
     def _column(self, column: Column, present: frozenset[str]) -> str:
         raw = quoted(column.name) if column.name in present else "NULL"
         match column.type:
@@ -217,12 +225,28 @@ class Relations:
         return f"CASE WHEN {text} IN ({values}) THEN {text} END"
 
 
+def promised(contract: DataContract, column: Column) -> str:
+    """Return what a column is called in a prepared copy, whatever its name."""
+    return f"promised{contract.columns.index(column)}"
+
+
 def held(text: str, low: int, high: int, step: str) -> str:
     """Return a value as a whole number of steps within its bounds; NULL stays NULL."""
+    clipped = f"greatest(least({in_steps(text, step)}, {high}), {low})"
+    return f"CASE WHEN ({text}) IS NOT NULL THEN CAST({clipped} AS BIGINT) END"
+
+
+def in_steps(text: str, step: str) -> str:
+    """Return a value as a whole number of steps, still a double; NULL stays NULL."""
     size = Decimal(step)
     scaled = f"({text}) * {int(1 / size)}" if size < 1 else f"({text}) / {int(size)}"
-    clipped = f"greatest(least(round({scaled}), {high}), {low})"
-    return f"CASE WHEN ({text}) IS NOT NULL THEN CAST({clipped} AS BIGINT) END"
+    return f"round({scaled})"
+
+
+def _unit(name: str, table: Table) -> str:
+    if table.owner:
+        return table.owner
+    return f"TRY_CAST({quoted(name) if name in table.present else 'NULL'} AS VARCHAR)"
 
 
 def _column_of(leaf: Scan, contract: DataContract, name: str) -> Column | None:

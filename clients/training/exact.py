@@ -16,6 +16,7 @@ Which of these ways it goes changes no bit, because each of them is exact.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 from typing import Any, Final, TypeAlias
 
@@ -24,8 +25,7 @@ from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Lanes: TypeAlias = NDArray[np.float64]
-Sums: TypeAlias = NDArray[np.int64] | Floats
-"""Integers: as such, or in floats that hold each of them."""
+Integers: TypeAlias = NDArray[np.int64]
 
 AT_ONCE: Final = 256
 """Grids leave room for the sum of about as many rows in one product of single precision."""
@@ -44,12 +44,8 @@ class Precision:
     row_bits: int
     error: float
     """The most relative error of one operation."""
-
-    def zeros(self, *shape: int) -> Sums:
-        """Return sums of nothing, in a type that holds every sum of integers in this one."""
-        if self.dtype is np.float64:
-            return np.zeros(shape, np.int64)
-        return np.zeros(shape, np.float64)
+    whole: type[np.int32] | type[np.int64]
+    """Integers that hold every product."""
 
     @property
     def reach(self) -> float:
@@ -62,8 +58,8 @@ class Precision:
         return 2.0 ** (self.bits - self.row_bits)
 
 
-SINGLE: Final = Precision(np.float32, 24, 11, 2.0**-24)
-DOUBLE: Final = Precision(np.float64, 52, 26, 2.0**-53)
+SINGLE: Final = Precision(np.float32, 24, 11, 2.0**-24, np.int32)
+DOUBLE: Final = Precision(np.float64, 52, 26, 2.0**-53, np.int64)
 
 
 def room(length: int, reach: float, precision: Precision) -> float:
@@ -105,8 +101,8 @@ def rounded(matrix: Floats, reach: float, precision: Precision) -> tuple[Floats,
 
     Rows have norm <= reach, and so have columns but the last.
     """
-    rows = np.einsum("mn,mn->m", matrix, matrix).max()
-    columns = np.einsum("mn,mn->n", matrix[:, :-1], matrix[:, :-1]).max()
+    squared = np.square(matrix)
+    rows, columns = np.einsum("mn->m", squared).max(), squared.sum(0)[:-1].max()
     longest = sqrt(max(float(rows), float(columns)))
     wanted = room(max(matrix.shape), reach, precision)
     scale = min(wanted / longest, _FINEST) if longest > 0.0 else 1.0
@@ -136,21 +132,20 @@ def multiplied(matrix: Floats, rows: Floats, spare: int = 0) -> Floats:
     return whole
 
 
-def add_products(total: Sums, one: Floats, other: Floats, precision: Precision) -> None:
+def add_products(total: Integers, one: Floats, other: Floats, precision: Precision) -> None:
     """Add to `total` Σ_kl one[m, k, l] · other[n, k, l], [m, n]: the exact sum of integers.
 
     For every k and l the norms of both multiply to at most 2^(bits - 1).
-    total: of `precision.zeros`, which holds the sum of as many of them as there will be.
     """
     _add(total, one.reshape(len(one), -1), other.reshape(len(other), -1), precision)
 
 
-def _add(total: Sums, one: Floats, other: Floats, precision: Precision) -> None:
+def _add(total: Integers, one: Floats, other: Floats, precision: Precision) -> None:
     for start, stop, fits in _pieces(one, other, 2.0**precision.bits * _NEARLY):
         left, right = one[:, start:stop], other[:, start:stop].astype(one.dtype, copy=False)
         if fits:
             product: Floats = left @ right.T
-            total += product.astype(np.int64) if precision is DOUBLE else product
+            total += product.astype(precision.whole)
         else:
             half = (stop - start) // 2
             _add(total, left[:, :half], right[:, :half], precision)
@@ -175,11 +170,16 @@ def _pieces(one: Floats, other: Floats, most: float) -> Iterator[tuple[int, int,
 
 def _bounds(one: Floats, other: Floats) -> list[float]:
     """Return for equal pieces above what no partial sum of an entry lies: two norms, along it."""
-    many = one.shape[1]
-    pieces = next(count for count in range(max(many // _PIECE, 1), many + 1) if many % count == 0)
+    pieces = _equal_pieces(one.shape[1])
     longest = [
-        np.sqrt(np.vecdot(parts, parts).max(0).astype(np.float64))
-        for parts in (rows.reshape(len(rows), pieces, -1) for rows in (one, other))
+        np.vecdot(parts, parts).max(1).astype(np.float64)
+        for parts in (rows.reshape(len(rows), pieces, -1).swapaxes(0, 1) for rows in (one, other))
     ]
-    bounds: list[float] = (longest[0] * longest[1]).tolist()
+    bounds: list[float] = np.sqrt(longest[0] * longest[1]).tolist()
     return bounds
+
+
+@cache
+def _equal_pieces(many: int) -> int:
+    """Return the fewest equal pieces of `many` columns that have about `_PIECE` or fewer each."""
+    return next(count for count in range(max(many // _PIECE, 1), many + 1) if many % count == 0)

@@ -36,21 +36,20 @@ No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs n
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from math import floor, log2, sqrt
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clients.training.exact import (
     AT_ONCE,
     DOUBLE,
     SINGLE,
     Floats,
+    Integers,
     Lanes,
     Precision,
-    Sums,
     add_products,
     products,
     squares,
@@ -58,8 +57,6 @@ from clients.training.exact import (
 from clients.training.gradients import IDLE, Array, Batch, grouped
 from clients.training.network import Network, Part, parts
 from federation.recipes import Recipe
-
-Integers = NDArray[np.int64]
 
 SMALL: Final = 1 << 13
 """Parameters up to which products are in double precision: there they are not what costs."""
@@ -73,6 +70,7 @@ _AT_ONCE: Final = 1 << 17
 """Units whose shares add up to less than 2^63 fine steps, and to less than 2^53 in single."""
 
 _HEADROOM: Final = 8
+_STEEPEST: Final = 2.0**65  # of what a slope is multiplied by, so that single precision holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +89,25 @@ def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> Integers:
     One unit moves it by at most `recipe.sensitivity` in L2.
     """
     grids = layer_grids(recipe)
-    whole: NDArray[Any] = np.zeros(recipe.model.dimension, np.int64)
-    layers = recipe.model.split(whole)
-    carried: list[Integers | int] = [(1 << max(grid.shift, 0)) >> 1 for grid in grids]
+    masks = [(1 << max(grid.shift, 0)) - 1 for grid in grids]
+    before: Sequence[Integers | int] = [(mask + 1) >> 1 for mask in masks]
+    coarse: list[Integers] = []
     for some in _portions(batch):
-        for place, exact in enumerate(exact_sums(recipe, weights, some)):
-            finer, coarser = max(grids[place].shift, 0), max(-grids[place].shift, 0)
-            sums, (matrix, bias) = exact, layers[place]
-            sums += carried[place]
-            carried[place] = sums & ((1 << finer) - 1)
-            sums >>= finer
-            sums <<= coarser
-            matrix += sums[:, :-1]
-            bias += sums[:, -1]
-    return whole
+        carried = [sums & mask for sums, mask in zip(before, masks, strict=True)]
+        fine = exact_sums(recipe, weights, some)
+        for sums, rest in zip(fine, carried, strict=True):
+            np.add(sums, rest, out=sums)
+        coarse.append(np.concatenate([*_whole(fine, grids)], axis=None))
+        before = fine
+    return sum(coarse[1:], coarse[0])
+
+
+def _whole(fine: Sequence[Integers], grids: Sequence[Grid]) -> Iterator[Integers]:
+    """Yield the integer parts on the recipe's grid of each layer's matrix and bias."""
+    for layer, grid in zip(fine, grids, strict=True):
+        sums = layer >> grid.shift if grid.shift > 0 else layer << -grid.shift
+        yield sums[:, :-1]
+        yield sums[:, -1]
 
 
 def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
@@ -113,22 +116,20 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
     For at most 2^17 units the sum of what it is for each unit alone, bit for bit.
     """
     grids, precision = layer_grids(recipe), model_precision(recipe)
-    totals: list[Sums] = [
-        grid.precision.zeros(m, n + 1)
-        for (m, n), grid in zip(recipe.model.shapes(), grids, strict=True)
-    ]
+    totals: list[Integers] = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
     _keep_memory()
     with np.errstate(all="ignore"):
         held: Floats = weights.astype(precision.dtype)
         if np.isfinite(held).all():
             network = Network.of(recipe.model, held, precision)
-            for block in grouped(batch, lambda rows: _lanes(recipe, rows), _STEP):
+            lanes = partial(_lanes, recipe)
+            for block in grouped(batch, lanes, _STEP, precision.dtype):
                 _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
-    return [total.astype(np.int64, copy=False) for total in totals]
+    return totals
 
 
 def _add_shares(
-    totals: Sequence[Sums], found: Sequence[Part], grids: Sequence[Grid], precision: Precision
+    totals: Sequence[Integers], found: Sequence[Part], grids: Sequence[Grid], precision: Precision
 ) -> None:
     """Add the shares of a block's units to each layer's total."""
     shares = clipped_shares(found, grids, precision)
@@ -146,7 +147,7 @@ def _keep_memory() -> None:
 
 
 def _portions(batch: Batch) -> Iterator[Batch]:
-    for start in range(0, len(batch.features), _AT_ONCE):
+    for start in range(0, max(len(batch.features), 1), _AT_ONCE):
         yield batch.of(slice(start, start + _AT_ONCE))
 
 
@@ -162,24 +163,29 @@ def model_precision(recipe: Recipe) -> Precision:
     return DOUBLE if recipe.model.dimension <= SMALL else SINGLE
 
 
-def layer_grids(recipe: Recipe) -> list[Grid]:
+def layer_grids(recipe: Recipe) -> Sequence[Grid]:
     """Return the layers' fine grids: as fine as typical sums of a block's shares have room for.
 
-    One output has few entries, and large ones: its sums are always in double.
+    A product has room for twice the clip. One output has few entries, and large ones: its sums are
+    always in double.
     """
-    return list(_layer_grids(recipe, model_precision(recipe)))
+    return _layer_grids(
+        recipe.model.layers, float(recipe.clip), recipe.grid, model_precision(recipe)
+    )
 
 
 @cache
-def _layer_grids(recipe: Recipe, hidden: Precision) -> Sequence[Grid]:
-    steps, grids = float(recipe.clip) * recipe.grid, []
-    for m, n in recipe.model.shapes():
+def _layer_grids(
+    layers: tuple[int, ...], clip: float, coarse: int, hidden: Precision
+) -> Sequence[Grid]:
+    steps, grids = clip * coarse, []
+    for m, n in zip(layers[1:], layers[:-1], strict=True):
         precision = DOUBLE if m == 1 else hidden
         wanted = 2.0**precision.bits * sqrt(m * (n + 1)) / (AT_ONCE * _HEADROOM)
         wanted = min(wanted, 2.0 ** min(_FINEST, precision.bits - 2))
         shift = floor(log2(wanted / steps))
-        grids.append(Grid(shift, recipe.grid * 2.0**shift, steps * 2.0**shift, precision))
-    return grids
+        grids.append(Grid(shift, coarse * 2.0**shift, steps * 2.0**shift, precision))
+    return tuple(grids)
 
 
 def clipped_shares(
@@ -188,14 +194,14 @@ def clipped_shares(
     """Return each layer's slopes, clipped and rounded to its fine grid, [m, K, L] integers."""
     grams = _Grams(found, grids, precision)
     steps = np.array([grid.steps for grid in grids])[:, None, None]
-    weights = np.stack([part.weight for part in found]) * steps
+    weights = np.array([part.weight for part in found]) * steps
     loads = grams.loads([part.slopes for part in found], weights)
     factor = np.where(np.isfinite(loads), np.minimum(_margin(precision) / loads, 1.0), 0.0)
-    most = np.array([2.0 ** (grid.precision.bits * 5 // 4) for grid in grids])[:, None, None]
-    by = np.where(factor > 0.0, np.clip(weights * factor, -most, most), 0.0)
+    by = np.where(factor > 0.0, np.clip(weights * factor, -_STEEPEST, _STEEPEST), 0.0)
     shares = []
     for part, one, grid in zip(found, by, grids, strict=True):
-        share = part.slopes
+        # a layer of one output has the fine grid also where the others' slopes are single
+        share: Floats = part.slopes.astype(grid.precision.dtype, copy=False)
         share *= one.astype(grid.precision.dtype)
         shares.append(np.rint(share, out=share))
     return _held(shares, grams, precision)
@@ -226,16 +232,18 @@ class _Grams:
         """Return for each unit a bound of ‖Σ_k weight_k · slopes_k ⊗ inputs_k‖ over the clip, [L].
 
         weights: [layers, K, L], in fine steps.
-        Above 1 also where one row's part is too long for a product. A dot product of n numbers errs
-        by at most n operations' errors of the norms' product, and so does a product of two: the
-        rows' norms together, squared, times `_error`, is more than all of it.
+        Above 1 also where one row's part is too long for a product; a row that is alone has room
+        within the clip (`layer_grids`). A dot product of n numbers errs by at most n operations'
+        errors of the norms' product, and so does a product of two: the rows' norms together,
+        squared, times `_error`, is more than all of it.
         """
         clips = weights * self._clips
         rows = np.square(clips)
-        rows *= np.stack([squares(slope) for slope in slopes])
-        layers = rows.sum(1)
-        together = np.square(np.sqrt(rows).sum(1)) if self._inputs else layers
-        layers = layers + self._error * together
+        rows *= np.array([squares(slope) for slope in slopes])
+        if not self._inputs:
+            alone: Lanes = np.sqrt((1.0 + self._error) * rows.sum((0, 1)))
+            return alone
+        layers = rows.sum(1) + self._error * np.square(np.sqrt(rows).sum(1))
         for apart, grams in enumerate(self._inputs, 1):
             pairs = np.stack([products(slope[:, :-apart], slope[:, apart:]) for slope in slopes])
             layers += 2.0 * (clips[:, :-apart] * clips[:, apart:] * pairs * grams).sum(1)

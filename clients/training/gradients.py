@@ -10,6 +10,7 @@ which treats the end of an array in another way treats no unit in another way.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from federation.losses import Loss, Pinball
 from federation.models import Activation, ModelSpec, chances
 
 Array: TypeAlias = NDArray[np.float64]
-Kind = TypeVar("Kind", np.float64, np.bool_)
+Kind = TypeVar("Kind", np.float32, np.float64, np.bool_)
 
 IDLE: Final = 8
 _FEWEST_LANES: Final = 16
@@ -44,7 +45,7 @@ class Batch:
 class Block:
     """Some units of a batch, one to a lane: features [inputs, K, L], targets and present [K, L]."""
 
-    features: Array
+    features: NDArray[Any]
     targets: Array
     present: NDArray[np.bool_]
 
@@ -59,18 +60,22 @@ def blocks(batch: Batch, numbers: int, width: int = 0) -> Iterator[Block]:
 
 
 def grouped(
-    batch: Batch, lanes_of: Callable[[int], int], step: int | None = None
+    batch: Batch,
+    lanes_of: Callable[[int], int],
+    step: int | None = None,
+    dtype: type[np.float32] | type[np.float64] = np.float64,
 ) -> Iterator[Block]:
     """Yield the units that have rows, in blocks of `lanes_of(rows)` lanes.
 
     A unit of n rows stands among units of as many, rounded up to a power of two or to K.
     step: blocks end this often, and after those who are there; None for full blocks alone.
+    dtype: what features are rounded to.
     """
     most = batch.present.shape[1]
     rows = (batch.present * np.arange(1, most + 1)).max(1, initial=0)
-    for reach in sorted({min(most, 1 << place) for place in range(most.bit_length() + 1)}):
-        here = np.flatnonzero((rows > reach // 2) & (rows <= reach))
-        rows[here] = 0
+    reaches = sorted({min(most, 1 << place) for place in range(most.bit_length() + 1)})
+    for below, reach in pairwise([0, *reaches]):
+        here = np.flatnonzero((rows > below) & (rows <= reach))
         most = lanes_of(reach) - IDLE
         for start in range(0, len(here), most):
             units = here[start : start + most]
@@ -78,9 +83,9 @@ def grouped(
             # Everybody needs no picking out, which would be a copy.
             some = batch if len(units) == len(rows) else batch.of(units)
             yield Block(
-                _laid(some.features[:, :reach], lanes),
-                _laid(some.targets[:, :reach], lanes),
-                _laid(some.present[:, :reach], lanes),
+                _laid(some.features[:, :reach], lanes, dtype),
+                _laid(some.targets[:, :reach], lanes, np.float64),
+                _laid(some.present[:, :reach], lanes, np.bool_),
             )
 
 
@@ -140,9 +145,9 @@ def _lanes(largest: int) -> int:
     return min(_MOST_LANES, max(_FEWEST_LANES, lanes))
 
 
-def _laid(values: NDArray[Kind], lanes: int) -> NDArray[Kind]:
+def _laid(values: NDArray[Any], lanes: int, dtype: type[Kind]) -> NDArray[Kind]:
     """Return `values` [U, ...] with axes reversed, so that units come last, padded to `lanes`."""
-    whole: NDArray[Kind] = np.zeros((*values.shape[:0:-1], lanes), values.dtype)
+    whole: NDArray[Kind] = np.zeros((*values.shape[:0:-1], lanes), dtype)
     whole[..., : len(values)] = values.T
     return whole
 

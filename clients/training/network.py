@@ -29,7 +29,7 @@ from clients.training.gradients import Block, loss_slopes
 from federation.losses import Loss
 from federation.models import Activation, ModelSpec
 
-Gate: TypeAlias = Floats | NDArray[np.bool_]
+Gate: TypeAlias = Floats | NDArray[np.int8]
 
 _STEEPEST: Final = 2.0**100
 
@@ -46,8 +46,8 @@ class Network:
     def of(cls, model: ModelSpec, weights: Floats, precision: Precision) -> "Network":
         """Return the network whose integers are near multiples of finite `weights`."""
         layers = [
-            np.column_stack(layer)
-            for layer in model.split(weights.astype(precision.dtype, copy=False))
+            np.concatenate([matrix, bias[:, None]], 1)
+            for matrix, bias in model.split(weights.astype(precision.dtype, copy=False))
         ]
         hidden = [rounded(layer, precision.counterpart, precision) for layer in layers[:-1]]
         # The last one's row is also what slopes begin with.
@@ -108,7 +108,7 @@ def _activate(sums: Floats, scale: Lanes, activation: Activation) -> tuple[Gate,
     """Make scale · sums what leaves a layer; return the derivative, and what 1 is beside it."""
     if activation == "relu":
         np.maximum(sums, np.zeros_like(sums[0]), out=sums)
-        return sums > 0.0, scale
+        return (sums > 0.0).view(np.int8), scale  # which multiplies floats faster than bool does
     sums *= np.fmin(1.0 / scale, _STEEPEST).astype(sums.dtype)
     np.tanh(sums, out=sums)
     return 1.0 - sums * sums, 1.0
@@ -130,7 +130,7 @@ def _backward(
         if place == last:
             slopes = np.multiply(matrix[0, :-1, None, None], gates[place - 1])
         else:
-            slopes = multiplied(np.ascontiguousarray(matrix[:, :-1].T), before)
+            slopes = multiplied(matrix[:, :-1].T, before)
             slopes *= gates[place - 1]
         factor = factor * by
         if place > 1 and (place < last or network.activation == "tanh"):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from experiments.commands.node_approve import approve, countersign
+from experiments.commands.node_approve import approve, countersign, mandate
 from experiments.commands.node_contract import contract
 from experiments.commands.node_joining import admit, found, join
 from experiments.commands.node_policy import policy
@@ -21,7 +21,7 @@ def command() -> None:
     """Join a federation, run or check a node, look at its law, or try a model on its rows."""
 
 
-for _member in (policy, join, found, admit, approve, countersign, contract):
+for _member in (policy, join, found, admit, approve, countersign, mandate, contract):
     command.add_command(_member)
 command.add_command(node_vault, "vault")
 
@@ -145,18 +145,27 @@ def leave(folder: Path, yes: bool, as_json: bool) -> int:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--identity", is_flag=True, help="Change the key that the node signs with, and that alone."
+)
 @AS_JSON
-def rotate(folder: Path, as_json: bool) -> int:
+def rotate(folder: Path, identity: bool, as_json: bool) -> int:
     """Give the node in FOLDER new sealing and stream keys; nobody else has to agree.
 
     What is sent to it is sealed to the new one as soon as the roster names it. The old one is
     deleted then, and opens nothing any more. The stream's old key opens none once the new one did.
     The identity key, with which the node signs, stays, and so does the key for Flower's server.
+
+    With --identity it is the identity key that changes: the old one signs for the new one, in the
+    roster and in the node's ledger, and is deleted once a quorum of witnesses has seen that. It is
+    refused while an order is under way. A node whose old key is lost cannot do so.
     """
     from experiments.leaving import leaver
     from experiments.rotating import rotate as rotated
+    from experiments.rotating import rotate_identity
 
-    value = rotated(leaver(folder))
+    found = leaver(folder)
+    value = rotate_identity(found) if identity else rotated(found)
     click.echo(json.dumps(value) if as_json else value["said"])
     return 0
 

@@ -73,6 +73,27 @@ def countersign(folder: Path, order: str, yes: bool, lang: Any, as_json: bool) -
     return 0
 
 
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.argument("key")
+@click.option("--days", default=90, help="For how long; it cannot be taken back before.")
+@AS_JSON
+def mandate(folder: Path, key: str, days: int, as_json: bool) -> int:
+    """Let whoever has KEY countersign for the party in FOLDER, at the aggregator's people's door.
+
+    KEY is what `entrepot person mandate` prints on that person's machine. The line that this prints
+    holds no secret; give it to the person. It stands in this node's ledger. It ends by itself, and
+    with the node's identity key: nothing else ends it.
+    """
+    from experiments.mandating import give_mandate
+
+    given = give_mandate(folder, key, days)
+    value = {"mandate": str(given), "party": given.party, "until": given.until}
+    said = json.dumps({"schema": "entrepot.node.mandate/1", **value})
+    click.echo(said if as_json else value["mandate"])
+    return 0
+
+
 def _list(folder: Path, as_json: bool, lang: Any) -> None:
     from experiments.deciding import overview
     from experiments.deciding_view import listed

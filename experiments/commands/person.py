@@ -5,25 +5,27 @@ session is over, or that no rule lets one do this.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from experiments.commands.options import AS_JSON, FEDERATION
+from experiments.commands.person_asking import ask
+from experiments.commands.person_models import models
+from experiments.commands.person_options import CODE, FOLDER, code_or_asked, said, shown
+from experiments.commands.person_passkeys import PASSKEY, passkey, talk
+from experiments.commands.person_signing import countersign, mandate, waiting
 from experiments.exits import DONE
-
-FOLDER = click.option("--folder", type=click.Path(path_type=Path), help="Folder of the person.")
-CODE = click.option("--code", help="Six digits, or a recovery code; asked for if not given.")
-
-LONGEST = 4000
-"""Characters of one text of a server that are shown; a setting of an order may be long."""
 
 
 @click.group()
 def command() -> None:
     """Log in at the aggregator, and read what you may."""
+
+
+for _member in (ask, models, passkey, waiting, mandate, countersign):
+    command.add_command(_member)
 
 
 @command.command()
@@ -40,11 +42,11 @@ def enrol(token: str, folder: Path | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"schema": "entrepot.person.enrol/1", **told}))
         return DONE
-    shown = _shown(told)
-    click.echo(shown["otpauth"])
-    click.echo("\n".join(shown["recovery"]))
+    told = shown(told)
+    click.echo(told["otpauth"])
+    click.echo("\n".join(told["recovery"]))
     click.echo(
-        f"you are {_shown(me.person)}, {shown['role']}; give the first line to an authenticator",
+        f"you are {shown(me.person)}, {told['role']}; give the first line to an authenticator",
         err=True,
     )
     click.echo("and keep the six codes elsewhere; neither is shown again", err=True)
@@ -53,28 +55,32 @@ def enrol(token: str, folder: Path | None, as_json: bool) -> int:
 
 @command.command()
 @CODE
+@PASSKEY
 @FOLDER
 @AS_JSON
-def login(code: str | None, folder: Path | None, as_json: bool) -> int:
+def login(code: str | None, passkey: bool, folder: Path | None, as_json: bool) -> int:
     """Begin a session: over after 15 minutes without a call, or eight hours."""
+    from experiments import touching
     from experiments.peoples_door import open_me
 
     me = open_me(folder)
-    found = me.login(code or _code())
-    return _print("login", found, as_json, lambda v: f"{v['person']} is logged in, {v['role']}")
+    found = touching.login(me, talk()) if passkey else me.login(code_or_asked(code))
+    return said("login", found, as_json, lambda v: f"{v['person']} is logged in, {v['role']}")
 
 
 @command.command()
 @CODE
+@PASSKEY
 @FOLDER
 @AS_JSON
-def confirm(code: str | None, folder: Path | None, as_json: bool) -> int:
-    """Show a second factor again: for five minutes you may change who may do what."""
+def confirm(code: str | None, passkey: bool, folder: Path | None, as_json: bool) -> int:
+    """Show a second factor again: for five minutes you may change who may do what, or sign."""
+    from experiments import touching
     from experiments.peoples_door import open_me
 
     me = open_me(folder)
-    found = me.confirm(code or _code())
-    return _print("confirm", found, as_json, lambda _: "confirmed for five minutes")
+    found = touching.confirm(me, talk()) if passkey else me.confirm(code_or_asked(code))
+    return said("confirm", found, as_json, lambda _: "confirmed for five minutes")
 
 
 @command.command()
@@ -84,7 +90,7 @@ def logout(folder: Path | None, as_json: bool) -> int:
     """End the session here."""
     from experiments.peoples_door import open_me
 
-    return _print("logout", open_me(folder).logout(), as_json, lambda v: f"ended {v['ended']}")
+    return said("logout", open_me(folder).logout(), as_json, lambda v: f"ended {v['ended']}")
 
 
 @command.command()
@@ -95,7 +101,7 @@ def whoami(folder: Path | None, as_json: bool) -> int:
     from experiments.peoples_door import open_me
 
     found = open_me(folder).ask("WhoAmI")
-    return _print("whoami", found, as_json, _whom)
+    return said("whoami", found, as_json, _whom)
 
 
 @command.command()
@@ -110,9 +116,9 @@ def sessions(person: str | None, revoke: str | None, folder: Path | None, as_jso
     me = open_me(folder)
     if revoke is not None:
         found = me.ask("Revoke", id=revoke)
-        return _print("sessions", found, as_json, lambda v: f"ended {v['revoked']}")
+        return said("sessions", found, as_json, lambda v: f"ended {v['revoked']}")
     found = me.ask("Sessions") if person is None else me.ask("Sessions", person=person)
-    return _print("sessions", found, as_json, _sessions)
+    return said("sessions", found, as_json, _sessions)
 
 
 @command.command()
@@ -126,8 +132,8 @@ def people(disable: str | None, folder: Path | None, as_json: bool) -> int:
     me = open_me(folder)
     if disable is not None:
         found = me.ask("Disable", person=disable)
-        return _print("people", found, as_json, lambda v: f"{v['disabled']} is turned away")
-    return _print("people", me.ask("People"), as_json, _people)
+        return said("people", found, as_json, lambda v: f"{v['disabled']} is turned away")
+    return said("people", me.ask("People"), as_json, _people)
 
 
 @command.command()
@@ -137,7 +143,7 @@ def roster(folder: Path | None, as_json: bool) -> int:
     """Show who is in the federation."""
     from experiments.peoples_door import open_me
 
-    return _print("roster", open_me(folder).ask("Roster"), as_json, _roster)
+    return said("roster", open_me(folder).ask("Roster"), as_json, _roster)
 
 
 @command.command()
@@ -150,8 +156,8 @@ def orders(order: str | None, folder: Path | None, as_json: bool) -> int:
 
     me = open_me(folder)
     if order is None:
-        return _print("orders", me.ask("Orders"), as_json, _orders)
-    return _print("orders", me.ask("Order", order=order), as_json, _order)
+        return said("orders", me.ask("Orders"), as_json, _orders)
+    return said("orders", me.ask("Order", order=order), as_json, _order)
 
 
 @command.command(context_settings={"ignore_unknown_options": False})
@@ -176,7 +182,7 @@ def propose(
 
     wire = training_wire(federation, model, overrides)
     found = open_me(folder).ask("Propose", order=wire.hex())
-    return _print("propose", found, as_json, lambda v: v["order"])
+    return said("propose", found, as_json, lambda v: v["order"])
 
 
 @command.command()
@@ -191,33 +197,7 @@ def ledger(file: Path, folder: Path | None, as_json: bool) -> int:
     found = open_me(folder).ask("Ledger")
     data = canonical.encode(found["export"])
     file.write_bytes(data)
-    return _print("ledger", {"file": str(file), "bytes": len(data)}, as_json, lambda v: v["file"])
-
-
-def _code() -> str:
-    return str(click.prompt("code", err=True, hide_input=True))
-
-
-def _print(
-    name: str, value: dict[str, Any], as_json: bool, spoken: Callable[[dict[str, Any]], str]
-) -> int:
-    whole = {"schema": f"entrepot.person.{name}/1", **value}
-    click.echo(json.dumps(whole) if as_json else spoken(_shown(value)))
-    return DONE
-
-
-def _shown(value: Any) -> Any:
-    """Return what a server said with no text in it that could move a cursor or break a line."""
-    from experiments.telling import plain
-
-    match value:
-        case str():
-            return plain(value, LONGEST)
-        case list():
-            return [_shown(one) for one in value]
-        case dict():
-            return {_shown(name): _shown(one) for name, one in value.items()}
-    return value
+    return said("ledger", {"file": str(file), "bytes": len(data)}, as_json, lambda v: v["file"])
 
 
 def _whom(value: dict[str, Any]) -> str:

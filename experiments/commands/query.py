@@ -65,7 +65,7 @@ def command(
     from experiments.home import open_home
     from experiments.ordering import drafted_query, query_order
 
-    form = _form(as_json, format_, explain=explain, output=output)
+    form = form_of(as_json, format_, explain=explain, output=output)
     home = open_home(federation)
     started = time.monotonic()
     if resume is not None:
@@ -84,11 +84,13 @@ def command(
         )
         value = querying.ask(home, order, _say)
     value["seconds"] = round(time.monotonic() - started, 3)
-    _give(value, form, output)
+    give(value, form, output)
     return 0
 
 
-def _form(as_json: bool, named: "Format | None", *, explain: bool, output: Path | None) -> "Format":
+def form_of(
+    as_json: bool, named: "Format | None", *, explain: bool, output: Path | None
+) -> "Format":
     """Return the format that the options ask for, before anything is asked or spent."""
     from experiments.errors import UsageError
     from experiments.files import require_place
@@ -117,7 +119,8 @@ def _tell(value: dict[str, Any], form: "Format", output: Path | None) -> None:
         show_explanation(value)
 
 
-def _give(value: dict[str, Any], form: "Format", output: Path | None) -> None:
+def give(value: dict[str, Any], form: "Format", output: Path | None) -> None:
+    """Write an answer into a file, or print it."""
     from experiments.files import write
     from experiments.query_view import rendered, show_answer
 

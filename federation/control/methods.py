@@ -58,6 +58,7 @@ _BY_SERVICE: Final[Mapping[str, Mapping[Shows, tuple[str, ...]]]] = {
         Shows.SESSION: (
             *("WhoAmI", "Sessions", "Logout", "Confirm", "AddPasskey", "RemovePasskey"),
             *("Revoke", "Disable", "People", "Roster", "Orders", "Order", "Propose", "Ledger"),
+            *("Waiting", "Countersign", "Answer", "Models", "Card", "Model"),
         ),
     },
 }

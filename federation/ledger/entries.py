@@ -297,7 +297,12 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
         "key": _key_id,
         "signature": _signature,  # the log's own, over the head that was seen
     },
-    EntryKind.KEY_ROTATED: {"party": _token, "previous": _hex, "identity": _hex},
+    EntryKind.KEY_ROTATED: {
+        "party": _token,
+        "previous": _hex,
+        "identity": _hex,  # the key from now on
+        "signature": _signature,  # of the previous one, see `ledger.succession`
+    },
     EntryKind.ROSTER_CHANGED: {"epoch": _count, "digest": _hex},
     EntryKind.ROSTER_REFUSED: {
         "party": _token,  # who offered it

@@ -134,7 +134,7 @@ def _seen(receipt: Receipt, trust: Trust) -> Mapping[str, int]:
     try:
         if trust.federation != receipt.federation:
             raise UntrustedNoteError(f"the trusted keys are of {trust.federation}")
-        notes.open_note(receipt.witnessed, trust.find(origin).key)
+        notes.open_by_one(receipt.witnessed, trust.find(origin).keys)
         others = [str(line) for line in note.lines if line.name != origin]
         times = witness.cosigners(receipt.witnessed, others, trust)
         count = len(trust.organisations(times, origin))

@@ -22,6 +22,7 @@ from federation.errors import (
 from federation.ledger import notes
 from federation.ledger.merkle import EMPTY_ROOT
 from federation.ledger.notes import Checkpoint, NamedKey, SignedHead, origin_of
+from federation.ledger.succession import Succession
 from federation.ledger.trust import COLLUDING, vouched_time
 from federation.membership import Roster
 from policies.evidence import Minted
@@ -108,8 +109,11 @@ def sign_seen(
     return key.sign(_SEEN + body) + body
 
 
-def open_seen(wire: bytes, roster: Roster, nonce: str) -> Seen:
+def open_seen(wire: bytes, roster: Roster, nonce: str, keys: Succession | None = None) -> Seen:
     """Return what a witness said, after checking that it says so now and not at another time.
+
+    keys: those of the log that it speaks of, where that log is known to have changed them; a head
+        counts under the one that signed heads of its size. Any that the roster names, if not given.
 
     Raises:
         MalformedMessageError: the bytes are no such word.
@@ -129,7 +133,7 @@ def open_seen(wire: bytes, roster: Roster, nonce: str) -> Seen:
         raise UntrustedNoteError(f"{member.party} repeats an earlier word about what it saw last")
     match value:
         case {"at": int(at), "note": str(note), "origin": str(origin)} if not isinstance(at, bool):
-            head = _head(note, origin, roster)
+            head = _head(note, origin, roster, keys)
             return Seen(member.party, member.organisation, origin, head.size, head.root, at)
     raise MalformedMessageError(f"{member.party} names no head that it saw")
 
@@ -231,11 +235,14 @@ def _seen_body(body: bytes) -> Mapping[str, JSON]:
     return value
 
 
-def _head(note: str, origin: str, roster: Roster) -> Checkpoint:
+def _head(note: str, origin: str, roster: Roster, keys: Succession | None) -> Checkpoint:
     """Return the head of the log `origin` that it signed itself; the empty one without a note."""
     for member in roster.members:
         if origin_of(roster.federation, member.party) == origin:
             if not note:
                 return Checkpoint(origin, 0, EMPTY_ROOT)
-            return notes.open_note(note, NamedKey(origin, member.identity))
+            if keys is not None and keys.origin == origin and keys.changes:
+                return keys.open(note, member.identity)
+            known = [NamedKey(origin, key) for key in roster.keys_of(member.party)]
+            return notes.open_by_one(note, known)
     raise UnknownPartyError(f"nobody on the roster of {roster.federation} keeps {origin}")

@@ -4,13 +4,19 @@ Each carries the signature of the log that was seen. So a sighting convicts: the
 heads, if both are genuine; else whoever wrote down what nobody signed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from federation.errors import LedgerMismatchError, MalformedNoteError, UntrustedNoteError
+from federation.errors import (
+    GivenUpKeyError,
+    LedgerMismatchError,
+    MalformedNoteError,
+    UntrustedNoteError,
+)
 from federation.ledger import notes
 from federation.ledger.entries import Entry, EntryKind
-from federation.ledger.notes import Line, SignedHead
+from federation.ledger.notes import Line, NamedKey, SignedHead
+from federation.ledger.succession import Succession
 from federation.ledger.trust import Trust
 from secure_compute.canonical import JSON
 
@@ -80,25 +86,50 @@ class Sightings:
         self.all.append(Sighting(self._origin, number, head))
 
 
-def genuine(sightings: Sequence[Sighting], trust: Trust) -> Iterator[Sighting]:
+def genuine(
+    sightings: Sequence[Sighting], trust: Trust, successions: Mapping[str, Succession]
+) -> Iterator[Sighting]:
     """Yield the sightings whose logs signed what was seen.
+
+    successions: which key a log had at which size, by its origin; of a log that is not among them
+        each of its trusted keys counts.
 
     What was seen of a log whose key is not known, since it left, is passed over: it can be neither
     believed nor held against anybody.
 
     Raises:
-        LedgerMismatchError: one is forged; names its writer and its entry.
+        LedgerMismatchError: one is forged, or a key signed what was seen that its log had given up
+            by then; names its writer and its entry.
     """
-    keys = {party.key.name: party.key for party in trust.parties}
     for one in sightings:
-        key = keys.get(one.head.origin)
-        if key is None:
+        try:
+            known = trust.find(one.head.origin).keys
+        except UntrustedNoteError:
             continue
         try:
-            notes.require_signed(one.head, key)
+            if one.head.origin in successions:
+                successions[one.head.origin].require_signed(one.head, known[0].key)
+            else:
+                _require_known(one.head, known)
+        except GivenUpKeyError as why:
+            raise LedgerMismatchError(f"{why}; {one} saw it") from why
         except UntrustedNoteError as why:
             raise LedgerMismatchError(
                 f"{one} is forged: {one.head.origin} never signed the head of {one.head.size} "
-                f"entries that it says it saw; ask {one.by}"
+                f"entries that it says it saw{_doubt(one.head, known, successions)}; ask {one.by}"
             ) from why
         yield one
+
+
+def _require_known(head: SignedHead, keys: Sequence[NamedKey]) -> None:
+    notes.require_signed(head, next((k for k in keys if k.id == head.line.key_id), keys[-1]))
+
+
+def _doubt(head: SignedHead, keys: Sequence[NamedKey], known: Mapping[str, object]) -> str:
+    """Return what else it may be where a log is not in the file, and its head names another key."""
+    if head.origin in known or head.line.key_id in {key.id for key in keys}:
+        return ""
+    return (
+        " with a key that is known here (or it changed its key since: take a list of keys that was "
+        "printed later, or the file with its ledger in it)"
+    )

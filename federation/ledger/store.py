@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection, Engine
 from federation.engines import reading, writing
 from federation.errors import BadProofError, FederationError, ReadOnlyLogError
 from federation.ledger import entries as written
-from federation.ledger import merkle, notes, sightings, witness
+from federation.ledger import merkle, notes, sightings, succession, witness
 from federation.ledger.database import (
     cosignatures,
     existing_engine,
@@ -31,12 +31,13 @@ from federation.ledger.database import (
     tiles,
     witnessed,
 )
-from federation.ledger.entries import Encoded, Entry
+from federation.ledger.entries import Encoded, Entry, EntryKind
 from federation.ledger.export import LogExport
 from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
+from federation.ledger.succession import Succession
 from federation.ledger.trust import Trust, booked
 from federation.ledger.witness import WitnessRequest
-from secure_compute.primitives.signature import SigningKey
+from secure_compute.primitives.signature import SigningKey, VerifyKey
 
 __all__ = [
     "Log",
@@ -49,6 +50,8 @@ __all__ = [
 
 TILE: Final = 256
 _HEIGHT: Final = 8  # 2^8 hashes fill a tile
+
+_ROTATED: Final = f'"kind":"{EntryKind.KEY_ROTATED.value}"'.encode()
 
 _INSERT_LEAVES: Final = sa.insert(leaves)
 _INSERT_TILES: Final = sa.insert(tiles)
@@ -179,6 +182,7 @@ class Log:
 
         Raises:
             ReadOnlyLogError: the log was opened to be read, without its party's key.
+            GivenUpKeyError: the log does not go on under this key, see `succession`.
         """
         size = self.size(connection)
         known = self.note_at(connection, size)
@@ -186,9 +190,53 @@ class Log:
             return known
         if self._key is None:
             raise ReadOnlyLogError(f"{self.origin} was opened to be read; sign it with its key")
+        self._require_own(connection, self._key)
         note = notes.sign(Checkpoint(self.origin, size, self.root(connection, size)), self._key)
         connection.execute(_INSERT_HEAD, {"size": size, "note": note})
         return note
+
+    def rotate(self, connection: Connection, new: VerifyKey, at: int) -> bool:
+        """Let the log go on under `new`, by the word of the key it has; return whether that is new.
+
+        Needs a connection from `writing`. From then on this log signs nothing with the old key.
+
+        Raises:
+            ReadOnlyLogError: the log was opened to be read, without its party's key.
+            LedgerMismatchError: the log does not go on under the key it was opened with, or had
+                the new one before.
+        """
+        if self._key is None:
+            raise ReadOnlyLogError(f"{self.origin} was opened to be read; sign it with its key")
+        keys = self.succession(connection)
+        if keys.changes and keys.changes[-1].identity == new:
+            return False
+        number = self.size(connection)
+        entry = succession.entry_of(self.origin, number, self._key, new, at)
+        keys.after(number, entry)
+        self.append(connection, [entry])
+        return True
+
+    def succession(self, connection: Connection) -> Succession:
+        """Return the keys that this log has had, by its entries.
+
+        Raises:
+            LedgerMismatchError: one that it names was not signed for.
+        """
+        found = Succession(self.origin)
+        for number, entry in self._rotations(connection, 0):
+            found = found.after(number, entry)
+        return found
+
+    def _require_own(self, connection: Connection, key: SigningKey) -> None:
+        last = self.last_note(connection)
+        start = 0 if last is None else notes.read(last).checkpoint.size
+        since = [entry for _, entry in self._rotations(connection, start)]
+        succession.require_own(key.verify_key, last, since)
+
+    def _rotations(self, connection: Connection, start: int) -> list[tuple[int, Entry]]:
+        """Return the changes of key from entry `start` on; no other entry is read."""
+        some = enumerate(self.entries(connection, start), start)
+        return [(n, written.decode(entry)) for n, entry in some if entry.find(_ROTATED) >= 0]
 
     def last_note(self, connection: Connection) -> str | None:
         """Return the latest checkpoint that was signed, if any was."""
@@ -197,7 +245,11 @@ class Log:
         return note
 
     def keep_cosignature(self, connection: Connection, size: int, witness: str, line: str) -> None:
-        """`witness`'s cosignature of the head at `size` is kept; its first one counts."""
+        """`witness`'s cosignature of the head at `size` is kept; its first one counts.
+
+        Nothing here is changed: where the first one is by a key that was given up, and this party
+        did not know so yet, the witness's next cosignature is that of a later head.
+        """
         if witness not in self.cosigned(connection, size):
             values = {"size": size, "witness": witness, "line": line}
             connection.execute(_INSERT_COSIGNATURE, values)

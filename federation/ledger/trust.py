@@ -3,20 +3,28 @@
     entrepot trust/1 demo c=1
     entrepot/demo/warehouse-cn+1c0de5f1+AQ…=<TAB>Shenzhen Warehouse
 
-One line per party: the key of its log (C2SP vkey) and the organisation that runs it. Up to `c`
+One line per party: the key of its log (C2SP vkey) and the organisation that runs it. A party that
+has changed its key has a line for each, one below the other, the first key first: the first is what
+is trusted, and its log says how it came to the others (`succession`). Up to `c`
 organisations are allowed for as colluding, so a head counts as booked when c + 1 other
 organisations than the log's own vouch for it: one of them is honest.
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
-from federation.errors import MalformedNoteError, MalformedTrustError, UntrustedNoteError
+from federation.errors import (
+    LedgerMismatchError,
+    MalformedNoteError,
+    MalformedTrustError,
+    UntrustedNoteError,
+)
 from federation.ledger.notes import NamedKey, origin_of
+from federation.ledger.succession import Succession
 from federation.membership import Roster
-from policies.parties import Role
+from policies.parties import PartyId, Role
 
 COLLUDING: Final = 1
 """How many organisations may lie together without a false head being booked: c."""
@@ -28,13 +36,47 @@ _FIRST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """One party of a trust file: the key of its log and the organisation that runs it."""
+    """One party of a trust file: the first key of its log and the organisation that runs it.
+
+    later: the keys that came after it, in their order.
+    """
 
     key: NamedKey
     organisation: str
+    later: tuple[NamedKey, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.keys)) != len(self.keys) or {key.name for key in self.keys} != {
+            self.key.name
+        }:
+            raise MalformedTrustError(f"a key stands twice in the trust file, for {self.key.name}")
+
+    @property
+    def keys(self) -> tuple[NamedKey, ...]:
+        """All keys of its log, the first one first."""
+        return (self.key, *self.later)
 
     def __str__(self) -> str:
-        return f"{self.key}\t{self.organisation}"
+        return "\n".join(f"{key}\t{self.organisation}" for key in self.keys)
+
+    def following(self, succession: Succession) -> "Vouched":
+        """Return the party with every key that its log, whose keys these are, has taken since.
+
+        Raises:
+            LedgerMismatchError: the log has other keys than are known here.
+        """
+        known = [key.key for key in self.keys]
+        taken = [each.identity for each in succession.changes]
+        told = [succession.changes[0].previous, *taken] if taken else known[:1]
+        shared = min(len(known), len(told))
+        if known[:shared] != told[:shared]:
+            raise LedgerMismatchError(
+                f"{self.key.name} goes on under other keys than those that are trusted; take a "
+                "list that was printed when you joined, or ask its party"
+            )
+        longer = told if len(told) > len(known) else known
+        first, *later = (NamedKey(self.key.name, key) for key in longer)
+        return Vouched(first, self.organisation, tuple(later))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +104,7 @@ class Trust:
         colluding: the roster's, if not given.
         """
         keepers = roster.ever(*(role for role in Role if role is not Role.ANALYST))
-        parties = (
-            Vouched(NamedKey(origin_of(roster.federation, m.party), m.identity), m.organisation)
-            for m in keepers
-        )
+        parties = (_vouched_for(roster, m.party, m.organisation) for m in keepers)
         return cls(roster.federation, tuple(parties), colluding or roster.colluding)
 
     @classmethod
@@ -82,7 +121,7 @@ class Trust:
                 "this is no trust file; it begins 'entrepot trust/1 FEDERATION c=1' and holds the "
                 "keys that were printed at join"
             )
-        trust = cls(named[1], tuple(_vouched(line) for line in lines), int(named[2]))
+        trust = cls(named[1], tuple(_parties(lines)), int(named[2]))
         if str(trust) != text:
             raise MalformedTrustError("the trust file is not spelt as it was printed")
         return trust
@@ -109,6 +148,21 @@ class Trust:
             f"{origin} is not among the trusted keys; use a list that was printed after it joined"
         )
 
+    def following(self, successions: Iterable[Succession]) -> "Trust":
+        """Return the list with every key that these logs say that they have taken since.
+
+        Raises:
+            LedgerMismatchError: one of them has other keys than are known here.
+        """
+        told = {one.origin: one for one in successions}
+        return replace(
+            self,
+            parties=tuple(
+                party.following(told.get(party.key.name, Succession(party.key.name)))
+                for party in self.parties
+            ),
+        )
+
     def organisations(self, origins: Iterable[str], beside: str) -> frozenset[str]:
         """Return the organisations that run `origins`, without the one that runs `beside`."""
         others = {self.find(origin).organisation for origin in origins}
@@ -129,6 +183,26 @@ def booked(trust: Trust, origin: str, cosigned: Mapping[str, object]) -> bool:
     known = {party.key.name for party in trust.parties}
     some = (name for name in cosigned if name in known)
     return len(trust.organisations(some, origin)) >= trust.needed
+
+
+def _vouched_for(roster: Roster, party: PartyId, organisation: str) -> Vouched:
+    origin = origin_of(roster.federation, party)
+    first, *later = (NamedKey(origin, key) for key in roster.keys_of(party))
+    return Vouched(first, organisation, tuple(later))
+
+
+def _parties(lines: Sequence[str]) -> Iterable[Vouched]:
+    """Yield the parties; neighbouring lines of one name are one party's keys."""
+    found: list[Vouched] = []
+    for one in map(_vouched, lines):
+        if found and (found[-1].key.name, found[-1].organisation) == (
+            one.key.name,
+            one.organisation,
+        ):
+            found[-1] = replace(found[-1], later=(*found[-1].later, one.key))
+        else:
+            found.append(one)
+    return found
 
 
 def _vouched(line: str) -> Vouched:

@@ -5,7 +5,8 @@ the accounts follow, entry by entry. Across logs: no log showed one party anothe
 shows here, and none was cut. With keys from outside the file: each head is signed by its party, and
 c + 1 other organisations saw it. Without them the file may be consistent, and forged as a whole.
 
-Keys are never read from the file. There is no clock, no network and no database here.
+Keys are never read from the file, but for those that a trusted one names as its successor
+(`succession`). There is no clock, no network and no database here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from federation.ledger.notes import Checkpoint, Note
 from federation.ledger.replay import Accounts
 from federation.ledger.seen import MAX_SKEW
 from federation.ledger.sightings import Sighting, Sightings, genuine
+from federation.ledger.succession import Succession
 from federation.ledger.trust import Trust, vouched_time
 
 _LAST: Final = 253402300799  # the last second of the year 9999
@@ -42,6 +44,7 @@ class Verdict:
     unwitnessed:  entries that are signed, and that not enough others have seen yet.
     unproven:     releases given back on statements that are in no ledger.
     raised:       reservations that state a higher limit than before, by log and number of entry.
+    rotated:      entries with which a log goes on under another key, in the same way.
     as_of:        when an honest organisation had seen every log, in UTC; "" without keys.
     accounts:     what each log adds up to, by origin.
     """
@@ -53,6 +56,7 @@ class Verdict:
     unwitnessed: int
     unproven: int
     raised: tuple[str, ...]
+    rotated: tuple[str, ...]
     as_of: str
     accounts: Mapping[str, Accounts] = field(repr=False)
 
@@ -67,6 +71,7 @@ class _Told:
     accounts: Accounts
     sightings: tuple[Sighting, ...]
     last_at: int
+    keys: Succession
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,17 @@ def verify(export: Export, trust: Trust | None) -> Verdict:
     """
     _named_once(export, trust)
     told = [_told(log) for log in export.logs]
+    keys = {one.keys.origin: one.keys for one in told}
+    trust = None if trust is None else trust.following(keys.values())
     sightings = [one for log in told for one in log.sightings]
     logs = [_read(*pair, sightings) for pair in zip(export.logs, told, strict=True)]
     times = {} if trust is None else {log.head.origin: _authentic(log, trust) for log in logs}
     if trust is not None:
-        sightings = list(genuine(sightings, trust))
+        sightings = list(genuine(sightings, trust, keys))
     _agreeing(sightings, {log.head.origin: log for log in logs}, trust)
     _kept_word(times, logs, sightings)
+    if trust is not None:
+        _in_time(logs, keys, sightings)
     return _verdict(export, trust, logs, times)
 
 
@@ -120,6 +129,7 @@ def _told(log: LogExport) -> _Told:
             f"hashes; it is damaged"
         )
     accounts, sightings, last_at = Accounts(), Sightings(log.origin), 0
+    keys = Succession(log.origin)
     for number, (data, leaf) in enumerate(zip(log.entries, log.hashes, strict=True)):
         if merkle.leaf_hash(data) != leaf:
             raise LedgerMismatchError(
@@ -128,12 +138,13 @@ def _told(log: LogExport) -> _Told:
         try:
             entry = decode(data)
             accounts.take(entry)
+            keys = keys.after(number, entry)
         except (MalformedEntryError, LedgerMismatchError) as why:
             raise LedgerMismatchError(f"entry {number} of {log.origin} is wrong: {why}") from why
         if entry.kind is EntryKind.CHECKPOINT_SEEN:
             sightings.take(number, entry)
         last_at = max(last_at, entry.at)
-    return _Told(accounts, tuple(sightings.all), last_at)
+    return _Told(accounts, tuple(sightings.all), last_at, keys)
 
 
 def _read(log: LogExport, told: _Told, sightings: Sequence[Sighting]) -> _Read:
@@ -177,9 +188,9 @@ def _authentic(log: _Read, trust: Trust) -> Mapping[str, int]:
     """Return when which witness saw the log, after checking every signature under `trust`."""
     origin, note = log.head.origin, log.witnessed
     try:
-        key = trust.find(origin).key
+        first = trust.find(origin).key.key
         for text in (log.export.head, log.export.witnessed):
-            notes.open_note(text, key)
+            log.told.keys.open(text, first)
         others = [str(line) for line in note.lines if line.name != origin]
         times = witness.cosigners(log.export.witnessed, others, trust)
         organisations = trust.organisations(times, origin)
@@ -247,6 +258,24 @@ def _kept_word(
                 )
 
 
+def _in_time(
+    logs: Sequence[_Read], keys: Mapping[str, Succession], sightings: Sequence[Sighting]
+) -> None:
+    """Return if no witness in the file cosigned with a key that it had given up by then."""
+    written = {(one.by, one.head.origin, one.head.size): one.number for one in sightings}
+    for log in logs:
+        origin, size = log.head.origin, log.witnessed.checkpoint.size
+        for line in log.witnessed.lines:
+            change = keys[line.name].given_up(line) if line.name in keys else None
+            if line.name == origin or change is None:
+                continue
+            if written.get((line.name, origin, size), change.number) >= change.number:
+                raise LedgerMismatchError(
+                    f"{line.name} cosigned {origin} at {size} entries with a key that it had given "
+                    f"up at {change.number}: that key is in other hands, or it lies"
+                )
+
+
 def _verdict(
     export: Export,
     trust: Trust | None,
@@ -256,10 +285,15 @@ def _verdict(
     accounts = {log.head.origin: log.told.accounts for log in logs}
     unproven = sum(told.given_back for told in accounts.values())
     raised = tuple(f"entry {n} of {by}" for by, told in accounts.items() for n in told.raised)
-    rest = _aside(len(logs), unproven, raised)
+    rotated = tuple(
+        f"entry {each.number} of {log.head.origin}"
+        for log in logs
+        for each in log.told.keys.changes
+    )
+    rest = _aside(len(logs), unproven, raised, rotated)
     entries = sum(log.head.size for log in logs)
     waiting = sum(log.head.size - log.witnessed.checkpoint.size for log in logs)
-    found = (len(logs), entries, waiting, unproven, raised)
+    found = (len(logs), entries, waiting, unproven, raised, rotated)
     counted = f"{entries:,} entries of {export.federation}"
     if trust is None:
         line = (
@@ -288,7 +322,7 @@ def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:
     return vouched_time(latest.values(), trust.colluding)
 
 
-def _aside(logs: int, unproven: int, raised: Sequence[str]) -> str:
+def _aside(logs: int, unproven: int, raised: Sequence[str], rotated: Sequence[str]) -> str:
     """Return what the entries alone cannot show, behind a semicolon each."""
     said = ""
     if logs == 1:
@@ -297,6 +331,9 @@ def _aside(logs: int, unproven: int, raised: Sequence[str]) -> str:
         said += f"; given back on statements that are not in this file: {unproven} releases"
     if raised:
         said += f"; limits raised by a reservation itself: {len(raised)}, first in {raised[0]}"
+    if rotated:
+        said += f"; keys changed, each by the word of the one before: {len(rotated)}, first in "
+        said += rotated[0]
     return said
 
 

@@ -165,7 +165,10 @@ def open_cosignature(note: str, line: str, name: str, key: VerifyKey) -> int:
         f"{name} did not cosign the head of {head.origin} at {head.size} entries"
     )
     if (only.name, only.key_id) != (name, witness.id):
-        raise failure
+        raise UntrustedNoteError(
+            f"{failure} with a key that is known here; if it changed its key, take a list of keys "
+            "that was printed since, or the file with its ledger in it"
+        )
     try:
         key.verify(only.signature[_TIME_SIZE:], _cosigned(head, at))
     except BadSignatureError as why:
@@ -176,6 +179,8 @@ def open_cosignature(note: str, line: str, name: str, key: VerifyKey) -> int:
 def cosigners(note: str, lines: Iterable[str], trust: Trust) -> dict[str, int]:
     """Return when each trusted witness cosigned `note`, by the witness's origin.
 
+    A witness that has changed its key stands by what it cosigned with each of them.
+
     Raises:
         MalformedNoteError: a line is no cosignature.
         UntrustedNoteError: a line is by an unknown witness, or its signature is wrong.
@@ -183,9 +188,15 @@ def cosigners(note: str, lines: Iterable[str], trust: Trust) -> dict[str, int]:
     found = {}
     for line in lines:
         for each in notes.read_lines(line):
-            witness = trust.find(each.name)
-            found[each.name] = open_cosignature(note, str(each), each.name, witness.key.key)
+            key = _meant(trust.find(each.name).keys, each)
+            found[each.name] = open_cosignature(note, str(each), each.name, key)
     return found
+
+
+def _meant(keys: Sequence[NamedKey], line: Line) -> VerifyKey:
+    """Return which of the keys of a witness a line names; the newest one where it names none."""
+    named = (NamedKey(key.name, key.key, COSIGNATURE) for key in keys)
+    return next((key for key in named if key.id == line.key_id), keys[-1]).key
 
 
 def proof_sizes(sizes: Collection[int], size: int) -> tuple[int, ...]:

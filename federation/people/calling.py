@@ -44,6 +44,17 @@ class Call:
             raise MalformedMessageError(f"a call lacks '{name}'")
         return found
 
+    def number(self, name: str) -> int:
+        """Return a number of the body, 0 where it names none.
+
+        Raises:
+            MalformedMessageError: it is none.
+        """
+        found = self.body.get(name, 0)
+        if type(found) is not int:
+            raise MalformedMessageError(f"'{name}' of a call is no number")
+        return found
+
     def hex(self, name: str) -> bytes:
         """Return bytes of the body, which are spelt in hexadecimal.
 

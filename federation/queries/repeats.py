@@ -6,6 +6,7 @@ A condition that says the same in other words is another question, and is not to
 
 import itertools
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from federation.membership import Member
@@ -49,14 +50,16 @@ def _alone(rows: Sequence[Sequence[int]], others: Sequence[int]) -> int:
     return _rank(rows) - _rank([[row[at] for at in others] for row in rows])
 
 
+@lru_cache(maxsize=64)
 def questions(plan: Plan) -> frozenset[str]:
     """Return the digest of everything that a plan sums, whatever its columns are called.
 
     Another order of aggregates, another name or one aggregate less is the same question again.
     """
     keys = [expressions.to_json(key.expression) for key in plan.child.keys]
+    whole = to_json(plan)
     shared: dict[str, JSON] = {
-        **{name: to_json(plan)[name] for name in ("scan", "filter", "bound")},
+        **{name: whole[name] for name in ("scan", "filter", "bound")},
         "keys": sorted(canonical.digest({"key": key}) for key in keys),
     }
     return frozenset(

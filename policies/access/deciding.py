@@ -79,12 +79,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One work order: whose data team asks, and which organisations and places are asked."""
+    """One work order: whose data team asks, which organisations and places, and who will know."""
 
     id: str
     proposer: str
     organisations: frozenset[str]
     jurisdictions: frozenset[str]
+    recipients: frozenset[str] = frozenset()
 
     def entities(self) -> list[_Entity]:
         """Return it, and what it names, as Cedar has them."""
@@ -92,6 +93,7 @@ class Order:
             "proposer": self.proposer,
             "organisations": sorted(self.organisations),
             "jurisdictions": sorted(self.jurisdictions),
+            "recipients": sorted(self.recipients),
         }
         return [_entity("Order", self.id, words)]
 

@@ -1,5 +1,7 @@
 """Ed25519 signatures (RFC 8032) over canonical bytes."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -50,6 +52,19 @@ def _verified(key: str, signature: bytes, data: bytes) -> None:
         InvalidSignature, ValueError: it does not.
     """
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, data)
+
+
+def verify_by_one(keys: Sequence[VerifyKey], signature: bytes, data: bytes) -> VerifyKey:
+    """Return by which of `keys`, which are one party's, `signature` is over `data`.
+
+    Raises:
+        BadSignatureError: it is none of theirs.
+    """
+    for key in keys:
+        with suppress(BadSignatureError):
+            key.verify(signature, data)
+            return key
+    raise BadSignatureError(f"not signed by any of {len(keys)} keys")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from aggregator.key_pool import KeyPool
 from aggregator.question_steps import QuestionSteps
 from aggregator.register import Enrolled, Invitation, Register
 from aggregator.stores import Stores
-from aggregator.tables import JOBS, packages
+from aggregator.tables import JOBS, notes, packages
 from aggregator.tables import jobs as job_table
 from federation.engines import reading, writing
 from federation.errors import ForeignLedgerError
@@ -56,6 +57,63 @@ def test_every_commit_waits_for_the_disk(stores: Stores) -> None:
                 assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
             else:
                 assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
+# -- held open -------------------------------------------------------------------------------------
+
+
+def test_what_is_written_while_a_store_is_held_is_there_for_everybody(jobs: Jobs, stores: Stores):
+    other = Jobs(stores.jobs)
+    with jobs.held(), jobs.held():
+        jobs.note("a", stage="ours")
+        other.note("a", stage="theirs")
+        thread = threading.Thread(target=lambda: jobs.note("a", stage="beside"))
+        thread.start()
+        thread.join()
+        stages = [note["stage"] for _, note in jobs.notes("a")]
+        assert stages == ["ours", "theirs", "beside"]
+        assert [note["stage"] for _, note in other.notes("a")] == stages
+    assert [note["stage"] for _, note in jobs.notes("a")] == stages
+
+
+def test_a_transaction_within_another_is_one_of_its_own_while_a_store_is_held(jobs: Jobs):
+    with jobs.held():
+        jobs.note("a", stage="first")
+        with pytest.raises(RuntimeError), jobs._store.writing() as db:
+            db.execute(sa.insert(notes).values(job="a", note='{"stage": "half"}'))
+            assert [note["stage"] for _, note in jobs.notes("a")] == ["first"]
+            raise RuntimeError
+        jobs.note("a", stage="second")
+        assert [note["stage"] for _, note in jobs.notes("a")] == ["first", "second"]
+
+
+def test_who_holds_a_store_and_has_written_looks_without_waiting(jobs: Jobs, stores: Stores):
+    other = Jobs(stores.jobs)
+    with jobs.held():
+        jobs.note("a", stage="first")
+        with other._store.writing() as db:
+            db.execute(sa.insert(notes).values(job="a", note='{"stage": "under way"}'))
+            assert [note["stage"] for _, note in jobs.notes("a")] == ["first"]
+        assert len(jobs.notes("a")) == 2
+
+
+def test_every_commit_waits_for_the_disk_while_a_store_is_held(jobs: Jobs, stores: Stores) -> None:
+    with jobs.held(), jobs._store.writing() as connection:
+        if connection.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+            assert connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
+        else:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+
+
+def test_two_that_hold_a_store_write_one_after_the_other(jobs: Jobs, stores: Stores) -> None:
+    """Nobody's first look stays open: a write after another's write is not refused as stale."""
+    other = Jobs(stores.jobs)
+    with jobs.held(), other.held():
+        for number in range(4):
+            one, two = (jobs, other) if number % 2 else (other, jobs)
+            assert len(one.notes("a")) == len(two.notes("a")) == number
+            one.note("a", stage="next")
 
 
 # -- the register ----------------------------------------------------------------------------------
@@ -122,7 +180,8 @@ def test_an_order_stands_on_the_table_once(stores: Stores, jobs: Jobs) -> None:
     assert job is not None
     assert (job.wire, job.status, job.result) == (b"first", "done", {"model": "m"})
     assert jobs.next() is None and jobs.counts() == {"done": 1}
-    jobs.countersign("one", b"third")
+    assert jobs.countersign("one", b"first", b"third")
+    assert not jobs.countersign("one", b"first", b"fourth")
     assert [job.wire for job in jobs.done()] == [b"third"]
 
 

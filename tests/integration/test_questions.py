@@ -108,6 +108,39 @@ def part(frame):
     return blobs.get("commitment") or blobs.get("chunks")
 
 
+FILES = frozenset({"jobs.sqlite-wal", "keys.sqlite-wal", "questions.sqlite-wal"})
+"""The logs of the aggregator's files that a question writes to."""
+
+
+def test_no_log_is_folded_in_while_a_question_is_under_way(simulation, asked):
+    """Each time would wait for the disk several times over; at the end nothing is left in them."""
+    there, answers = [], []
+
+    def deliver(party, wire):
+        there.append({path.name for path in simulation.home.aggregator.glob("*-wal")})
+        reply = simulation.deliver(party, wire)
+        if parse(wire).kind in {Kind.QUERY_COMMIT, Kind.QUERY_ENDORSE, Kind.QUERY_REVEAL}:
+            answered = parse(reply).kind is not Kind.LEDGER_UNSURE
+            answers.append((simulation.folder(party) / "answers.sqlite-wal").exists() == answered)
+        return reply
+
+    simulation.mail.deliver = deliver
+    simulation.work()
+    assert simulation.job(asked).status == "done"
+    assert all(names >= FILES for names in there) and all(answers)
+    assert not [path for path in simulation.home.aggregator.glob("*-wal") if path.name in FILES]
+    assert not [*simulation.home.folder.glob("nodes/*/answers.sqlite-wal")]
+
+
+def test_witnesses_of_the_aggregators_own_log_are_kept_with_each_exchange(simulation, asked):
+    simulation.work()
+    with closing(sqlite3.connect(simulation.home.aggregator / "ledger.sqlite")) as db:
+        found = {
+            row[0].rpartition("/")[2] for row in db.execute("SELECT witness FROM cosignatures")
+        }
+    assert found >= {*WAREHOUSES}
+
+
 def test_an_order_is_killed_between_its_answer_and_its_end(simulation, asked, monkeypatch):
     """The sealed answer is there and the table does not know it yet: it is the same again."""
     with monkeypatch.context() as patch:

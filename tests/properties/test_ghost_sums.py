@@ -24,7 +24,7 @@ from federation.recipes import Recipe
 from tests.steps import batch as made_batch
 from tests.steps import chosen, clipped_units
 
-SHAPES = [(5, 1), (6, 7, 1), (5, 12, 8, 1), (4, 9, 6, 5, 1)]
+SHAPES = [(5, 1), (6, 7, 1), (5, 12, 8, 1), (4, 9, 6, 5, 1), (4, 5, 1, 1), (1, 1, 1)]
 
 
 @pytest.fixture(params=["single", "double"])
@@ -215,6 +215,14 @@ def test_rows_that_cancel_are_still_within_the_clip(precision):
     alone = [ghost.exact_sums(agreed, weights, chosen(batch, [unit])) for unit in range(40)]
     assert all(square_of(agreed, share) <= 1 for share in alone)
     assert same(ghost.exact_sums(agreed, weights, batch), added(alone))
+
+
+@pytest.mark.parametrize("layers", [(5, 1), (32, 256, 128, 1), (900, 900, 1)])
+@pytest.mark.parametrize("grid", [1, 4096, 2**32])
+@pytest.mark.parametrize("clip", ["0.01", "1", "2.5"])
+def test_a_row_within_the_clip_fits_a_product(precision, layers, grid, clip):
+    for one in ghost.layer_grids(recipe(ModelSpec(layers), clip, grid)):
+        assert 0 < one.clip <= 2.0 ** (one.precision.bits - 2)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 8])

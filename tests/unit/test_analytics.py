@@ -179,7 +179,7 @@ def test_the_connection_reaches_nothing_else(tmp_path):
     other = tmp_path / "other.csv"
     other.write_text("a\n1\n")
     with duckdb.connect(":memory:") as connection:
-        partial._lock(connection, path)
+        partial.lock(connection, path)
         assert connection.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
         for text in (
             f"SELECT * FROM read_csv('{other}')",

@@ -31,6 +31,8 @@ NAMES = {
     "bytes_verify_per_slot": None,
     "packed_over_naive": 10_000.0,
     "partial_over_duckdb": 1.5,
+    "partial_prepared_s": None,
+    "partial_prepared_mib": None,
     "psi_100k_cpu_s": None,
     "vertical_ap": 0.59,
     "vertical_ap_dp": None,

@@ -58,6 +58,19 @@ def test_a_run_goes_on_with_the_survivors_and_says_who_was_lost(simulation):
     simulation.assert_charged(UK, EVENT, 1)
 
 
+def test_no_file_is_held_open_while_a_model_is_trained(simulation):
+    """What is deleted between two rounds is gone from the logs beside the files, too."""
+    logs = []
+
+    def deliver(party, wire):
+        logs.append((simulation.home.aggregator / "jobs.sqlite-wal").exists())
+        return simulation.deliver(party, wire)
+
+    simulation.mail.deliver = deliver
+    assert simulation.run(simulation.training()).status == "done"
+    assert logs and not any(logs)
+
+
 def test_a_reply_that_comes_too_late_is_charged_all_the_same(simulation):
     simulation.mail.delay(Kind.TRAIN_ROUND, UK, 1)
     assert simulation.run(simulation.training()).status == "done"

@@ -25,7 +25,7 @@ def true(values: np.ndarray) -> np.ndarray:
 
 
 def summed(one: np.ndarray, other: np.ndarray, precision) -> np.ndarray:
-    total = precision.zeros(len(one), len(other))
+    total = np.zeros((len(one), len(other)), np.int64)
     add_products(total, one, other, precision)
     return total
 

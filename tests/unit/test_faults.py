@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from experiments import bench_joining, mishaps
+from experiments.bench_entering import Entering
 from experiments.faults import Cell, Seen, beside, markdown, places
 from experiments.home import Home
 from experiments.local_fleet import wait_until
@@ -112,6 +113,12 @@ def test_the_table_and_its_figures_tell_the_same():
         "kill_matrix_double_release": 1,
         "kill_matrix_reused_keys": 1,
     }
+
+
+def test_an_entry_is_told_beside_its_limit():
+    own, let_in = bench_joining.entry(Entering(own=7.254321, let_in=3.0))
+    assert (own["name"], own["value"], own["peer_value"]) == ("join_s", 7.254, 10)
+    assert (let_in["name"], let_in["value"]) == ("join_let_in_s", 3.0)
 
 
 def test_mishaps_stand_below_the_kills_and_are_none_of_them():

@@ -5,9 +5,12 @@ from decimal import Decimal
 
 import pytest
 
+import clients.coherence
+from clients.errors import MisstatedOrderError
 from experiments.founding import AGGREGATOR, DEMO_SEATS
 from experiments.ordering import Terms, training_order
 from experiments.querying import read_terms
+from federation.errors import FederationError
 from federation.messages import Kind
 from federation.tasks import TrainingTask
 from policies.budget import accountant
@@ -79,6 +82,29 @@ def test_a_recipe_that_differs_from_the_price_is_refused(simulation):
     quiet, loud = simulation.training(), simulation.training(noise_multiplier=Decimal(4))
     order = changed(loud, event=quiet.event, epsilon=quiet.epsilon)
     assert list(refused(simulation, order)) == ["ORDER-001"]
+
+
+def test_what_follows_from_an_order_is_derived_once_and_for_that_order_alone(
+    simulation, monkeypatch
+):
+    node, order, read = simulation.node(CN), simulation.query(), []
+    real = clients.coherence.parse
+    monkeypatch.setattr(clients.coherence, "parse", lambda *of: read.append(of) or real(*of))
+    events = [node._judge._coherence().event(order) for _ in range(3)]
+    assert len(read) == 1 and {*map(str, events)} == {str(events[0])}
+    cheap = changed(order, event=to_json(Gaussian("99")))
+    for _ in range(2):  # what does not hold together is not remembered as if it did
+        with pytest.raises(MisstatedOrderError):
+            node._judge._coherence().event(cheap)
+    assert len(read) == 3
+
+
+def test_other_contracts_make_something_else_of_an_order(simulation):
+    judge, order = simulation.node(CN)._judge, simulation.query()
+    judge._coherence().event(order)
+    older = {name: changed(text, version=9) for name, text in judge.contracts.items()}
+    with pytest.raises((MisstatedOrderError, FederationError)):
+        changed(judge, contracts=older)._coherence().event(order)
 
 
 FORBIDDEN = {

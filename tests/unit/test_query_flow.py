@@ -8,7 +8,7 @@ from pytest import approx
 
 from clients.books import Reservation
 from clients.errors import ComputeError
-from clients.ingestion import Readable, Stamp, _stamp
+from clients.ingestion import Readable, Stamp, stamp_of
 from clients.queries.partial import NoisyPartial, noisy_partial
 from experiments import query_truth
 from federation.queries import parse, pricing
@@ -37,7 +37,7 @@ def rows_of(node):
 
 
 def stamp(path):
-    return _stamp(path) if path.exists() else Stamp(0, 0, 0, 0, 0)
+    return stamp_of(path) if path.exists() else Stamp(0, 0, 0, 0, 0)
 
 
 def partial(path, noise, reserved=None, seed=1):

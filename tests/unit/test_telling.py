@@ -83,7 +83,12 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
         "key": "0a1b2c3d",
         "signature": "ab" * 64,
     },
-    EntryKind.KEY_ROTATED: {"party": "merchant-br", "previous": DIGEST, "identity": "cd" * 32},
+    EntryKind.KEY_ROTATED: {
+        "party": "merchant-br",
+        "previous": DIGEST,
+        "identity": "cd" * 32,
+        "signature": "ef" * 64,
+    },
     EntryKind.ROSTER_CHANGED: {"epoch": 4, "digest": DIGEST},
     EntryKind.ROSTER_REFUSED: {"party": "aggregator", "digest": DIGEST, "reason": "older"},
 }

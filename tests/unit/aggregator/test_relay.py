@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import aggregator.record
 from aggregator.record import Record
 from aggregator.witnessing import MOST_BYTES, MOST_NOTES, Relay
 from experiments.founding import AGGREGATOR
@@ -45,6 +46,7 @@ def told(simulation, relay):
 
     def tell(sender, kind=Kind.LEDGER_COSIGNED, body=None, **blobs):
         relay.take(Envelope(kind, sender, AGGREGATOR, "", 0, body or {}, blobs))
+        relay.keep()
 
     return tell
 
@@ -174,6 +176,36 @@ def test_the_aggregators_own_log_is_shown_like_every_other(simulation, relay, to
     record.delivered("a", "b", [CN])
     relay.renew()
     assert AGGREGATOR in shown(relay, US)
+
+
+def test_what_is_said_of_the_own_log_is_written_down_together(
+    simulation, relay, record, monkeypatch
+):
+    relay.renew()
+    note = WitnessRequest.from_bytes(shown(relay, US)[AGGREGATOR]).note
+    writes = []
+    real = aggregator.record.writing
+    monkeypatch.setattr(aggregator.record, "writing", lambda on: writes.append(on) or real(on))
+    for party in (EU, UK, US):
+        blob = pack_cosigned({note: {name(simulation, party): line_of(simulation, note, party)}})
+        said = {"cosigned": blob}
+        relay.take(Envelope(Kind.LEDGER_COSIGNED, party, AGGREGATOR, "", 0, {}, said))
+    assert kept(simulation) == set() and not writes
+    relay.keep()
+    relay.keep()
+    assert kept(simulation) == {name(simulation, party) for party in (EU, UK, US)}
+    assert len(writes) == 1
+
+
+def test_a_word_on_another_history_of_the_own_log_counts_for_nobody(
+    simulation, relay, told, record
+):
+    record.delivered("a", "b", [CN])
+    relay.renew()
+    note = note_of(simulation, AGGREGATOR, 1)
+    told(US, cosigned=pack_cosigned({note: {name(simulation, US): line_of(simulation, note, US)}}))
+    assert kept(simulation) == set()
+    assert AGGREGATOR not in relay._vouched.get(US, {})
 
 
 # -- proofs that witnesses lack -------------------------------------------------------------------

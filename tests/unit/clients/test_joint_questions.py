@@ -4,12 +4,17 @@ import shutil
 import sqlite3
 import stat
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 import clients.node
+from clients.copies import Copies
 from clients.errors import RefusedWorkError
+from clients.ingestion import stamp_of
 from clients.judgement import Judge
+from clients.queries import preparing
+from clients.queries.prepared import Prepared
 from clients.settings import load_settings
 from federation.joint_keys import Package, pack, unpack
 from federation.messages import Kind
@@ -25,7 +30,7 @@ from secure_compute.threshold.listing import Commitment, Endorsement
 from secure_compute.threshold.memory import party_from_bytes
 from secure_compute.threshold.ring import DATA
 from secure_compute.threshold.terms import Terms
-from tests.asked import FOUR, HOLDERS, Joint, cosigned, question
+from tests.asked import FOUR, HOLDERS, Joint, cosigned, federation, question
 from tests.simulator import CN, EU, Killed, killed
 
 GONE = "answers.sqlite*"
@@ -81,6 +86,28 @@ def test_an_answer_carries_the_noise_of_every_node(table):
     for party in HOLDERS[:2]:
         again.open(party)
     assert first != again.answer(HOLDERS[:2])
+
+
+def test_a_node_answers_from_its_copy_once_there_is_one(table, monkeypatch, tmp_path):
+    begun, answered, real = [], [], Prepared.rows
+    kept = Copies(tmp_path, 1, lambda work: (work(), begun.append(work)), preparing.prepare)
+    monkeypatch.setattr(table.simulation.node(CN), "_copies", kept)
+    monkeypatch.setattr(Prepared, "rows", lambda *of: answered.append(of[0]) or real(*of))
+    for copied in range(3):
+        asked = table.offered()
+        assert asked.commit(CN).kind is Kind.QUERY_COMMITTED
+        asked.close(CN)
+        assert (len(begun), len(answered)) == (1, copied)
+    assert {copy.folder.parent for copy in answered} == {tmp_path / "prepared"}
+
+
+def test_a_start_begins_the_copies(tmp_path, monkeypatch):
+    simulation, seen = federation(tmp_path / "federation"), []
+    monkeypatch.setattr(Copies, "of", lambda _, contract, *of: seen.append((contract.name, *of)))
+    simulation.started(CN)
+    settings = load_settings(simulation.folder(CN))
+    tables = {name: settings.table(c) for name, c in settings.contracts().items()}
+    assert seen == [(name, path, stamp_of(path)) for name, path in tables.items()]
 
 
 # -- said once, charged once ----------------------------------------------------------------------
@@ -539,6 +566,18 @@ def test_what_was_promised_is_on_disk_before_it_is_said(table, monkeypatch):
         patch.setattr(AnswerStore, "change", dying)
         assert killed(lambda: asked.reveal(CN))
     assert state(table.simulation).answer(asked.order.id).revealed
+
+
+def test_an_answer_that_failed_leaves_no_log_beside_the_file(tmp_path):
+    from clients.answer_store import AnswerStore
+
+    def step(_):
+        raise Killed
+
+    asked = SimpleNamespace(question=SimpleNamespace(query="q"))
+    with pytest.raises(Killed):
+        AnswerStore(tmp_path / "answers.sqlite", "a").answer(asked, step)
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.sqlite"]
 
 
 def test_an_expired_query_is_over(table):

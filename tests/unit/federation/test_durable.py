@@ -1,6 +1,7 @@
 """A small database: a transaction whole or not at all, its owner alone reads it, nothing stays."""
 
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,33 @@ def test_what_was_deleted_and_wiped_stands_in_no_file(tmp_path: Path) -> None:
         db.execute("DELETE FROM words")
     database.wipe()
     assert b"nobody may find" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
+def test_a_file_that_is_held_keeps_its_log_until_it_is_let_go(tmp_path: Path) -> None:
+    """Folding the log in is what waits for the disk; whoever lets go may be another thread."""
+    path = tmp_path / "small.sqlite"
+    log, database = path.with_name("small.sqlite-wal"), Database(path, SCHEMA)
+    database.hold()
+    database.hold()
+    with database.writing() as db:
+        db.execute("INSERT INTO words VALUES ('a seed that nobody may find')")
+    with database.writing() as db:
+        db.execute("DELETE FROM words")
+    assert b"nobody may find" in log.read_bytes()
+    letting = threading.Thread(target=database.let_go)
+    letting.start()
+    letting.join()
+    assert not log.exists() and b"nobody may find" not in path.read_bytes()
+    database.let_go()
+    assert words(database) == []
+
+
+def test_what_is_written_while_a_file_is_held_is_there_for_everybody(tmp_path: Path) -> None:
+    database, other = (Database(tmp_path / "small.sqlite", SCHEMA) for _ in range(2))
+    database.hold()
+    with other.writing() as db:
+        db.execute("INSERT INTO words VALUES ('theirs')")
+    with database.writing() as db:
+        db.execute("INSERT INTO words VALUES ('ours')")
+    assert words(database) == words(other) == ["ours", "theirs"]
+    database.let_go()

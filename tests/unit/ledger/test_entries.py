@@ -68,7 +68,12 @@ BODIES = {
         "key": "0a1b2c3d",
         "signature": "ab" * 64,
     },
-    EntryKind.KEY_ROTATED: {"party": "cn", "previous": SHA, "identity": SHA},
+    EntryKind.KEY_ROTATED: {
+        "party": "cn",
+        "previous": SHA,
+        "identity": SHA,
+        "signature": SHA + SHA,
+    },
     EntryKind.ROSTER_CHANGED: {"epoch": 2, "digest": SHA},
     EntryKind.ROSTER_REFUSED: {"party": "hub", "digest": SHA, "reason": "forked"},
 }

@@ -211,12 +211,15 @@ def test_keys_that_came_with_the_file_are_never_used() -> None:
         "epoch": 1,
         "contact": "",
     }
-    rotated = {"party": "cn", "previous": old, "identity": new}
+    signed = fresh["cn"].sign(b"").hex()
+    rotated = {"party": "cn", "previous": old, "identity": new, "signature": signed}
     said = [
         Entry(EntryKind.JOINED, NOW, "", joined),
         Entry(EntryKind.KEY_ROTATED, NOW, "", rotated),
     ]
     log = resigned("cn", [encode(entry) for entry in said], fresh)
+    assert "by the key that it gives up" in wrong(Export(FEDERATION, (log,)))
+    log = resigned("cn", [encode(said[0])], fresh)
     assert "not signed by the key it had when it joined" in wrong(Export(FEDERATION, (log,)))
 
 

@@ -47,7 +47,13 @@ THINGS: Final = {
     "colleague": Account(person("data_team", "Ningbo", "CN", "colleague")),
     "stranger": Account(person("officer", "Rotterdam", "EU", "stranger")),
     "nobody's": Account(Caller("Person", "nobody")),
-    "our order": Order("1", "Analytics", frozenset({"Ningbo", "Zug"}), frozenset({"CN", "CH"})),
+    "our order": Order(
+        "1",
+        "Analytics",
+        frozenset({"Ningbo", "Zug"}),
+        frozenset({"CN", "CH"}),
+        frozenset({"Analytics", "Rotterdam"}),
+    ),
     "their order": Order("2", "Institute", frozenset({"Rotterdam"}), frozenset({"EU"})),
 }
 OWN: Final = ("WhoAmI", "Sessions", "Logout", "Confirm", "Revoke")
@@ -55,30 +61,33 @@ OWN: Final = ("WhoAmI", "Sessions", "Logout", "Confirm", "Revoke")
 # Written by hand: what each may do, of what is not its own. "!" wants a factor of five minutes.
 TABLE: Final = {
     "operator": {
-        "federation": "Roster Orders People",
+        "federation": "Roster Orders Models People",
         "colleague": "People Sessions Revoke! Disable!",
-        "our order": "Order",
+        "our order": "Order Card",
     },
     "officer": {
-        "federation": "Roster Orders People",
+        "federation": "Roster Orders Models People Waiting",
         "colleague": "People",
-        "our order": "Order",
+        "our order": "Order Card Waiting Countersign!",
     },
-    "data team": {"federation": "Roster Orders", "our order": "Order Propose"},
+    "data team": {
+        "federation": "Roster Orders Models",
+        "our order": "Order Propose Answer Card Model",
+    },
     "host operator": {
-        "federation": "Roster Orders People",
+        "federation": "Roster Orders Models People",
         "colleague": "People Sessions Revoke! Disable!",
         "stranger": "People Sessions Revoke! Disable!",
         "nobody's": "People Sessions Revoke! Disable!",
-        "our order": "Order",
-        "their order": "Order",
+        "our order": "Order Card Model",
+        "their order": "Order Card Model",
     },
     "host officer": {
-        "federation": "Roster Orders People Ledger",
-        "our order": "Order",
-        "their order": "Order",
+        "federation": "Roster Orders Models People Ledger Waiting",
+        "our order": "Order Card Model",
+        "their order": "Order Card Model",
     },
-    "regulator": {"federation": "Roster Orders Ledger", "our order": "Order"},
+    "regulator": {"federation": "Roster Orders Models Ledger", "our order": "Order Card"},
     "false operator": {},
 }
 METHOD_NAMES: Final = tuple(

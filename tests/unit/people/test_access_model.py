@@ -39,6 +39,7 @@ orders = st.builds(
     st.sampled_from(ORGANISATIONS),
     st.frozensets(st.sampled_from(ORGANISATIONS)),
     st.frozensets(st.sampled_from(PLACES)),
+    st.frozensets(st.sampled_from(ORGANISATIONS)),
 )
 resources = st.one_of(st.just(Federation("harbour")), people.map(Account), orders)
 actions = st.sampled_from([m.action for m in METHODS.values() if m.shows is Shows.SESSION])
@@ -54,8 +55,10 @@ def may(me: Caller, action: str, what: Federation | Account | Order, fresh: bool
             return me.role in {
                 "Roster": ROLES[:5],
                 "Orders": ROLES[:5],
+                "Models": ROLES[:5],
                 "People": ("partner_operator", "officer", "aggregator_operator"),
                 "Ledger": ("regulator", *(("officer",) if at_host else ())),
+                "Waiting": ("officer",),
             }.get(name, ())
         case Account(owner):
             own = owner.id == me.id
@@ -80,7 +83,19 @@ def may(me: Caller, action: str, what: Federation | Account | Order, fresh: bool
                 or (me.role in {"aggregator_operator", "officer"} and at_host)
                 or (me.role == "regulator" and me.jurisdiction in what.jurisdictions)
             )
-            return {"Order": reads, "Propose": proposes}.get(name, False)
+            is_second = not at_host and what.proposer != me.organisation
+            signs = me.role == "officer" and asked and is_second
+            told = me.organisation in what.recipients and me.role in ROLES[:3]
+            knows = told or (me.role in {"aggregator_operator", "officer"} and at_host)
+            return {
+                "Order": reads,
+                "Propose": proposes,
+                "Answer": proposes,
+                "Card": reads or told,
+                "Model": knows,
+                "Waiting": signs,
+                "Countersign": signs and fresh,
+            }.get(name, False)
 
 
 @settings(max_examples=400)
@@ -110,7 +125,8 @@ values = st.recursive(
 )
 words = st.one_of(values, st.sampled_from(["ann", "dan", "00" * 32, "123456", "1-AAAA-BBBB"]))
 NAMES: Final = ("person", "code", "signature", "challenge", "passkey", "id", "order", "key")
-bodies = st.dictionaries(st.sampled_from((*NAMES, "invitation", "secret", "x")), words, max_size=5)
+MORE: Final = ("invitation", "secret", "countersignature", "x")
+bodies = st.dictionaries(st.sampled_from((*NAMES, *MORE)), words, max_size=5)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

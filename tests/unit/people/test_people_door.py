@@ -3,13 +3,17 @@
 import json
 import logging
 import time
+import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import tomli_w
 
 from aggregator.access import DeniedError, Machines, method_at
 from aggregator.calls import JoinService, membership
+from aggregator.countersigning import NotCountersignedError
 from aggregator.denials import Denials
 from aggregator.door import Door, Patience, RefusedInvitationError, TooManyError
 from aggregator.gathering import Gathering
@@ -29,17 +33,32 @@ from federation.control.calls import JOIN, MEMBERSHIP, PEOPLE, path
 from federation.control.logs import JsonLines
 from federation.control.methods import METHODS, Shows
 from federation.control.wire import PATH, SERVICE
-from federation.errors import FederationError, UnknownPartyError, UntrustedOrderError
+from federation.countersignatures import (
+    ByPerson,
+    countersign,
+    countersign_for,
+    item_of,
+    taken_apart,
+)
+from federation.errors import (
+    FederationError,
+    MalformedMessageError,
+    MalformedOrderError,
+    UnknownPartyError,
+    UntrustedOrderError,
+)
 from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.export import Export
 from federation.ledger.notes import origin_of
 from federation.ledger.trust import Trust
 from federation.ledger.verify import verify
 from federation.ledger.witness import WitnessRequest, cosign
-from federation.orders import sign_order
+from federation.mandates import mandate
+from federation.membership import Member
+from federation.orders import read_order, sign_order
 from federation.people.sessions import ClosedSessionError
 from federation.roster_chain import Remove, Suspend
-from policies.parties import PartyId
+from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
 from tests.authenticator import Authenticator
 from tests.people import HOST, MEMBERS, Desk, Someone, order_of
@@ -70,20 +89,35 @@ ROLES: Final = {
     "aggregator_operator": (HOST, "EU"),
     "regulator": ("CAC", "CN"),
 }
-EVERYBODY: Final = {"WhoAmI", "Sessions", "Confirm", "Roster", "Orders", "Order", "Logout"}
+EVERYBODY: Final = {"WhoAmI", "Sessions", "Confirm", "Roster", "Orders", "Order", "Logout"} | {
+    *("Models", "Card"),
+}
 MORE: Final = {
     "partner_operator": {"People", "Sessions of a colleague", "Revoke a colleague's"}
     | {"Disable a colleague"},
-    "officer": {"People"},
-    "data_team": {"Propose"},
+    "officer": {"People", "Waiting", "Waiting for one", "Countersign"},
+    "data_team": {"Propose", "Answer", "Model"},
     "aggregator_operator": {"People", "Sessions of a colleague", "Sessions of a stranger"}
     | {"Revoke a colleague's", "Revoke a stranger's", "Disable a colleague"}
-    | {"Disable a stranger"},
+    | {"Disable a stranger", "Model"},
     "regulator": {"Ledger"},
 }
 
 
 FRESH: Final = order_of("desk", ("cn", "eu"), nonce="fresh", expires=2_000_000_000)
+
+
+WAITS: Final = order_of(
+    "desk", ("cn", "eu"), nonce="waits", waits_until=1_950_000_000, expires=2_000_000_000
+)
+
+
+def countersigned(who: Someone, order: str = WAITS.id, party: str = "cn") -> dict[str, Any]:
+    """Return what a person's machine hands over: its signature, and the party's mandate."""
+    name = PartyId(party)
+    given = mandate("harbour", name, who.key.verify_key, 2_000_000_000, key(party))
+    signed = countersign_for("harbour", order, given, who.key)
+    return {"order": order, "countersignature": item_of(name, signed)}
 
 
 def asked(desk: Desk, who: Someone, order: str) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -100,6 +134,13 @@ def asked(desk: Desk, who: Someone, order: str) -> dict[str, tuple[str, dict[str
         "Propose": ("Propose", {"order": sign_order(FRESH, key("desk")).hex()}),
         "People": ("People", {}),
         "Ledger": ("Ledger", {}),
+        "Answer": ("Answer", {"order": order}),
+        "Models": ("Models", {}),
+        "Card": ("Card", {"order": order}),
+        "Model": ("Model", {"order": order}),
+        "Waiting": ("Waiting", {}),
+        "Waiting for one": ("Waiting", {"order": order}),
+        "Countersign": ("Countersign", countersigned(who, order)),
         "Sessions of a colleague": ("Sessions", {"person": "colleague"}),
         "Sessions of a stranger": ("Sessions", {"person": "stranger"}),
         "Revoke a colleague's": ("Revoke", {"id": ids["colleague"]}),
@@ -112,7 +153,7 @@ def asked(desk: Desk, who: Someone, order: str) -> dict[str, tuple[str, dict[str
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_role_gets_to_what_the_table_says_and_to_nothing_else(desk: Desk, role: str) -> None:
-    order = desk.put(order_of("desk", ("cn", "eu")), "desk")
+    order = desk.put(WAITS, "desk")
     record(desk).request()
     desk.member("colleague", "data_team", "Ningbo", "CN")
     desk.member("stranger", "data_team", "Rotterdam", "EU")
@@ -123,6 +164,8 @@ def test_every_role_gets_to_what_the_table_says_and_to_nothing_else(desk: Desk, 
         before = desk.people.sessions(), desk.people.persons()
         try:
             desk.ask(method, who.session, **body)
+            got.add(question)
+        except NotTakenError:  # let in, and there is no answer yet
             got.add(question)
         except DeniedError:
             after = desk.people.sessions(), desk.people.persons()
@@ -251,6 +294,111 @@ def test_a_ledger_is_verified_offline(desk: Desk) -> None:
     data = canonical.encode(desk.ask("Ledger", reads.session)["export"])
     found = verify(Export.from_bytes(data), Trust.of(load_aggregator(desk.folder).roster()))
     assert (found.logs, found.entries) == (1, 1)
+
+
+# -- countersigning --------------------------------------------------------------------------------
+
+
+def test_an_officer_sees_what_waits_and_signs_what_its_bytes_say(desk: Desk) -> None:
+    desk.put(WAITS, "desk")
+    desk.put(replace(WAITS, cohort=(PartyId("eu"),)), "desk")  # another organisation's
+    desk.put(replace(WAITS, waits_until=1_900_000_001), "desk")  # over
+    desk.put(replace(WAITS, waits_until=0), "desk")  # waits for nobody
+    ana = desk.member("ana", "officer", "Ningbo", "CN")
+    (row,) = desk.ask("Waiting", ana.session)["orders"]
+    assert (row["order"], row["epsilon"], row["purpose"]) == (WAITS.id, "2", "fraud_prevention")
+    assert (row["cohort"], row["recipients"]) == (["cn", "eu"], ["desk"])
+    wire = bytes.fromhex(desk.ask("Waiting", ana.session, order=WAITS.id[:12])["wire"])
+    assert read_order(wire) == WAITS
+    given = countersigned(ana)
+    found = desk.ask("Countersign", ana.session, **given)
+    assert found == {"countersigned": WAITS.id, "party": "cn", "new": True}
+    again = desk.ask("Countersign", ana.session, **given)
+    assert again == {**found, "new": False}
+    (job,) = Jobs(desk.folder / "jobs.sqlite").named(WAITS.id)
+    assert isinstance(taken_apart(job.wire)[1][PartyId("cn")], ByPerson)
+    assert [one.order for one in record(desk).entries() if one.kind is EntryKind.APPROVED] == [
+        WAITS.id
+    ]
+
+
+def test_a_countersignature_wants_a_factor_of_five_minutes(desk: Desk) -> None:
+    desk.put(WAITS, "desk")
+    ana = desk.member("ana", "officer", "Ningbo", "CN")
+    desk.clock.at += 300
+    with pytest.raises(DeniedError, match="ACCESS-105"):
+        desk.ask("Countersign", ana.session, **countersigned(ana))
+    desk.ask("Confirm", ana.session, **desk.shown(ana))
+    assert desk.ask("Countersign", ana.session, **countersigned(ana))["new"]
+
+
+@pytest.mark.parametrize(
+    ("cohort", "organisation", "rule"),
+    [
+        (("cn", "sister"), "Analytics", "ACCESS-104"),  # the proposer's
+        (("cn", "aggregator"), HOST, "ACCESS-104"),  # the carrier's
+        (("cn",), "Rotterdam", "LAW-001"),  # nobody's of the cohort
+        (("cn",), HOST, "LAW-001"),
+    ],
+)
+def test_bad_organisations_countersign_nothing_and_are_shown_nothing(
+    desk: Desk, cohort: tuple[str, ...], organisation: str, rule: str
+) -> None:
+    sister = Member(
+        PartyId("sister"), "Analytics", Role.MERCHANT, Jurisdiction.EU, key("sister").verify_key
+    )
+    chain = founded("harbour", (*MEMBERS, sister))
+    (desk.folder / "roster.bin").write_bytes(chain.wire)
+    path_ = desk.folder / "aggregator.toml"
+    path_.write_text(tomli_w.dumps(tomllib.loads(path_.read_text()) | {"pin": chain.pin}))
+    order = replace(WAITS, cohort=tuple(map(PartyId, cohort)))
+    desk.put(order, "desk")
+    ana = desk.member("ana", "officer", organisation)
+    assert desk.ask("Waiting", ana.session) == {"orders": []}
+    for method, body in (
+        ("Waiting", {"order": order.id}),
+        ("Countersign", countersigned(ana, order.id)),
+    ):
+        with pytest.raises(DeniedError, match=rule):
+            desk.ask(method, ana.session, **body)
+    (job,) = Jobs(desk.folder / "jobs.sqlite").named(order.id)
+    assert taken_apart(job.wire)[1] == {}
+
+
+def test_bad_countersignatures_at_the_door(desk: Desk) -> None:
+    desk.put(WAITS, "desk")
+    ana = desk.member("ana", "officer", "Ningbo", "CN")
+    eva = desk.member("eva", "officer", "Ningbo", "CN")
+    party = PartyId("cn")
+    own = item_of(party, countersign("harbour", WAITS.id, party, key("cn")))
+    for body, why in (
+        (countersigned(eva), NotCountersignedError),  # made elsewhere, with another's key
+        (countersigned(ana, party="eu"), NotCountersignedError),  # of another organisation
+        ({**countersigned(ana, "0" * 64), "order": WAITS.id}, UntrustedOrderError),
+        ({"order": WAITS.id, "countersignature": own}, MalformedMessageError),  # a node's
+        ({"order": WAITS.id}, MalformedMessageError),
+        ({"order": WAITS.id, "countersignature": {}}, FederationError),
+    ):
+        with pytest.raises(why):
+            desk.ask("Countersign", ana.session, **body)
+    (job,) = Jobs(desk.folder / "jobs.sqlite").named(WAITS.id)
+    assert taken_apart(job.wire)[1] == {}
+
+
+def test_who_countersigned_and_who_was_turned_away_is_in_the_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.put(WAITS, "desk")
+    ana = desk.member("ana", "officer", "Ningbo", "CN")
+    with caplog.at_level(logging.INFO):
+        with pytest.raises(NotCountersignedError):
+            desk.ask("Countersign", ana.session, **countersigned(ana, party="eu"))
+        desk.ask("Countersign", ana.session, **countersigned(ana))
+    (away,) = lines_of(caplog, "door.turned_away")
+    assert (away["method"], away["why"]) == ("People/Countersign", "NotCountersignedError")
+    (line,) = lines_of(caplog, "people.changed")
+    assert (line["method"], line["by"], line["order"]) == ("People/Countersign", "ana", WAITS.id)
+    assert "ana" not in str(record(desk).entries())
 
 
 # -- sessions --------------------------------------------------------------------------------------
@@ -504,14 +652,22 @@ def test_orders_are_read_where_the_settings_say_that_they_lie(
 
 @pytest.mark.parametrize(
     ("changed", "why"),
-    [({"kind": "query"}, "training"), ({"kind": "match"}, "training"), ({"expires": 2}, "expired")],
+    [({"kind": "match"}, "train and ask"), ({"expires": 2}, "expired")],
 )
-def test_what_does_not_train_or_is_over_is_not_proposed(
+def test_what_neither_trains_nor_asks_or_is_over_is_not_proposed(
     desk: Desk, changed: dict[str, Any], why: str
 ) -> None:
     dan = desk.member("dan", "data_team", "Analytics")
     bad = order_of("desk", ("cn",), **{"expires": 2_000_000_000, **changed})
     with pytest.raises(NotTakenError, match=why):
+        desk.ask("Propose", dan.session, order=sign_order(bad, key("desk")).hex())
+    assert Jobs(desk.folder / "jobs.sqlite").named("") == []
+
+
+def test_a_question_that_is_none_is_not_proposed(desk: Desk) -> None:
+    dan = desk.member("dan", "data_team", "Analytics")
+    bad = order_of("desk", ("cn",), kind="query", expires=2_000_000_000)
+    with pytest.raises(MalformedOrderError):
         desk.ask("Propose", dan.session, order=sign_order(bad, key("desk")).hex())
     assert Jobs(desk.folder / "jobs.sqlite").named("") == []
 

@@ -14,11 +14,16 @@ import tomli_w
 from aggregator.joining import joining
 from clients.calling import NotAllowedError, NotReachedError, WrongPinError
 from experiments.cli import run
+from experiments.countersigning import look
 from experiments.errors import UsageError
 from experiments.people_invited import invite, seat_of
 from experiments.peoples_door import Me, Place, ask, open_me
 from federation.control.calls import DEADLINE
 from federation.invitations import Token
+from federation.mandates import mandate
+from federation.orders import sign_order
+from policies.parties import PartyId
+from secure_compute.primitives.signature import VerifyKey
 from tests.joins import evil
 from tests.people import HOST, Desk, code_at, order_of
 from tests.rosters import key
@@ -121,6 +126,56 @@ def test_a_data_team_proposes_training_from_a_folder_without_an_aggregator(
     shown = dan.types("orders", str(told["order"]))[1]
     assert (shown["status"], shown["work"]["proposer"]) == ("queued", "desk")
     assert shown["work"]["cohort"] == ["cn", "eu", "br"]
+
+
+def test_an_officer_countersigns_what_the_bytes_say_with_the_key_of_its_machine(
+    door: Desk, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = int(time.time())
+    order = order_of("desk", ("cn", "eu"), waits_until=now + 3600, expires=now + 7200)
+    door.put(order, "desk")
+    ana = Terminal(tmp_path / "ana", capsys)
+    ana.enrol(door, "ana", "officer", "Ningbo")
+    ana.types("login", "--code", ana.recovery[0])
+    assert [one["order"] for one in ana.types("waiting")[1]["orders"]] == [order.id]
+    seen = ana.types("waiting", order.id[:12])[1]
+    assert (seen["order"], seen["epsilon"], seen["recipients"]) == (order.id, "2", ["desk"])
+    sign = ("countersign", order.id[:12], "--yes")
+    assert ana.types(*sign)[0] == 2  # no mandate lies here
+    own = VerifyKey(str(ana.types("mandate")[1]["key"]))
+    for member, expected in (("eu", 10), ("cn", 0)):  # another organisation's, and its own
+        party = PartyId(member)
+        line = str(mandate("harbour", party, own, now + 7200, key(member)))
+        assert ana.types("mandate", line)[0] == 0
+        assert ana.types(*sign, "--party", member)[0] == expected, ana.said
+    assert ana.types(*sign)[0] == 2  # of two parties, which?
+    assert ana.types(*sign, "--party", "cn")[1]["new"] is False
+    assert ana.types("waiting")[1]["orders"][0]["countersigned"] == ["cn"]
+    foreign = mandate("harbour", PartyId("cn"), key("thief").verify_key, now + 7200, key("cn"))
+    for line in (str(foreign), "entrepot_mandate1_x"):
+        assert ana.types("mandate", line)[0] == 2
+    assert run(["person", "waiting", "--folder", str(ana.folder)]) == 0
+    assert "of cn, eu to desk" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["another", "none", "foreign"])
+def test_other_bytes_than_those_of_the_named_order_are_not_signed(
+    what: str, tmp_path: Path
+) -> None:
+    named, other = order_of("desk", ("cn",)), order_of("desk", ("cn",), epsilon="9")
+    foreign = order_of("desk", ("cn",), federation="other")
+    name = foreign.id if what == "foreign" else named.id
+    given = {"another": other, "foreign": foreign}.get(what)
+    wire = "00" if given is None else sign_order(given, key("desk")).hex()
+
+    class Evil(Me):
+        def ask(self, method: str, **body: Any) -> dict[str, Any]:
+            assert method == "Waiting"
+            return {"order": name, "epsilon": "2", "wire": wire}
+
+    me = Evil(tmp_path, "ana", "harbour", Place("127.0.0.1", 1, b""))
+    with pytest.raises(UsageError, match=r"sign nothing|no order"):
+        look(me, name)
 
 
 def test_an_answer_that_was_lost_costs_no_seat(
@@ -229,6 +284,7 @@ class Asked:
 SEAT = {"person": EVIL, "organisation": EVIL, "role": EVIL, "jurisdiction": EVIL}
 TIMES = {"id": EVIL, "person": EVIL, "begun": 1, "seen": 1, "shown": 1}
 ORDER = {"order": EVIL, "kind": EVIL, "status": EVIL, "purpose": EVIL, "epsilon": EVIL}
+LISTS = {name: [EVIL] for name in ("cohort", "recipients", "countersigned")}
 EVIL_ANSWERS = {
     ("login", "--code", "1"): SEAT,
     ("whoami",): {**SEAT, "session": TIMES},
@@ -241,6 +297,7 @@ EVIL_ANSWERS = {
         "members": [{**SEAT, "party": EVIL, "suspended": False}],
     },
     ("orders",): {"orders": [{**ORDER, "created": 1}]},
+    ("waiting",): {"orders": [{**ORDER, **LISTS, "proposer": EVIL, "waits_until": 1}]},
     ("orders", "0" * 12): {**ORDER, "work": {EVIL: [EVIL]}},
 }
 

@@ -1,0 +1,100 @@
+"""`entrepot person ask`: a joint question from the data team's machine, which opens the answer."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from experiments.commands.options import AS_JSON, FEDERATION
+from experiments.commands.person_options import FOLDER, shown
+from experiments.exits import DONE
+
+if TYPE_CHECKING:
+    from experiments.query_view import Format
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.argument("overrides", nargs=-1)
+@FEDERATION
+@FOLDER
+@click.option("--explain", is_flag=True, help="Show price and error; ask and spend nothing.")
+@click.option("--fresh", "source", flag_value="fresh", help="Pay for a new release in any case.")
+@click.option(
+    "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
+)
+@click.option("--resume", metavar="RUN", help="Take up a question that was asked from here.")
+@AS_JSON
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "csv", "json", "arrow"]),
+    help="How the answer is written; a table unless said otherwise.",
+)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the answer into this file.")
+def ask(
+    sql: str | None,
+    overrides: tuple[str, ...],
+    federation: Path | None,
+    folder: Path | None,
+    explain: bool,
+    source: Any,
+    resume: str | None,
+    as_json: bool,
+    format_: "Format | None",
+    output: Path | None,
+) -> int:
+    """Ask SQL over all parties through the people's door, as `entrepot query` does beside it.
+
+    OVERRIDES are those of `entrepot query`. The key of the answer is made in the data team's folder
+    of the federation and stays there: the aggregator hands over what it cannot open. `--explain`
+    shows what the order alone says; what is left at nodes is theirs to say.
+    """
+    from experiments import door_asking
+    from experiments.commands.query import form_of, give
+    from experiments.home import open_home
+    from experiments.ordering import query_order
+    from experiments.peoples_door import open_me
+    from experiments.querying import read_terms
+
+    if resume is not None and (sql is not None or explain or source is not None):
+        raise click.UsageError("--resume takes up a question as it was asked: name nothing else")
+    form = form_of(as_json, format_, explain=explain, output=output)
+    home = open_home(federation)
+    epsilon, terms = read_terms(overrides, source or "any")
+    if sql is not None and explain:
+        click.echo(_explained(home, sql, epsilon, terms))
+        return DONE
+    me, started = open_me(folder), time.monotonic()
+    if resume is not None:
+        value = door_asking.resume(me, home, resume, _tell)
+    elif sql is None:
+        raise click.UsageError("name a question, or one to take up with --resume RUN")
+    else:
+        door_asking.renew(me, home)
+        order = query_order(home, sql, epsilon, terms)
+        click.echo(f"question {order.id[:12]} (--resume takes it up if this is cut off)", err=True)
+        value = door_asking.ask(me, home, order, _tell)
+    told = {name: shown(value[name]) for name in ("answer", "parties", "late", "reused")}
+    value = {"schema": "entrepot.person.ask/1", **value, **told}
+    give({**value, "seconds": round(time.monotonic() - started, 3)}, form, output)
+    return DONE
+
+
+def _explained(home: Any, sql: str, epsilon: str, terms: Any) -> str:
+    """Return, as JSON, what an order says of its price before it is signed."""
+    from experiments.ordering import drafted_query
+    from federation.queries.explaining import explain
+    from federation.tasks import QueryTask
+
+    order = drafted_query(home, sql, epsilon, terms)
+    task = QueryTask.from_json(order.parameters)
+    priced = explain(task.plan, task.noise_multiplier, order.delta, len(order.cohort))
+    told = {"purpose": order.purpose, "cohort": [*order.cohort], **priced.to_json()}
+    return json.dumps({"schema": "entrepot.person.ask.explain/1", **told}, ensure_ascii=False)
+
+
+def _tell(text: str) -> None:
+    click.echo(shown(text), err=True)
