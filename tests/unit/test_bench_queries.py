@@ -47,8 +47,8 @@ LOG = """
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(1.5, 0.1, 0.2, 6, 96, 10, (("10 order.offer", 0.3),))
-    slower = Asked(2.5, 0.1, 0.2, 7, 96, 10, (("10 order.offer", 0.5),))
+    asked = Asked(1.5, 0.1, 0.2, 1.0, 0.6, 6, 96, 10, (("10 order.offer", 0.3),))
+    slower = Asked(2.5, 0.1, 0.2, 1.0, 0.7, 7, 96, 10, (("10 order.offer", 0.5),))
     monkeypatch.setattr(bench_asking, "measured", lambda questions: [asked, slower, asked])
     monkeypatch.setattr(bench_cells, "measured", partial(bench_cells.measured, 9000, 4))
     monkeypatch.setattr(bench_cells, "_REPETITIONS", 1)
