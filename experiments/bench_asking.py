@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ import pandas as pd
 from aggregator.jobs import Jobs
 from aggregator.key_pool import KeyPool
 from aggregator.stores import load_stores
+from experiments.following import AbandonedRunError
 from experiments.founding import DEMO_SEATS, Seat, found, free_ports
 from experiments.home import Home
 from experiments.local_fleet import wait_until
@@ -101,8 +102,21 @@ def measured(questions: int, parties: int = PARTIES) -> list[Asked]:
             orders(number).to_parquet(home.node(member.party) / "data" / "orders.parquet")
         with up(home):
             warm = [_asked(home, WARM_SLOT) for _ in range(WARM)]
-            slot = slot_for(warm[-1].ready)
-            return [_asked(home, slot) for _ in range(questions)]
+            return in_time(lambda slot: _asked(home, slot), slot_for(warm[-1].ready), questions)
+
+
+def in_time(asked: Callable[[int], Asked], slot: int, questions: int) -> list[Asked]:
+    """Ask so often with one slot; if a question comes to nothing, begin anew with twice the slot.
+
+    Raises:
+        AbandonedRunError: one does with the longest slot too.
+    """
+    try:
+        return [asked(slot) for _ in range(questions)]
+    except AbandonedRunError:
+        if slot >= WARM_SLOT:
+            raise
+    return in_time(asked, min(WARM_SLOT, 2 * slot), questions)
 
 
 def slot_for(ready: float) -> int:

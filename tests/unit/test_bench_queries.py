@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from clients.queries.partial import evaluate
 from experiments import bench_asking, bench_cells, bench_partial, bench_psi, bench_threshold
 from experiments import bench_queries as bench
-from experiments.bench_asking import Asked, exchanges_in, orders, seats
+from experiments.bench_asking import Asked, exchanges_in, in_time, orders, seats
 from experiments.commands.bench import command
+from experiments.following import AbandonedRunError
 from experiments.founding import found, free_ports
 from experiments.ordering import Terms, drafted_query, published_contracts
 from federation.queries.tree import cells
@@ -82,6 +83,24 @@ def test_every_name_stands_beside_its_limit_and_what_is_missing_is_said() -> Non
     assert found["query_exchanges"]["value"] == 6 and found["query_exchanges_most"]["value"] == 7
     assert found["query_exchange_s: 10 order.offer"]["value"] == 0.3
     assert found["cells_1m_50_parties_verify_mb"]["value"] == pytest.approx(4 * 2 * 0.344, rel=0.01)
+
+
+def test_a_slot_that_is_too_short_is_doubled_for_all_questions() -> None:
+    tried: list[int] = []
+
+    def asked(slot: int) -> Asked:
+        tried.append(slot)
+        if slot < shortest or len(tried) == 1:
+            raise AbandonedRunError("too few answered in time")
+        return Asked(1.0, 0.1, 0.1, slot / 1000, 0.6, 4, 96, 10, ())
+
+    shortest = 2000
+    assert [one.slot for one in in_time(asked, 1000, 2)] == [2.0, 2.0]
+    assert tried == [1000, 2000, 2000]
+    shortest = 5000
+    with pytest.raises(AbandonedRunError):
+        in_time(asked, 3000, 2)
+    assert tried[3:] == [3000, 4000]
 
 
 def test_a_peer_that_is_absent_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
