@@ -192,6 +192,7 @@ def run(folder: Path) -> int:
         return getattr(why, "exit_code", USAGE)
     renewal.begin_renewing(settings, stop)
     code = _served(settings, node, stop)
+    AHEAD.let_go()  # one left at the end makes its library complain at length
     if node.ended is not None:  # whatever else went wrong, it does not come back by itself
         print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
         return UNTRUSTWORTHY

@@ -45,6 +45,12 @@ class Ahead(Generic[T]):
         self._kept = True
         self._fill()
 
+    def let_go(self) -> None:
+        """Nothing lies ready any more, as before a process ends: some libraries want all back."""
+        with self._lock:
+            self._kept = False
+            self._ready.clear()
+
     def take(self) -> T:
         """Return one that nobody else has or had."""
         with self._lock:
@@ -55,5 +61,5 @@ class Ahead(Generic[T]):
 
     def _fill(self) -> None:
         with self._lock:
-            if not self._ready:
+            if self._kept and not self._ready:
                 self._ready.append(self._make())

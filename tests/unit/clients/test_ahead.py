@@ -55,3 +55,12 @@ def test_never_more_than_one_lies_ready() -> None:
     made.ahead.take()
     made.later()
     assert made.count == 3
+
+
+def test_what_was_let_go_comes_back_by_no_timer() -> None:
+    made = Made()
+    made.ahead.keep_ready()
+    made.ahead.take()
+    made.ahead.let_go()
+    made.later()
+    assert made.ahead._ready == []
