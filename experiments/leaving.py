@@ -24,15 +24,20 @@ def leaver(folder: Path) -> NodeSettings:
 def leave(settings: NodeSettings) -> dict[str, Any]:
     """Note that the node leaves; one that runs starts anew, to say so at once."""
     (settings.folder / LEAVING).touch(mode=0o600)
+    return told_anew(settings, "entrepot.node.leave/1", f"leaves {settings.federation}")
+
+
+def told_anew(settings: NodeSettings, schema: str, does: str, besides: str = "") -> dict[str, Any]:
+    """Have the node start anew if it runs; return what it does then, and when."""
     runs = restart(settings.folder)
     when = "now: it was told to start anew" if runs else "as soon as it runs and is connected"
     return {
-        "schema": "entrepot.node.leave/1",
+        "schema": schema,
         "party": settings.party,
         "federation": settings.federation,
         "epoch": settings.roster().epoch,
         "running": runs,
-        "said": f"{settings.party} leaves {settings.federation} {when}",
+        "said": f"{settings.party} {does} {when}{besides}",
     }
 
 

@@ -7,7 +7,7 @@ from clients.books import Books
 from clients.errors import NodeSettingsError
 from clients.rotation import begin, begin_identity
 from clients.settings import NodeSettings
-from experiments.leaving import restart
+from experiments.leaving import told_anew
 from federation.ledger.notes import origin_of
 from federation.roster_rules import MOST_OWN, is_at_limit
 from policies.parties import DATA_ROLES, Role
@@ -84,13 +84,4 @@ def _require_idle(settings: NodeSettings) -> None:
 
 
 def _told(settings: NodeSettings, what: str, besides: str) -> dict[str, Any]:
-    runs = restart(settings.folder)
-    when = "now: it was told to start anew" if runs else "as soon as it runs and is connected"
-    return {
-        "schema": "entrepot.node.rotate/1",
-        "party": settings.party,
-        "federation": settings.federation,
-        "epoch": settings.roster().epoch,
-        "running": runs,
-        "said": f"{settings.party} takes up {what} {when}; {besides}",
-    }
+    return told_anew(settings, "entrepot.node.rotate/1", f"takes up {what}", f"; {besides}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.commands.options import AS_JSON, FEDERATION
+from experiments.commands.options import AS_JSON, FEDERATION, FORMAT, FRESH, OUTPUT, PAST
 from experiments.commands.person_options import FOLDER, shown
 from experiments.exits import DONE
 
@@ -21,19 +21,12 @@ if TYPE_CHECKING:
 @FEDERATION
 @FOLDER
 @click.option("--explain", is_flag=True, help="Show price and error; ask and spend nothing.")
-@click.option("--fresh", "source", flag_value="fresh", help="Pay for a new release in any case.")
-@click.option(
-    "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
-)
+@FRESH
+@PAST
 @click.option("--resume", metavar="RUN", help="Take up a question that was asked from here.")
 @AS_JSON
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "csv", "json", "arrow"]),
-    help="How the answer is written; a table unless said otherwise.",
-)
-@click.option("--output", type=click.Path(path_type=Path), help="Write the answer into this file.")
+@FORMAT
+@OUTPUT
 def ask(
     sql: str | None,
     overrides: tuple[str, ...],

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.commands.options import AS_JSON, FEDERATION, FORMAT, FRESH, OUTPUT, PAST
+
 if TYPE_CHECKING:
     from experiments.query_view import Format
 
@@ -15,25 +17,18 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("sql", required=False)
 @click.argument("overrides", nargs=-1)
-@click.option("--federation", type=click.Path(path_type=Path), help="Folder of the federation.")
+@FEDERATION
 @click.option("--explain", is_flag=True, help="Show price and error; spend nothing, touch no row.")
-@click.option("--fresh", "source", flag_value="fresh", help="Pay for a new release in any case.")
-@click.option(
-    "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
-)
+@FRESH
+@PAST
 @click.option(
     "--resume",
     metavar="RUN",
     help="Take up a question that was interrupted, by the first digits of its id; costs nothing.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "csv", "json", "arrow"]),
-    help="How the answer is written; a table unless said otherwise. arrow is an Arrow IPC file.",
-)
-@click.option("--output", type=click.Path(path_type=Path), help="Write the answer into this file.")
+@AS_JSON
+@FORMAT
+@OUTPUT
 def command(
     sql: str | None,
     overrides: tuple[str, ...],

@@ -20,7 +20,7 @@ from clients.rotation import begin, begin_identity, hand_over, successor
 from clients.sealed import SealedOnce
 from clients.settings import load_settings
 from clients.standing import read_standing
-from experiments import rotating
+from experiments import leaving
 from experiments.cli import run
 from experiments.deciding import give, pending
 from experiments.founding import AGGREGATOR
@@ -270,7 +270,7 @@ def test_the_command_ends_no_order_that_is_under_way(simulation, capsys, monkeyp
     order = simulation.training()
     simulation.node(CN)
     assert simulation.offer(CN, order).kind is Kind.ACCEPTED
-    monkeypatch.setattr(rotating, "restart", simulation.kill)
+    monkeypatch.setattr(leaving, "restart", simulation.kill)
     command = ["node", "rotate", str(settings.folder), "--identity"]
     assert run(command) == 2
     assert "orders under way at warehouse-cn: 1" in capsys.readouterr().err
