@@ -21,14 +21,13 @@ from types import FrameType
 from typing import Any, Final
 
 from clients.books import Books
+from experiments.forks import Say, fork, heard
 from federation.ledger.entries import Entry, EntryKind
 from policies.budget import accountant
 from policies.budget.account import Charge, Scope
 from policies.budget.events import Gaussian
 from policies.errors import ClosedOrderError, InsufficientBudgetError
 from secure_compute.primitives.signature import SigningKey
-
-Say = Callable[[str], object]
 
 RELEASES: Final = 3
 STEPS: Final = ("reserve", *(f"k{number}" for number in range(RELEASES)), "close")
@@ -94,11 +93,11 @@ def overshoot(path: Path) -> float:
     """Return by how much ε is above the limit after several writers reserved all they could."""
     scope = _scope("contested", "3")
     gate, opened = os.pipe()
-    children = [_fork(lambda _: _reserve_all(path, scope, gate, opened)) for _ in range(WRITERS)]
+    children = [fork(lambda _: _reserve_all(path, scope, gate, opened)) for _ in range(WRITERS)]
     os.close(gate)
     os.close(opened)  # all of them start now
     for child, pipe in children:
-        _heard(child, pipe)
+        heard(child, pipe)
     (told,) = open_at(path).statement()
     return max(0.0, told.epsilon_spent + told.epsilon_pending - float(scope.epsilon))
 
@@ -148,9 +147,9 @@ def _measured(path: Path, books: Books) -> tuple[float, int]:
     accountant.epsilon([_QUIET], float(DELTA))  # children find the libraries already imported
     books.disconnect()
     started = time.monotonic()
-    _heard(*_fork(lambda say: work(open_at(path), _UNHURT[0], say)))
+    heard(*fork(lambda say: work(open_at(path), _UNHURT[0], say)))
     lifetime = time.monotonic() - started
-    said, _ = _heard(*_fork(lambda say: _count_lines(path, say)))
+    said, _ = heard(*fork(lambda say: _count_lines(path, say)))
     return lifetime, int(said[-1])
 
 
@@ -171,11 +170,11 @@ def _doomed(
 ) -> tuple[list[str], bool]:
     """Fork a writer that dies; return what it had acknowledged, and whether it was killed."""
     books.disconnect()
-    child, pipe = _fork(lambda say: _write(path, order, line, say))
+    child, pipe = fork(lambda say: _write(path, order, line, say))
     if not line:
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
-    said, status = _heard(child, pipe)
+    said, status = heard(child, pipe)
     return said, os.WIFSIGNALED(status)
 
 
@@ -214,26 +213,3 @@ def _reserve_all(path: Path, scope: Scope, gate: int, opened: int) -> None:
     with suppress(InsufficientBudgetError):
         for number in range(1000):
             books.reserve(charges, f"{os.getpid()}.{number}")
-
-
-def _fork(work: Callable[[Say], object]) -> tuple[int, int]:
-    """Run `work` in a child, which says something through the pipe that is returned."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child:
-        os.close(write)
-        return child, read
-    status = 1
-    try:
-        os.close(read)
-        work(lambda word: os.write(write, f"{word}\n".encode()))
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def _heard(child: int, pipe: int) -> tuple[list[str], int]:
-    """Wait for a child's end; return what it said, and how it ended."""
-    with os.fdopen(pipe) as lines:
-        said = lines.read().split()
-    return said, os.waitpid(child, 0)[1]

@@ -29,8 +29,8 @@ from policies.parties import PartyId
 
 COHORT: Final = 4
 SQL: Final = "SELECT SUM(LEAST(amount, 150)) AS revenue FROM orders"
-SLOT: Final = 1_000
-"""Milliseconds until answers leave."""
+SLOT: Final = 4_000
+"""Milliseconds until answers leave: what nodes need on a machine that fifty of them share."""
 _LIMITS: Final = {"orders": {"epsilon": "10", "delta": "1e-6"}}
 _ROWS: Final = 200
 _UP_SECONDS: Final = 900.0
@@ -97,8 +97,12 @@ def _asked(home: Home, questions: int) -> tuple[int, float]:
         jobs.add(order.id, sign(home, order), time.time())
         ids.append(order.id)
 
+    left = list(ids)
+
     def over() -> bool:
-        return all((job := jobs.find(name)) and job.status in FINAL for name in ids)
+        while left and (job := jobs.find(left[-1])) and job.status in FINAL:
+            left.pop()
+        return not left
 
     wait_until(over, _ORDER_SECONDS * questions)
     ended = [job for name in ids if (job := jobs.find(name))]

@@ -20,11 +20,11 @@ from aggregator.register import Enrolled, Invitation, Register
 from aggregator.stores import Stores
 from aggregator.tables import JOBS, notes, packages
 from aggregator.tables import jobs as job_table
+from experiments.forks import Say, fork, heard
 from federation.engines import reading, writing
 from federation.errors import ForeignLedgerError
 from federation.ledger.store import open_engine
 from policies.parties import Jurisdiction, PartyId, Role
-from tests.forks import Say, fork, heard
 
 CN, EU = PartyId("cn"), PartyId("eu")
 MADE = {"key-a": b"a", "key-b": b"b"}

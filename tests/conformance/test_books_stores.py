@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from clients.books import Books
 from clients.errors import BrokenBooksError
+from experiments.forks import Say, fork, heard
 from policies.budget import accountant
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian, Repeated
@@ -19,7 +20,6 @@ from policies.errors import (
     OverdrawnError,
 )
 from secure_compute.primitives.signature import SigningKey
-from tests.forks import Say, fork, heard
 from tests.ledgers import KEYS, Party, named_key, ordinary
 from tests.scopes import scope
 

@@ -29,12 +29,12 @@ from aggregator.tables import jobs as job_table
 from aggregator.tables import version
 from experiments.beginning import Plan, begin
 from experiments.cli import run
+from experiments.forks import Say, fork, heard
 from experiments.founding import Ports
 from federation.engines import reading, writing
 from policies.parties import Jurisdiction, PartyId
 from tests import old_state
 from tests.conformance.test_aggregator_stores import every_cut
-from tests.forks import Say, fork, heard
 
 CN = PartyId("cn")
 SECRET = "open-sesame"

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from clients.books import Books
 from experiments import crashes
 from experiments.crashes import Crashes
+from experiments.forks import Say, fork, heard
 from policies.budget import accountant
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian, Repeated
 from policies.errors import InsufficientBudgetError
 from secure_compute.primitives.signature import SigningKey
-from tests.forks import Say, fork, heard
 from tests.scopes import scope
 
 EVENT = Gaussian("8")

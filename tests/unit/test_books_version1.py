@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from clients.books import Books
+from experiments.forks import fork, heard
 from policies.budget import accountant
 from policies.budget.account import Charge
 from policies.budget.events import Gaussian, Repeated, dumps
 from policies.errors import ChangedOrderError, ClosedOrderError, InsufficientBudgetError
 from secure_compute.primitives.signature import SigningKey
-from tests.forks import fork, heard
 from tests.scopes import scope
 
 VERSION_1 = """

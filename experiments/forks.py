@@ -1,12 +1,12 @@
-"""Children of a test that are killed, and what they had acknowledged before."""
+"""Children that are killed, and what they had acknowledged before."""
 
 import os
 from collections.abc import Callable
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
-def fork(work: Callable[[Say], None]) -> tuple[int, int]:
+def fork(work: Callable[[Say], object]) -> tuple[int, int]:
     """Run `work` in a child; it says what was acknowledged through the pipe that is returned."""
     read, write = os.pipe()
     child = os.fork()
@@ -16,7 +16,7 @@ def fork(work: Callable[[Say], None]) -> tuple[int, int]:
     status = 1
     try:
         os.close(read)
-        work(lambda word: os.write(write, f"{word}\n".encode()) and None)
+        work(lambda word: os.write(write, f"{word}\n".encode()))
         status = 0
     finally:
         os._exit(status)
