@@ -9,7 +9,7 @@ What goes wrong is said in one sentence of ours; what nobody foresaw is said in 
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv6Address, IPv6Network
 from types import TracebackType
@@ -24,6 +24,7 @@ from aggregator.countersigning import NotCountersignedError
 from aggregator.door import Door, TooManyError
 from aggregator.errors import AggregatorError, AggregatorSettingsError
 from aggregator.gathering import REFUSED, Gathering
+from aggregator.hearing import Hall
 from aggregator.knocks_told import turned_away_told
 from aggregator.logins import RefusedLoginError
 from aggregator.people_door import NothingThereError, PeopleDoor
@@ -43,7 +44,7 @@ from federation.control.calls import (
     path,
 )
 from federation.control.wire import TLS
-from federation.errors import FederationError
+from federation.errors import FederationError, MalformedMessageError
 from federation.people.passkeys import BadPasskeyError
 from federation.people.sessions import ClosedSessionError
 from policies.access.deciding import NOBODY
@@ -56,9 +57,13 @@ TURNED_AWAY: Final = (
     *(NotCountersignedError,),
 )
 _CALLS: Final = 16
-"""Calls of members and entrants at once; more of them wait, and no stream does."""
+"""Calls of members and entrants that are answered at once; more of them wait, no stream does."""
 _AT_ONCE: Final = 8
-"""Calls of the join service at once; whoever comes beyond that is told to come again."""
+"""Calls of the join service that are answered at once; more of them wait."""
+_SILENT: Final = 40
+"""Calls that have said nothing yet, at each of the two; see `aggregator.hearing`."""
+_THREADS: Final = 64
+"""Of each of the two: for the silent, those that are answered, and those that come and go."""
 
 
 class JoinService:
@@ -73,6 +78,7 @@ class JoinService:
         self._people = people
         self._guard = guard
         self._one_at_a_time = threading.Lock()
+        self._hall = Hall(_SILENT, _AT_ONCE)
         self._server: Any = None
 
     def __enter__(self) -> Self:
@@ -81,8 +87,8 @@ class JoinService:
         Raises:
             PortTakenError: another program listens there.
         """
-        pool = ThreadPoolExecutor(_AT_ONCE)
-        server = grpc.server(pool, options=JOIN_OPTIONS, maximum_concurrent_rpcs=_AT_ONCE)
+        pool = ThreadPoolExecutor(_THREADS)
+        server = grpc.server(pool, options=JOIN_OPTIONS, maximum_concurrent_rpcs=_THREADS)
         server.add_generic_rpc_handlers(self.services())
         own = (at_rest.read(self._places.certificate_key), self._places.certificate.read_bytes())
         self.address = bound(server, self.address, grpc.ssl_server_credentials([own]))
@@ -99,8 +105,10 @@ class JoinService:
     def services(self) -> tuple[Any, ...]:
         """Return what is served: those who come in, and people."""
         entering = {OFFER: self._door.offer, ENROL: self._door.enrol}
-        join = {name: _unary(self._answered(name, call)) for name, call in entering.items()}
-        people = {name: _unary(_over_tls(call)) for name, call in self._people.calls().items()}
+        calls = {name: self._answered(name, call) for name, call in entering.items()}
+        join = {name: _unary(call, self._hall) for name, call in calls.items()}
+        asked = {name: _over_tls(call) for name, call in self._people.calls().items()}
+        people = {name: _unary(call, self._hall) for name, call in asked.items()}
         served = ((JOIN, join), (PEOPLE, people))
         return tuple(grpc.method_handlers_generic_handler(*service) for service in served)
 
@@ -140,9 +148,9 @@ def membership(gathering: Gathering) -> Any:
 
     # Threads of their own: whoever holds a certificate can call, and calls that never end would
     # take every thread that the streams of members need.
-    pool = ThreadPoolExecutor(_CALLS)
+    pool, hall = ThreadPoolExecutor(_THREADS), Hall(_SILENT, _CALLS)
     calls = {
-        method_at(path(MEMBERSHIP, name)).name: _unary(_told(name, call), pool)
+        method_at(path(MEMBERSHIP, name)).name: _unary(_told(name, call), hall, pool)
         for name, call in ((LOOK, look), (SIGN, sign), (RENEW, renew))
     }
     return grpc.method_handlers_generic_handler(MEMBERSHIP, calls)
@@ -159,12 +167,19 @@ def _told(name: str, call: Callable[[bytes, Any], bytes]) -> Callable[[bytes, An
     return answer
 
 
-def _unary(call: Callable[[bytes, Any], bytes], pool: ThreadPoolExecutor | None = None) -> Any:
-    def answer(data: bytes, context: Any) -> bytes:
-        if len(data) > LARGEST_ASKED:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call is too large")
+def _unary(
+    call: Callable[[bytes, Any], bytes], hall: Hall, pool: ThreadPoolExecutor | None = None
+) -> Any:
+    """Return a call of one message and one answer; that the message has come is awaited here."""
+
+    def answer(said: Iterator[bytes], context: Any) -> bytes:
         try:
-            return call(data, context)
+            with hall.heard(said, _place(context.peer()), context.cancel) as data:
+                if len(data) > LARGEST_ASKED:
+                    raise MalformedMessageError("the call is too large")
+                return call(data, context)
+        except grpc.RpcError:  # whoever called is gone, or made room for another
+            raise
         except NotAdmittedError as why:
             context.abort(grpc.StatusCode.UNAUTHENTICATED, str(why))
         except TooManyError as why:
@@ -188,7 +203,7 @@ def _unary(call: Callable[[bytes, Any], bytes], pool: ThreadPoolExecutor | None 
 
     if pool is not None:  # under the name that gRPC looks for
         answer.experimental_thread_pool = pool  # type: ignore[attr-defined]
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return grpc.stream_unary_rpc_method_handler(answer)
 
 
 def _over_tls(call: Callable[[bytes, str], bytes]) -> Callable[[bytes, Any], bytes]:

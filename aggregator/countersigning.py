@@ -106,7 +106,6 @@ def waiting_json(known: Known) -> dict[str, JSON]:
         "cohort": cohort,
         "recipients": recipients,
         "countersigned": countersigned,
-        "waits_until": order.waits_until,
     }
 
 

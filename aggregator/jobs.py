@@ -77,10 +77,18 @@ class Jobs:
 
     def add(self, job: str, wire: bytes, now: float) -> None:
         """Put a signed order on the table; adding it twice changes nothing."""
+        self.add_all({job: wire}, now)
+
+    def add_all(self, wires: Mapping[str, bytes], now: float) -> None:
+        """Put signed orders on the table, by their ids and in this order: all of them, or none."""
         last = sa.select(sa.func.coalesce(sa.func.max(jobs.c.arrived), 0))
-        row = {"id": job, "wire": wire, "status": "queued", "created": now}
         with self._store.writing() as db:
-            keep_first(db, jobs, [row | {"arrived": 1 + (db.scalar(last) or 0)}])
+            place = 1 + (db.scalar(last) or 0)
+            rows = [
+                {"id": job, "wire": wire, "status": "queued", "created": now, "arrived": place + at}
+                for at, (job, wire) in enumerate(wires.items())
+            ]
+            keep_first(db, jobs, rows)
 
     def next(self, now: float = 0.0) -> Job | None:
         """Return the job that a crash interrupted, else the oldest that is to be taken up.

@@ -5,7 +5,7 @@ declined and why is not in it: that is the decliner's, and the ledger's for thos
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -82,6 +82,10 @@ class Known:
             "epsilon": order.epsilon,
             "status": self.job.status,
             "created": order.created,
+            "expires": order.expires,
+            "not_before": order.not_before,
+            "waits_until": order.waits_until,
+            "schedule": None if order.schedule is None else asdict(order.schedule),
         }
 
     def shown(self) -> dict[str, JSON]:

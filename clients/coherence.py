@@ -29,6 +29,9 @@ from policies.parties import PartyId, Role
 LONGEST_SECONDS: Final = 7 * 24 * 3600
 """An open order holds its price set aside; it may not do so for ever."""
 
+AHEAD_SECONDS: Final = 366 * 24 * 3600
+"""How long before its time an order may be signed; nothing of it is set aside until then."""
+
 CLOCK_SECONDS: Final = 300
 """How far another party's clock may be ahead of this node's."""
 
@@ -119,7 +122,9 @@ class Coherence:
     def _require_dates(self, order: WorkOrder) -> None:
         if order.created > self.now() + CLOCK_SECONDS:
             raise MisstatedOrderError("it was written in the future; see both sides' clocks")
-        if order.expires - order.created > LONGEST_SECONDS:
+        if order.not_before - order.created > AHEAD_SECONDS:
+            raise MisstatedOrderError("it was signed more than a year before its time")
+        if order.expires - max(order.created, order.not_before) > LONGEST_SECONDS:
             raise MisstatedOrderError("it would hold its price set aside for more than a week")
         if self.now() < order.not_before:
             raise MisstatedOrderError("its time has not come; offer it from not_before on")

@@ -8,7 +8,7 @@ order. Envelopes and their ends are entries of the log at once.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,6 +91,7 @@ class Pending:
             "since": None if last is None else last.id,
             "changes": [] if last is None else [one.to_json() for one in changes(last, order)],
             "waits_until": moment(order.waits_until),
+            "schedule": turn_of(order),
         }
 
     def say(self, said: Said, person: str, reason: str, key: Path | None) -> str:
@@ -168,6 +169,11 @@ def leaves_of(order: WorkOrder) -> str:
     return "train.update" if sums_of(order) is None else "sum.upload"
 
 
+def turn_of(order: WorkOrder) -> dict[str, int] | None:
+    """Return which order of its schedule one is, as its proposer signed; None for one alone."""
+    return None if order.schedule is None else asdict(order.schedule)
+
+
 def errors_of(order: WorkOrder) -> list[dict[str, Any]]:
     """Return the 95 % error of each column of an answer; nothing for what is no question."""
     if order.kind != "query":
@@ -241,6 +247,7 @@ def overview(folder: Path) -> dict[str, Any]:
                 "purpose": order.purpose,
                 "epsilon": order.epsilon,
                 "until": moment(order.waits_until or order.expires),
+                "schedule": turn_of(order),
             }
             for order in opened
             if order is not None and order.expires > now

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from experiments.outcome import Language
-from experiments.telling import plain
+from experiments.telling import plain, span
 from experiments.verdicts import JOINED
 from experiments.words import name_of, say
 
@@ -30,6 +30,8 @@ def _lines(shown: Mapping[str, Any], language: Language) -> Iterator[str]:
         columns = joined(plain(column) for column in read["columns"])
         yield line("reads", contract=plain(read["contract"]), columns=columns)
     yield line("purpose", purpose=plain(shown["purpose"]), basis=plain(shown["legal_basis"]))
+    if turn := shown["schedule"]:
+        yield line("turn", **turn_facts(turn))
     for account in shown["accounts"]:
         yield line("account", **_account(account))
     yield line("price", epsilon=shown["epsilon"], most=shown["most"], delta=shown["delta"])
@@ -54,9 +56,18 @@ def _lines(shown: Mapping[str, Any], language: Language) -> Iterator[str]:
     yield line("until", until=shown["waits_until"])
 
 
+def turn_facts(turn: Mapping[str, Any]) -> dict[str, Any]:
+    """Return number, of and every of an order's turn as words."""
+    return {**turn, "every": span(turn["every"])}
+
+
 def _account(account: Mapping[str, Any]) -> dict[str, str]:
     names = {name: plain(account[name]) for name in ("dataset", "unit", "window")}
     return names | {name: f"{account[name]:.2f}" for name in ("cost", "left", "limit")}
+
+
+def _numbered(turn: Mapping[str, Any] | None, language: Language) -> str:
+    return "" if turn is None else say("approve.numbered", language, **turn_facts(turn))
 
 
 def listed(overview: Mapping[str, Any], language: Language = "en") -> str:
@@ -72,6 +83,7 @@ def listed(overview: Mapping[str, Any], language: Language = "en") -> str:
             epsilon=plain(one["epsilon"]),
             until=one["until"],
         )
+        + _numbered(one["schedule"], language)
         for one in overview["waiting"]
     ]
     lines = lines or [say("approve.nothing", language)]

@@ -69,6 +69,17 @@ def ask(me: Me, home: Home, order: WorkOrder, tell: Told) -> dict[str, Any]:
     return _seen_through(me, home, order, tell)
 
 
+def put(me: Me, home: Home) -> Callable[[Mapping[str, bytes]], None]:
+    """Return what lays signed questions on the aggregator's table, where `resume` finds each."""
+
+    def lay(wires: Mapping[str, bytes]) -> None:
+        for order, wire in wires.items():
+            keep_file(file_of(home, order, "order"), wire)
+        me.propose(wires)
+
+    return lay
+
+
 def resume(me: Me, home: Home, run: str, tell: Told) -> dict[str, Any]:
     """Return the answer to a question that was asked from here; nothing is paid twice.
 

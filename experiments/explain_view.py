@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.query_view import WIDTH, Format, reused_line
+from experiments.scheduling_view import schedule_line
 
 
 def rendered(value: dict[str, Any], format_: Format) -> bytes:
@@ -29,6 +30,8 @@ def show_explanation(value: dict[str, Any], console: Console | None = None) -> N
         f"costs ε = {value['epsilon']} at δ = {value['delta']} at each of "
         f"{value['contributors']} nodes; nothing is spent by explaining"
     )
+    if scheduled := value.get("schedule"):
+        console.print(Text(schedule_line(scheduled)))
     if reused := value.get("reused"):
         console.print(reused_line(reused))
     for read in value["reads"]:

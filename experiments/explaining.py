@@ -19,7 +19,8 @@ from clients.exports import Left
 from clients.policy import load_packs, load_policy
 from experiments.accounts import NodeBooks, open_books
 from experiments.home import Home
-from experiments.planning import asked_at, lacking
+from experiments.planning import asked_at, lacking, repeated
+from experiments.schedules import Schedule
 from experiments.statements import statements
 from federation.errors import FederationError
 from federation.joint_keys import THRESHOLD
@@ -43,12 +44,15 @@ TOOK: Final = "took"
 """The stage of the note that says how long an answer took."""
 
 
-def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
+def explanation(home: Home, order: WorkOrder, schedule: Schedule | None = None) -> dict[str, Any]:
     """Return price, expected error, what is left, who learns what and which rules decide.
 
+    schedule: of a question that is asked again and again; accounts are shown as all of its orders
+              together change them.
     That the answer would be a past one, at no price, is told to those alone who may see that one.
     """
     task = QueryTask.from_json(order.parameters)
+    times = 1 if schedule is None else schedule.times
     jobs = Jobs(home.jobs) if is_there(home.jobs) else None
     done = jobs.done() if jobs else []
     roster = home.roster()
@@ -76,12 +80,13 @@ def explanation(home: Home, order: WorkOrder) -> dict[str, Any]:
             account
             for books in nodes
             if not lacking(order, books)
-            for account in account_changes(books.node, asked_at(books, order))
+            for account in account_changes(books.node, repeated(asked_at(books, order), times))
         ],
         "drowned": _drowned(order, task, done, reader(roster)),
         "learns": list(_learns(order, roster)),
         "rules": [_rules(order, roster, books) for books in nodes],
         "seconds": _seconds(jobs, done),
+        "schedule": None if schedule is None else schedule.to_json(),
     }
 
 

@@ -10,7 +10,9 @@ from typing import Any, Final
 
 from federation.orders import WorkOrder
 
-_ALWAYS: Final = frozenset({"version", "created", "expires", "nonce", "waits_until", "not_before"})
+_ALWAYS: Final = frozenset(
+    {"version", "created", "expires", "nonce", "waits_until", "not_before", "schedule"}
+)
 _OPAQUE: Final = frozenset({"sealing"})
 """The key that an answer is sealed to: another one for each question."""
 

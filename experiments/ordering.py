@@ -236,24 +236,35 @@ def query_order(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
         UsageError: too few keyholders are on the roster, or as `drafted_query` has it.
         UnsupportedQueryError: the SQL says something that has no price.
     """
-    _require_keyholders(home)
+    require_keyholders(home)
+    return sealed(home, drafted_query(home, sql, epsilon, terms))
+
+
+def sealed(home: Home, draft: WorkOrder) -> WorkOrder:
+    """Return the question with a fresh key for its answer, the private half of which is on disk."""
     key = fresh_key()
-    order = drafted_query(home, sql, epsilon, terms, key.public.hex())
+    task = replace(QueryTask.from_json(draft.parameters), sealing=key.public.hex())
+    order = replace(draft, parameters=task.to_json())
     keep_key(home, order.id, key)
     return order
 
 
-def _require_keyholders(home: Home) -> None:
+def require_keyholders(home: Home) -> None:
+    """Return if an answer could be opened.
+
+    Raises:
+        UsageError: too few keyholders are on the roster.
+    """
     try:
         require_holders(home.roster(), THRESHOLD)
     except SecureComputeError as why:
         raise UsageError(f"nobody could open the answer: {why}") from why
 
 
-def drafted_query(home: Home, sql: str, epsilon: str, terms: Terms, sealing: str = "") -> WorkOrder:
+def drafted_query(home: Home, sql: str, epsilon: str, terms: Terms) -> WorkOrder:
     """Return the order that asks the cohort a joint question at a price of at most `epsilon`.
 
-    sealing: the public key that its answer is sealed to; without one it is a draft, to be priced.
+    It is a draft, to be priced: it names no key that its answer is sealed to.
 
     Raises:
         UnsupportedQueryError: the SQL says something that has no price.
@@ -273,7 +284,7 @@ def drafted_query(home: Home, sql: str, epsilon: str, terms: Terms, sealing: str
     return WorkOrder(
         kind="query",
         columns=read[0].columns,
-        parameters=QueryTask(sql, plan, noise, terms.source, sealing, terms.deadline).to_json(),
+        parameters=QueryTask(sql, plan, noise, terms.source, deadline=terms.deadline).to_json(),
         epsilon=cost(plan, noise, delta),
         event=to_json(price(plan, noise)),
         releases=1,

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clients.calling import PersonCalls, require_pin
 from experiments.errors import UsageError
@@ -20,6 +20,11 @@ from federation.whole_files import keep_file
 from secure_compute import canonical
 from secure_compute.canonical import JSON
 from secure_compute.primitives.signature import KEY_SIZE, SigningKey
+
+if TYPE_CHECKING:
+    from experiments.home import Home
+    from experiments.ordering import Terms
+    from federation.orders import WorkOrder
 
 DEFAULT: Final = ".entrepot-person"
 WISH: Final = "ENTREPOT_PERSON"
@@ -59,6 +64,11 @@ class Me:
         if not path.exists():
             raise UsageError("nobody is logged in here; run `entrepot person login`")
         return ask(self.place, method, Call(path.read_text("ascii").strip(), body))
+
+    def propose(self, wires: Mapping[str, bytes]) -> None:
+        """Lay signed orders on the aggregator's table, one after another; errors: `ask`."""
+        for wire in wires.values():
+            self.ask("Propose", order=wire.hex())
 
     def login(self, code: str) -> dict[str, Any]:
         """Begin a session with a code."""
@@ -146,8 +156,10 @@ def ask(place: Place, method: str, call: Call) -> dict[str, Any]:
     return answer
 
 
-def training_wire(federation: Path | None, model: str, overrides: Sequence[str]) -> bytes:
-    """Return a signed order to train, made in the data team's own folder of the federation.
+def training_draft(
+    federation: Path | None, model: str, overrides: Sequence[str]
+) -> "tuple[Home, WorkOrder, Terms]":
+    """Return an order to train, made in the data team's own folder of the federation.
 
     Raises:
         NoFederationError, UsageError: there is none, or the settings make no order.
@@ -155,12 +167,12 @@ def training_wire(federation: Path | None, model: str, overrides: Sequence[str])
     from dataclasses import replace
 
     from experiments.home import open_home
-    from experiments.ordering import sign, training_order
+    from experiments.ordering import training_order
     from experiments.settings import compose_run
 
     home, settings = open_home(federation), compose_run(model, overrides)
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
-    return sign(home, training_order(home, task, settings.terms))
+    return home, training_order(home, task, settings.terms), settings.terms
 
 
 def _key(folder: Path) -> SigningKey:

@@ -215,6 +215,15 @@ def asked_at(books: NodeBooks, order: WorkOrder) -> tuple[Asked, ...]:
     )
 
 
+def repeated(asked: Sequence[Asked], times: int) -> tuple[Asked, ...]:
+    """Return the same accounts with everything asked of them so many times, all in one."""
+    return tuple(replace(one, charge=_times(one.charge, times)) for one in asked)
+
+
+def _times(due: Charge, times: int) -> Charge:
+    return replace(due, releases=due.releases * times, spare=due.spare * times)
+
+
 def lacking(order: WorkOrder, books: NodeBooks) -> str:
     """Return the contracts of an order that a node does not offer, in words; "" where it has all.
 

@@ -53,6 +53,14 @@ def moment(at: int) -> str:
         return str(at)
 
 
+def span(seconds: int) -> str:
+    """Return a span as `--every` writes it: in days, hours, or seconds where it is neither."""
+    for unit, name in ((24 * 3600, "d"), (3600, "h")):
+        if seconds and seconds % unit == 0:
+            return f"{seconds // unit}{name}"
+    return f"{seconds}s"
+
+
 def told(kind: str, body: Body) -> Text:
     """Return what an entry says, in both languages."""
     return Text(tell(kind, body, "en"), tell(kind, body, "zh"))

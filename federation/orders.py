@@ -6,7 +6,7 @@ organisations may have countersigned it (`federation.countersignatures`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -23,6 +23,7 @@ from secure_compute.primitives.signature import SIGNATURE_SIZE, SigningKey
 VERSION: Final = 2
 
 MOST_ABANDONED: Final = 100
+MOST_TURNS: Final = 366
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,19 @@ class Read:
     contract: str
     version: int
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Which order of a schedule this is: `number` of `of`; the next begins `every` seconds later.
+
+    All orders of one schedule have its proposer and its nonce. That the others are there is what
+    the proposer signs, and nobody can tell from one order.
+    """
+
+    number: int
+    of: int
+    every: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +67,9 @@ class WorkOrder:
     created, expires: seconds since 1970, UTC.
     nonce:       makes two otherwise equal orders two orders.
     further:     of a query that joins: the other contracts that it reads, in the plan's order.
+    not_before:  no node takes it up before, and so none sets anything aside; 0 for at once.
+    waits_until: until when it waits for people at nodes that have to ask them; 0: it does not.
+    schedule:    of an order that is one of several: which; it is over before the next begins.
     """
 
     federation: str
@@ -81,6 +98,7 @@ class WorkOrder:
     further: tuple[Read, ...] = ()
     not_before: int = 0
     waits_until: int = 0
+    schedule: Turn | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in {"train", "query", "match"}:
@@ -97,6 +115,7 @@ class WorkOrder:
             raise MalformedOrderError("a window stands twice in the order")
         self._require_further()
         self._require_times()
+        self._require_turn()
 
     def _require_further(self) -> None:
         if self.further and self.kind != "query":
@@ -108,6 +127,15 @@ class WorkOrder:
         for name, moment in (("not_before", self.not_before), ("waits_until", self.waits_until)):
             if moment and not self.created < moment < self.expires:
                 raise MalformedOrderError(f"{name} lies between writing and expiry of the order")
+
+    def _require_turn(self) -> None:
+        turn = self.schedule
+        if turn is None:
+            return
+        if not 1 <= turn.number <= turn.of <= MOST_TURNS or turn.of < 2:
+            raise MalformedOrderError(f"a schedule has 2 to {MOST_TURNS} orders, and this is one")
+        if not self.not_before or self.expires >= self.not_before + turn.every:
+            raise MalformedOrderError("an order of a schedule is over before the next one begins")
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -121,6 +149,7 @@ class WorkOrder:
             part = getattr(self, item.name)
             value[item.name] = list(part) if isinstance(part, tuple) else part
         value["further"] = [_read_json(read) for read in self.further]
+        value["schedule"] = None if self.schedule is None else asdict(self.schedule)
         return {name: part for name, part in value.items() if part or name not in _OPTIONAL}
 
     @cached_property
@@ -187,7 +216,7 @@ _INTEGERS: Final = {
     *("not_before", "waits_until"),
 }
 _OBJECTS: Final = {"parameters", "event"}
-_OPTIONAL: Final = {"further", "not_before", "waits_until"}
+_OPTIONAL: Final = {"further", "not_before", "waits_until", "schedule"}
 """Fields that stand in an order where they say something, and are left out otherwise."""
 
 
@@ -210,6 +239,8 @@ def _read(body: bytes) -> WorkOrder:
 def _typed(name: str, part: JSON) -> Any:
     if name == "further":
         return _read_further(part)
+    if name == "schedule":
+        return _read_turn(part)
     if name in _TUPLES:
         if isinstance(part, list) and all(isinstance(item, str) for item in part):
             return tuple(part)
@@ -233,6 +264,14 @@ def _read_further(part: JSON) -> tuple[Read, ...]:
     if not found:  # an order of one contract has one spelling
         raise MalformedOrderError("field 'further' of the order names contracts, or is left out")
     return tuple(found)
+
+
+def _read_turn(part: JSON) -> Turn:
+    match part:
+        case {"number": int(number), "of": int(of), "every": int(every), **rest}:
+            if not rest and not any(isinstance(one, bool) for one in (number, of, every)):
+                return Turn(number, of, every)
+    raise MalformedOrderError("field 'schedule' of the order has the wrong type")
 
 
 def _read_one(item: JSON) -> Read:

@@ -17,6 +17,11 @@ FRESH = click.option(
 PAST = click.option(
     "--past", "source", flag_value="past", help="Give a past release, or none; never pay."
 )
+START = click.option(
+    "--start", metavar="WHEN", help="Schedule: when the first begins, such as 2026-12-01T06:00."
+)
+EVERY = click.option("--every", metavar="SPAN", help="Schedule: how often, such as 12h, 1d or 7d.")
+TIMES = click.option("--times", type=int, help="Schedule: how many orders, priced together.")
 FORMAT = click.option(
     "--format",
     "format_",

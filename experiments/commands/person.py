@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from experiments.commands.options import AS_JSON, FEDERATION
+from experiments.commands.options import AS_JSON, EVERY, FEDERATION, START, TIMES
 from experiments.commands.person_asking import ask
 from experiments.commands.person_models import models
 from experiments.commands.person_options import CODE, FOLDER, code_or_asked, said, shown
@@ -165,23 +165,40 @@ def orders(order: str | None, folder: Path | None, as_json: bool) -> int:
 @click.argument("overrides", nargs=-1)
 @FEDERATION
 @FOLDER
+@START
+@EVERY
+@TIMES
 @AS_JSON
 def propose(
     model: str,
     overrides: tuple[str, ...],
     federation: Path | None,
     folder: Path | None,
+    start: str | None,
+    every: str | None,
+    times: int | None,
     as_json: bool,
 ) -> int:
     """Put a training order on the aggregator's table from here, as `entrepot train` does there.
 
     The data team's folder of the federation has its name, its roster and the key that signs orders;
-    the aggregator's is not needed. `entrepot person orders ORDER` shows how far it is.
+    the aggregator's is not needed. `entrepot person orders ORDER` shows how far it is. A schedule
+    is that of `entrepot train`; what is left at nodes is theirs to say, each time.
     """
-    from experiments.peoples_door import open_me, training_wire
+    import time
 
-    wire = training_wire(federation, model, overrides)
-    found = open_me(folder).ask("Propose", order=wire.hex())
+    from experiments.ordering import sign
+    from experiments.peoples_door import open_me, training_draft
+    from experiments.schedules import read_schedule
+    from experiments.scheduling import lay
+    from experiments.scheduling_view import show
+
+    home, draft, terms = training_draft(federation, model, overrides)
+    schedule, me = read_schedule(start, every, times, terms, time.time()), open_me(folder)
+    if schedule is not None:
+        show(lay(home, draft, schedule, me.propose), as_json)
+        return DONE
+    found = me.ask("Propose", order=sign(home, draft).hex())
     return said("propose", found, as_json, lambda v: v["order"])
 
 
@@ -242,9 +259,20 @@ def _orders(value: dict[str, Any]) -> str:
 
     return "\n".join(
         f"{r['order'][:12]}  {r['kind']:<5}  {r['status']:<9}  {r['purpose']}, ε = {r['epsilon']}, "
-        f"{moment(r['created'])}"
+        f"{moment(r['created'])}{_when(r)}"
         for r in value["orders"]
     )
+
+
+def _when(row: dict[str, Any]) -> str:
+    """Return until when an order waits that is not over, and which one of a schedule it is."""
+    from experiments.telling import moment
+
+    turn = row.get("schedule")
+    which = "" if turn is None else f", {turn['number']} of {turn['of']}"
+    if row["status"] not in {"queued", "waiting"} or not row.get("not_before"):
+        return which
+    return f"{which}, begins {moment(row['not_before'])}, over {moment(row['expires'])}"
 
 
 def _order(value: dict[str, Any]) -> str:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.commands.options import AS_JSON, FEDERATION, FORMAT, FRESH, OUTPUT, PAST
+from experiments.commands.options import (
+    AS_JSON,
+    EVERY,
+    FEDERATION,
+    FORMAT,
+    FRESH,
+    OUTPUT,
+    PAST,
+    START,
+    TIMES,
+)
 from experiments.commands.person_options import FOLDER, shown
 from experiments.exits import DONE
 
@@ -24,6 +34,9 @@ if TYPE_CHECKING:
 @FRESH
 @PAST
 @click.option("--resume", metavar="RUN", help="Take up a question that was asked from here.")
+@START
+@EVERY
+@TIMES
 @AS_JSON
 @FORMAT
 @OUTPUT
@@ -35,6 +48,9 @@ def ask(
     explain: bool,
     source: Any,
     resume: str | None,
+    start: str | None,
+    every: str | None,
+    times: int | None,
     as_json: bool,
     format_: "Format | None",
     output: Path | None,
@@ -43,20 +59,26 @@ def ask(
 
     OVERRIDES are those of `entrepot query`. The key of the answer is made in the data team's folder
     of the federation and stays there: the aggregator hands over what it cannot open. `--explain`
-    shows what the order alone says; what is left at nodes is theirs to say.
+    shows what the order alone says; what is left at nodes is theirs to say. A schedule is that of
+    `entrepot query`: every order of it asks anew, and `--resume RUN` opens each answer.
     """
     from experiments import door_asking
-    from experiments.commands.query import form_of, give
+    from experiments.commands.query import form_of, give, require_no_answer
     from experiments.home import open_home
-    from experiments.ordering import query_order
+    from experiments.ordering import drafted_query, query_order
     from experiments.peoples_door import open_me
     from experiments.querying import read_terms
+    from experiments.schedules import asked_anew, read_schedule
+    from experiments.scheduling import lay
+    from experiments.scheduling_view import show
 
-    if resume is not None and (sql is not None or explain or source is not None):
+    others = explain or source is not None or (start or every or times) is not None
+    if resume is not None and (sql is not None or others):
         raise click.UsageError("--resume takes up a question as it was asked: name nothing else")
     form = form_of(as_json, format_, explain=explain, output=output)
     home = open_home(federation)
     epsilon, terms = read_terms(overrides, source or "any")
+    schedule = read_schedule(start, every, times, terms, time.time())
     if sql is not None and explain:
         click.echo(_explained(home, sql, epsilon, terms))
         return DONE
@@ -65,6 +87,12 @@ def ask(
         value = door_asking.resume(me, home, resume, _tell)
     elif sql is None:
         raise click.UsageError("name a question, or one to take up with --resume RUN")
+    elif schedule is not None:
+        require_no_answer(form, output)
+        door_asking.renew(me, home)
+        draft = drafted_query(home, sql, epsilon, asked_anew(terms))
+        show(lay(home, draft, schedule, door_asking.put(me, home)), as_json)
+        return DONE
     else:
         door_asking.renew(me, home)
         order = query_order(home, sql, epsilon, terms)

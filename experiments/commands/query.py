@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from experiments.commands.options import AS_JSON, FEDERATION, FORMAT, FRESH, OUTPUT, PAST
+from experiments.commands.options import (
+    AS_JSON,
+    EVERY,
+    FEDERATION,
+    FORMAT,
+    FRESH,
+    OUTPUT,
+    PAST,
+    START,
+    TIMES,
+)
 
 if TYPE_CHECKING:
     from experiments.query_view import Format
@@ -26,6 +36,9 @@ if TYPE_CHECKING:
     metavar="RUN",
     help="Take up a question that was interrupted, by the first digits of its id; costs nothing.",
 )
+@START
+@EVERY
+@TIMES
 @AS_JSON
 @FORMAT
 @OUTPUT
@@ -36,6 +49,9 @@ def command(
     explain: bool,
     source: Any,
     resume: str | None,
+    start: str | None,
+    every: str | None,
+    times: int | None,
     as_json: bool,
     format_: "Format | None",
     output: Path | None,
@@ -54,24 +70,41 @@ def command(
 
     The answer comes sealed, and only this command's folder has what opens it. An interrupted
     question goes on by itself; `--resume RUN` waits for it and opens its answer.
+
+    --start, --every and --times together ask it again and again: so many orders are priced as one,
+    signed at once and laid on the table, or none of them. Each begins when its time has come, is
+    asked anew (a schedule is never answered from a past release), pays then, waits for people where
+    a node has to ask them, and is over before the next. `--resume RUN` opens each answer.
     """
     from experiments import querying
     from experiments.explaining import explanation
     from experiments.home import open_home
     from experiments.ordering import drafted_query, query_order
+    from experiments.schedules import asked_anew, read_schedule
+    from experiments.scheduling import lay, on_table
+    from experiments.scheduling_view import show
 
     form = form_of(as_json, format_, explain=explain, output=output)
     home = open_home(federation)
     started = time.monotonic()
     if resume is not None:
-        _require_alone(sql, explain, source)
+        _require_alone(sql, explain, source or start or every or times)
         value = querying.resume(home, resume, _say)
     else:
         if sql is None:
             raise click.UsageError("name a question, or one to take up with --resume RUN")
         epsilon, terms = querying.read_terms(overrides, source or "any")
+        schedule = read_schedule(start, every, times, terms, time.time())
+        if schedule is not None:
+            terms = asked_anew(terms)
         if explain:
-            _tell(explanation(home, drafted_query(home, sql, epsilon, terms)), form, output)
+            draft = drafted_query(home, sql, epsilon, terms)
+            _tell(explanation(home, draft, schedule), form, output)
+            return 0
+        if schedule is not None:
+            require_no_answer(form, output)
+            draft = drafted_query(home, sql, epsilon, terms)
+            show(lay(home, draft, schedule, on_table(home, time.time())), as_json)
             return 0
         order = query_order(home, sql, epsilon, terms)
         click.echo(
@@ -127,8 +160,18 @@ def give(value: dict[str, Any], form: "Format", output: Path | None) -> None:
         click.echo(rendered(value, form), nl=False)
 
 
-def _require_alone(sql: str | None, explain: bool, source: str | None) -> None:
-    if sql is not None or explain or source is not None:
+def require_no_answer(form: "Format", output: Path | None) -> None:
+    """Refuse what is of answers where none is given yet: orders of a schedule are laid."""
+    from experiments.errors import UsageError
+
+    if output is not None or form not in {"table", "json"}:
+        raise UsageError(
+            "the answers of a schedule come later: name their --format and --output with --resume"
+        )
+
+
+def _require_alone(sql: str | None, explain: bool, others: object) -> None:
+    if sql is not None or explain or others is not None:
         raise click.UsageError("--resume takes up a question as it was asked: name nothing else")
 
 

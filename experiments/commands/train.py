@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from experiments.commands.options import EVERY, START, TIMES
+
 
 @click.command(context_settings={"ignore_unknown_options": False})
 @click.argument("model", type=click.Choice(["demand", "fraud"]))
@@ -16,6 +18,9 @@ import click
     "--resume", "parent", metavar="RUN", help="Go on from a run that waits or was cut short."
 )
 @click.option("--dry-run", is_flag=True, help="Show the order and its price; ask nobody.")
+@START
+@EVERY
+@TIMES
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     model: str,
@@ -23,12 +28,20 @@ def command(
     federation: Path | None,
     parent: str | None,
     dry_run: bool,
+    start: str | None,
+    every: str | None,
+    times: int | None,
     as_json: bool,
 ) -> int:
     """Train MODEL with every node that agrees; OVERRIDES such as privacy.epsilon=1.
 
     With --resume the recipe is that of RUN, and only the rounds that it lacks are paid for; a RUN
     that waits for people, or did, is followed to its end and pays nothing more.
+
+    --start, --every and --times together train again and again, each time anew on the rows of then:
+    so many orders are priced as one, signed at once and laid on the table, or none of them. Each
+    begins when its time has come, pays then, waits for people where a node has to ask them, and is
+    over before the next. `--resume RUN` follows each.
     """
     from dataclasses import replace
 
@@ -43,9 +56,15 @@ def command(
         waiting_order,
         waiting_run,
     )
+    from experiments.schedules import read_schedule
+    from experiments.scheduling import lay, on_table, price_of
+    from experiments.scheduling_view import show
     from experiments.settings import compose_run
 
     home, settings = open_home(federation), compose_run(model, overrides)
+    schedule = read_schedule(start, every, times, settings.terms, time.time())
+    if schedule is not None and parent is not None:
+        raise click.UsageError("--resume goes on with one run: a schedule begins anew each time")
     jobs = Jobs(home.jobs)
     order = None if parent is None else waiting_run(home, jobs, parent, model, overrides)
     if order is None:
@@ -54,7 +73,11 @@ def command(
             task = continuation(home, jobs, parent, model, overrides)
         order = training_order(home, task, settings.terms)
         if dry_run:
-            _show(order.to_json() | {"id": order.id}, as_json)
+            priced = {} if schedule is None else price_of(home, order, schedule)
+            _show(order.to_json() | {"id": order.id} | priced, as_json)
+            return 0
+        if schedule is not None:
+            show(lay(home, order, schedule, on_table(home, time.time())), as_json)
             return 0
         jobs.add(order.id, sign(home, order), time.time())
     job = follow(jobs, order.id, _watch)

@@ -11,7 +11,7 @@ from federation.errors import (
     UntrustedRosterError,
 )
 from federation.membership import Member, Roster
-from federation.orders import WorkOrder, open_order, sign_order
+from federation.orders import Turn, WorkOrder, open_order, sign_order
 from federation.roster_chain import open_roster
 from policies.parties import Jurisdiction, PartyId, Role
 from secure_compute import canonical
@@ -63,6 +63,42 @@ def test_a_signed_order_reads_back() -> None:
 def test_the_id_changes_with_every_field() -> None:
     for change in ({"epsilon": "3"}, {"abandoned": 3}, {"windows": ()}):
         assert replace(ORDER, **change).id != ORDER.id
+
+
+SECOND = replace(ORDER, not_before=1000, expires=1099, schedule=Turn(2, 3, 100))
+
+
+def test_an_order_of_a_schedule_reads_back() -> None:
+    assert open_order(sign_order(SECOND, ANALYST), ROSTER).order == SECOND
+    assert SECOND.to_json()["schedule"] == {"number": 2, "of": 3, "every": 100}
+    assert "schedule" not in ORDER.to_json()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"schedule": other} for other in (None, {}, [2, 3, 100], "2", 0)),
+        {"schedule": {"number": 2, "of": 3}},
+        {"schedule": {"number": 2, "of": 3, "every": 100, "name": "x"}},
+        {"schedule": {"number": True, "of": 3, "every": 100}},
+        {"schedule": {"number": "2", "of": 3, "every": 100}},
+        {"schedule": {"number": 0, "of": 3, "every": 100}},
+        {"schedule": {"number": 4, "of": 3, "every": 100}},
+        {"schedule": {"number": 1, "of": 1, "every": 100}},
+        {"schedule": {"number": 1, "of": 367, "every": 100}},
+        {"schedule": {"number": 2, "of": 3, "every": 99}},  # not over before the next
+        {"expires": 1100},
+    ],
+)
+def test_bad_turns(change: dict[str, canonical.JSON]) -> None:
+    body = canonical.encode(SECOND.to_json() | change)
+    with pytest.raises(MalformedOrderError):
+        open_order(ANALYST.sign(body) + body, ROSTER)
+
+
+def test_bad_turn_of_an_order_that_may_begin_at_once() -> None:
+    with pytest.raises(MalformedOrderError):
+        replace(SECOND, not_before=0)
 
 
 def test_an_order_of_the_first_version_is_not_read() -> None:

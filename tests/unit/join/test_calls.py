@@ -4,22 +4,33 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
 
-from aggregator.calls import membership
+from aggregator.calls import _AT_ONCE, _CALLS, membership
 from aggregator.gathering import Gathering
+from aggregator.hearing import Hall
 from aggregator.hosting import load_hosting
 from aggregator.joining import stream_settings
 from aggregator.stream import StreamExchange
 from clients import calling
-from clients.calling import MemberCalls, NotReachedError, TurnedAwayError, stream_of
+from clients.calling import (
+    JoinCalls,
+    MemberCalls,
+    NotReachedError,
+    TurnedAwayError,
+    require_pin,
+    stream_of,
+)
 from clients.stream_tls import credentials
-from federation.control.calls import LOOK, MEMBERSHIP, path
+from federation.control.calls import CALLER_OPTIONS, JOIN, LOOK, MEMBERSHIP, OFFER, path
 from federation.control.wire import ADMITTED, PATH
-from tests.joins import CN, EU, Harbour
+from federation.knocks import Knock
+from tests.joins import BR, CN, EU, Harbour
 from tests.processes import wait_until
 
 
@@ -60,6 +71,79 @@ def test_calls_that_never_end_leave_the_streams_their_threads(
             over.set()
             stream.cancel()
     assert ADMITTED[0] in shown
+
+
+@pytest.fixture
+def halls(monkeypatch: pytest.MonkeyPatch) -> list[Hall]:
+    """Where calls are silent: of the join port, and of the port of the streams."""
+    made: list[Hall] = []
+
+    def hall(*args: int) -> Hall:
+        made.append(Hall(*args))
+        return made[-1]
+
+    monkeypatch.setattr("aggregator.calls.Hall", hall)
+    return made
+
+
+@contextmanager
+def silent(
+    count: int, address: str, believed: grpc.ChannelCredentials, method: str, hall: Hall
+) -> Iterator[list[grpc.Future]]:
+    """Open so many calls that say nothing, two over each connection, for as long as the block."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait()
+        yield from ()
+
+    with ExitStack() as opened:
+        opened.callback(over.set)
+        calls: list[grpc.Future] = []
+        for number in range(count):
+            if number % 2 == 0:
+                channel = grpc.secure_channel(address, believed, CALLER_OPTIONS)
+                opened.enter_context(channel)
+            calls.append(channel.stream_unary(method).future(nothing(), wait_for_ready=True))
+            wait_until(partial(_are_there, hall, number + 1), 30.0, "the call is there")
+        yield calls
+
+
+def _are_there(hall: Hall, count: int) -> bool:
+    return len(hall._silent) == count
+
+
+def test_silent_calls_hold_neither_port(harbour: Harbour, halls: list[Hall]) -> None:
+    """More than are answered at once, from this very address, and one speaks after all of them."""
+    with harbour.open():
+        token, hosting = harbour.invite(BR), load_hosting(harbour.aggregator)
+        leaf = require_pin(token)
+        believed = grpc.ssl_channel_credentials(leaf)
+        stream = stream_of(harbour.node("eu"), hosting.at(hosting.stream_port))
+        joining, members = halls
+        offer, look = path(JOIN, OFFER), path(MEMBERSHIP, LOOK)
+        with (
+            silent(_AT_ONCE + 1, token.address, believed, offer, joining) as entrants,
+            silent(_CALLS + 1, stream.address, credentials(stream), look, members) as eu,
+        ):
+            assert JoinCalls(token, leaf).offer(Knock(token.invitation.hex(), token.secret))
+            cn = stream_of(harbour.node("cn"), stream.address)
+            assert MemberCalls(cn).look()
+            assert not any(call.done() for call in (*entrants, *eu))
+
+
+def test_silent_calls_beyond_all_seats_make_room(
+    harbour: Harbour, halls: list[Hall], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.calls._SILENT", 4)
+    with harbour.open():
+        token = harbour.invite(BR)
+        leaf = require_pin(token)
+        believed = grpc.ssl_channel_credentials(leaf)
+        with silent(4, token.address, believed, path(JOIN, OFFER), halls[0]) as calls:
+            assert JoinCalls(token, leaf).offer(Knock(token.invitation.hex(), token.secret))
+            assert calls[0].exception(30.0) is not None
+            assert not any(call.done() for call in calls[1:])
 
 
 def test_what_nobody_foresaw_is_told_to_no_caller(

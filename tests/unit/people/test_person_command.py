@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -18,6 +19,7 @@ from experiments.countersigning import look
 from experiments.errors import UsageError
 from experiments.people_invited import invite, seat_of
 from experiments.peoples_door import Me, Place, ask, open_me
+from experiments.telling import moment
 from federation.control.calls import DEADLINE
 from federation.invitations import Token
 from federation.mandates import mandate
@@ -126,6 +128,19 @@ def test_a_data_team_proposes_training_from_a_folder_without_an_aggregator(
     shown = dan.types("orders", str(told["order"]))[1]
     assert (shown["status"], shown["work"]["proposer"]) == ("queued", "desk")
     assert shown["work"]["cohort"] == ["cn", "eu", "br"]
+
+    start = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    again = ("--start", start, "--every", "1d", "--times", "2", "--federation", str(team))
+    code, laid = dan.types("propose", "demand", *again)
+    assert code == 0, dan.said
+    assert laid["unseen"] == ["cn", "eu", "br"]  # what is left there is theirs to say
+    rows = {row["order"]: row for row in dan.types("orders")[1]["orders"]}
+    for number, one in enumerate(laid["orders"], 1):
+        row = rows[one["run"]]
+        assert row["schedule"] == {"number": number, "of": 2, "every": 24 * 3600}
+        assert (row["not_before"], row["expires"]) == (one["not_before"], one["expires"])
+    assert run(["person", "orders", "--folder", str(tmp_path / "dan")]) == 0
+    assert f", 2 of 2, begins {moment(one['not_before'])}, over" in capsys.readouterr().out
 
 
 def test_an_officer_countersigns_what_the_bytes_say_with_the_key_of_its_machine(
