@@ -5,6 +5,7 @@ operator keeps another in `policy/pack.toml`, with mechanisms that this node alo
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -31,7 +32,12 @@ def load_policy(folder: Path) -> Law:
         raise MalformedLawError(
             f"{folder.name}/ needs *.cedar files and {SCHEMA_NAME}; set the node up again"
         )
-    return load_law([read_text(path) for path in paths], read_text(schema))
+    return _law(tuple(read_text(path) for path in paths), read_text(schema))
+
+
+@lru_cache(32)
+def _law(texts: tuple[str, ...], schema: str) -> Law:
+    return load_law(texts, schema)  # the same texts are validated once, good ones that is
 
 
 def load_packs(folder: Path) -> Mapping[Jurisdiction, Pack]:

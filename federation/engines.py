@@ -34,7 +34,7 @@ def open_at(
     """
     said: dict[str, Any] = {} if pooled else {"poolclass": sa.NullPool}
     if path := file_of(url):
-        said |= engine_options(path)
+        said |= engine_options(path) | {"execution_options": {"compiled_cache": _COMPILED}}
     engine = sa.create_engine(url, **said)
     is_sqlite = url.get_backend_name() == "sqlite"
     event.listen(
@@ -43,6 +43,30 @@ def open_at(
     event.listen(engine, "checkout", _leave_inherited)
     lock_at_begin(engine, lock)
     return engine
+
+
+class _Compiled(sa.util.LRUCache[Any, Any]):
+    """What statements were compiled to, for all SQLite files: compiling takes longer than asking.
+
+    SQLAlchemy asks by dialect, of which every engine has its own; those of one DB-API module are
+    alike.
+    """
+
+    __slots__ = ()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(_by_module(key), default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(_by_module(key), value)
+
+
+def _by_module(key: Sequence[Any]) -> tuple[Any, ...]:
+    return (key[0].dbapi, *key[1:])
+
+
+_COMPILED: Final = _Compiled(500)
+"""As many as SQLAlchemy keeps for one engine."""
 
 
 def file_of(url: sa.URL) -> Path | None:

@@ -15,6 +15,7 @@ it; behind it stands that of the key it had, where it gives one up itself.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from federation.errors import (
@@ -75,6 +76,9 @@ _EARLIER: Final = (
 MOST_BYTES: Final = 8 << 20
 """A chain of 50 members that changed 10,000 times has about half of that."""
 
+_REMEMBERED: Final = 8
+"""How many chains stay verified in memory; a party reads one, and the longer one offered."""
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -119,8 +123,13 @@ def open_roster(wire: bytes, pin: str) -> Roster:
     return history(wire, pin)[-1].roster
 
 
+@lru_cache(_REMEMBERED)
 def history(wire: bytes, pin: str) -> tuple[Epoch, ...]:
-    """Return every epoch of a chain, the founding first, each verified; errors: `open_roster`."""
+    """Return every epoch of a chain, the founding first, each verified; errors: `open_roster`.
+
+    The same bytes under the same pin are verified once: a chain is read far more often than it
+    grows. One that is not good is verified each time.
+    """
     first, *further = _links(wire)
     epochs = [_founded(first, pin)]
     for link in further:

@@ -7,13 +7,17 @@ A number that is not an integer travels as a decimal string. Keys are sorted by 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from secure_compute.errors import LocalProtocolError, NotCanonicalError
 
 JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
 MAX_INTEGER = 2**63 - 1
+
+_SPELLING: Final = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
+)
 
 
 def encode(value: JSON) -> bytes:
@@ -23,9 +27,7 @@ def encode(value: JSON) -> bytes:
         LocalProtocolError: the value holds a float, a key that is no string, or a huge integer.
     """
     _check(value)
-    return json.dumps(
-        value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
-    ).encode()
+    return _SPELLING.encode(value).encode()
 
 
 def decode(data: bytes) -> JSON:
@@ -61,13 +63,14 @@ def _check(value: object) -> None:
         case int():
             if abs(value) > MAX_INTEGER:
                 raise LocalProtocolError("an integer beyond 63 bits has no canonical spelling")
-        case Mapping():
-            if not all(isinstance(key, str) for key in value):
-                raise LocalProtocolError("every key of a canonical object is a string")
-            for item in value.values():
-                _check(item)
         case list() | tuple():
             for item in value:
                 _check(item)
+        case dict() | Mapping():  # dict() alone is the common case, and told at once
+            for key, item in value.items():
+                if not isinstance(key, str):
+                    raise LocalProtocolError("every key of a canonical object is a string")
+                if type(item) is not str:
+                    _check(item)
         case _:
             raise LocalProtocolError(f"a {type(value).__name__} has no canonical spelling")

@@ -300,3 +300,19 @@ def test_a_node_folder_becomes_a_law(tmp_path: Path) -> None:
     for name, text in bundle(PartyId("node-eu"), Jurisdiction.EU, CAPS).items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     assert isinstance(decide(PLAIN, load_policy(tmp_path)), Permit)
+
+
+def test_a_law_that_was_changed_is_read_anew(tmp_path: Path) -> None:
+    for name, text in bundle(PartyId("node-eu"), Jurisdiction.EU, CAPS).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    before = load_policy(tmp_path)
+    (path, *_) = tmp_path.glob("*.cedar")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(f"{text}// from now on\n", encoding="utf-8")
+    assert load_policy(tmp_path).digest != before.digest
+    path.write_text(text, encoding="utf-8")
+    assert load_policy(tmp_path) == before
+    path.write_text("permit (", encoding="utf-8")
+    for _ in range(2):
+        with pytest.raises(MalformedLawError):
+            load_policy(tmp_path)

@@ -42,6 +42,13 @@ def test_a_founding_that_everybody_signed_is_epoch_one():
     assert roster.digest == chain.pin == pin_of(chain.wire)
 
 
+def test_a_chain_that_was_believed_is_not_under_another_pin():
+    chain = founded()
+    assert open_roster(chain.wire, chain.pin) == chain.roster
+    with pytest.raises(UntrustedRosterError, match="founded it anew"):
+        open_roster(chain.wire, founded("elsewhere").pin)
+
+
 @pytest.mark.parametrize("absent", FOUNDERS)
 def test_a_founding_that_one_did_not_sign_is_none(absent):
     statement = founding_statement("harbour", founders(), 1)
