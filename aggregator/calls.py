@@ -132,7 +132,8 @@ def membership(gathering: Gathering) -> Any:
     def caller(context: Any, name: str) -> PartyId:
         shown = context.auth_context()
         party = party_in(shown)
-        gathering.require_key(party, certificate_in(shown))
+        require = gathering.require_key if name == RENEW else gathering.require_caller
+        require(party, certificate_in(shown))
         machines.require(party, path(MEMBERSHIP, name))
         return party
 

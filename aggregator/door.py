@@ -15,11 +15,13 @@ from aggregator.errors import AggregatorError
 from aggregator.hosting import Hosting
 from aggregator.register import Enrolled, Invitation, Register
 from federation.enrolment import Enrolment, Offer, open_enrolment
-from federation.errors import MalformedMessageError
+from federation.errors import MalformedMessageError, RosterChangeError
 from federation.invitations import secret_hash
 from federation.knocks import Knock, read_knock
-from federation.membership import Member
+from federation.membership import Member, Roster
+from federation.regaining import change_of, waits
 from federation.roster_chain import open_roster
+from federation.roster_rules import require_allowed
 from secure_compute import canonical
 from secure_compute.primitives.authority import certify, read_request
 from secure_compute.primitives.node_keys import public_pem
@@ -118,13 +120,14 @@ class Door:
         hosting, identity = self._hosting(), enrolment.member.identity.hex
         if identity == hosting.identity.verify_key.hex:
             raise RefusedInvitationError("this is the aggregator's own identity key")
-        _require_its_own(hosting, enrolment.member)
+        is_asking = _waits(hosting, enrolment.member)
         public = read_request(enrolment.request.encode(), invitation.party)
         public_pem(enrolment.flower.encode())
         now = datetime.fromtimestamp(self._now(), UTC)
         pem = certify(hosting.authority, invitation.party, public, now, hosting.lifetime).decode()
         taken = self._register.enrol(
-            Enrolled(invitation.id, invitation.party, identity, knock.enrolment, pem)
+            Enrolled(invitation.id, invitation.party, identity, knock.enrolment, pem),
+            waits=is_asking,
         )
         if taken is None or taken.identity != identity:
             raise RefusedInvitationError(
@@ -179,18 +182,37 @@ class Door:
         )
 
 
-def _require_its_own(hosting: Hosting, entrant: Member) -> None:
-    """A member that comes again, since its certificate is over, has the key that it is known by."""
+def _waits(hosting: Hosting, entrant: Member) -> bool:
+    """Return whether a member comes again with other keys, which other members are to give it.
+
+    One that has its key comes since its certificate is over.
+
+    Raises:
+        RefusedInvitationError: it has a key that it, or somebody, had before, or is suspended.
+    """
     if not hosting.pin:
-        return
+        return False
     roster = open_roster((hosting.folder / "roster.bin").read_bytes(), hosting.pin)
     known = {member.party: member for member in roster.members}
-    own = known.get(entrant.party, entrant)  # its sealing key may be on its way to the roster
-    if entrant.party in roster.suspended or replace(entrant, sealing=own.sealing) != own:
-        raise RefusedInvitationError(
-            f"{entrant.party} is a member with another identity key, or is suspended; a new key "
-            "wants its old one's signature, or two members'"
-        )
+    own = known.get(entrant.party)
+    if own is not None and waits(roster, entrant):
+        _require_fresh(roster, entrant)
+        return True
+    if own is None or (
+        entrant.party not in roster.suspended and replace(entrant, sealing=own.sealing) == own
+    ):  # its sealing key may be on its way to the roster
+        return False
+    raise RefusedInvitationError(
+        f"{entrant.party} is a member with another identity key, or is suspended; for a new key "
+        "in the place of a lost one it joins with one that it makes for that"
+    )
+
+
+def _require_fresh(roster: Roster, entrant: Member) -> None:
+    try:
+        require_allowed(roster, change_of(roster, entrant))
+    except RosterChangeError as why:
+        raise RefusedInvitationError(str(why)) from why
 
 
 def _require_seat(enrolment: Enrolment, invitation: Invitation) -> None:

@@ -10,7 +10,7 @@ did not sign cannot be made here: `federation.roster_chain` refuses it, at this 
 
 import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_IMODE
@@ -27,9 +27,10 @@ from federation.enrolment import Enrolment, open_enrolment
 from federation.errors import FederationError
 from federation.exchanges import is_exchange, open_exchange
 from federation.membership import Member, Roster
+from federation.regaining import change_of, waits
 from federation.roster_chain import (
-    Admit,
     Founding,
+    Rekey,
     change_statement,
     extended,
     found_roster,
@@ -130,6 +131,24 @@ class Gathering:
         now = datetime.fromtimestamp(self._now(), UTC)
         return certify(hosting.authority, party, public, now, hosting.lifetime)
 
+    def hold(self, party: PartyId) -> None:
+        """The key of a member's streams stays good while somebody is invited to its seat."""
+        hosting = load_hosting(self._folder)
+        roster = self._roster(hosting)
+        is_in = roster is not None and any(member.party == party for member in roster.members)
+        for one in self._register.enrolled() if is_in else ():
+            if one.party == party and not self._asks(one, hosting):
+                self._register.hold(party, _key_of(one, hosting))
+
+    def require_caller(self, party: PartyId, certificate: bytes) -> None:
+        """Return if whoever shows this certificate, PEM, may look and sign; errors: `require_key`.
+
+        That may also who asks members for another identity key of the party.
+        """
+        hosting = load_hosting(self._folder)
+        if not self._is_asking(party, certificate, hosting):
+            self.require_key(party, certificate)
+
     def require_key(self, party: PartyId, certificate: bytes) -> None:
         """Return if a certificate, PEM, is for the key that the party has since its last exchange.
 
@@ -142,16 +161,35 @@ class Gathering:
             LocalProtocolError: it is none of this authority.
         """
         hosting = load_hosting(self._folder)
+        if self._is_asking(party, certificate, hosting):
+            raise NoMemberError(f"other members have not given {party} this key yet")
         if (exchanged := self._register.exchanged(party)) is not None:
             shown = read_client_certificate(certificate, hosting.authority.certificate).key
             self._require_exchanged(party, shown, *exchanged)
             return
         for one in self._register.enrolled():
-            if one.party == party:
-                request = open_enrolment(one.wire, hosting.federation).request
+            if one.party == party and not self._asks(one, hosting):
                 shown = read_client_certificate(certificate, hosting.authority.certificate).key
-                if shown != read_request(request.encode(), party):
-                    raise NoMemberError(f"another key took the seat of {party} since")
+                if shown != _key_of(one, hosting):
+                    raise NoMemberError(
+                        f"another key took the seat of {party} since; if nobody there asked for "
+                        "it, tell the other members and the aggregator's operator at once"
+                    )
+
+    def _is_asking(self, party: PartyId, certificate: bytes, hosting: Hosting) -> bool:
+        """Whether a certificate is of who asks for another identity key of a member."""
+        for one in self._register.enrolled():
+            if one.party == party and self._asks(one, hosting):
+                shown = read_client_certificate(certificate, hosting.authority.certificate).key
+                return shown == _key_of(one, hosting)
+        return False
+
+    def _asks(self, one: Enrolled, hosting: Hosting) -> bool:
+        """Whether somebody took a member's seat with another identity key, and waits for others."""
+        roster = self._roster(hosting)
+        if roster is None or all(member.party != one.party for member in roster.members):
+            return False
+        return waits(roster, open_enrolment(one.wire, hosting.federation).member)
 
     def _require_exchanged(
         self, party: PartyId, shown: bytes, key: bytes, before: bytes | None
@@ -208,25 +246,30 @@ class Gathering:
     # -- afterwards ------------------------------------------------------------------------------
 
     def _waiting(self, roster: Roster) -> list[Enrolled]:
-        known = {member.party for member in (*roster.members, *roster.former)}
-        return [one for one in self._register.enrolled() if one.party not in known]
+        return [
+            one
+            for one in self._register.enrolled()
+            if waits(roster, open_enrolment(one.wire, roster.federation).member)
+        ]
 
     def _request(self, one: Enrolled, roster: Roster) -> Request:
         enrolment = open_enrolment(one.wire, roster.federation)
-        digest = digest_bytes(change_statement(roster, Admit(enrolment.member)))
+        digest = digest_bytes(change_statement(roster, change_of(roster, enrolment.member)))
         return Request(one.wire, one.certificate, tuple(self._register.signatures(digest)))
 
     def _admit(self, one: Enrolled, pin: str) -> None:
         chain = self._chain()
         roster = open_roster(chain, pin)
         enrolment = open_enrolment(one.wire, roster.federation)
-        change = Admit(enrolment.member)
+        change = change_of(roster, enrolment.member)
         signatures = self._register.signatures(digest_bytes(change_statement(roster, change)))
         try:
             extended(chain, pin, change, signatures)
         except FederationError:
             return  # not enough have signed; the chain says what is enough
         self._let_connect(enrolment)
+        if isinstance(change, Rekey):
+            self._register.give_up(change.party)  # from here on the old key opens no stream
         grow(load_aggregator(self._folder), change, signatures)
 
     def _statement(self, party: PartyId, said: Signature) -> tuple[bytes, VerifyKey]:
@@ -237,24 +280,25 @@ class Gathering:
             statement = self._register.founding()
             found = [statement] if statement else []
             members: tuple[Member, ...] = founding_of(statement).members if statement else ()
+            shown = {digest_bytes(one): (one, _keys_of(members)) for one in found}
         else:
-            entrants = [
-                open_enrolment(one.wire, roster.federation).member for one in self._waiting(roster)
-            ]
-            members = (*roster.members, *entrants)
-            found = [
-                change_statement(roster, Admit(entrant))
-                for entrant in entrants
-                if entrant.party == party or party in {m.party for m in roster.members}
-            ]  # a stranger's word on another's entry would make the longer chain none
-        statements = {digest_bytes(statement): statement for statement in found}
-        keys = {member.party: member.identity for member in members}
-        if said.statement not in statements or party not in keys:
+            shown = dict(self._to_be_signed(roster))
+        statement, keys = shown.get(said.statement, (b"", {}))
+        if party not in keys:  # a stranger's word on another's entry would make the chain none
             raise StaleWordError(
                 "what was signed is not to be signed any more: the roster or the list of founders "
                 "has changed since; look again and sign what is shown then"
             )
-        return statements[said.statement], keys[party]
+        return statement, keys[party]
+
+    def _to_be_signed(
+        self, roster: Roster
+    ) -> Iterator[tuple[str, tuple[bytes, Mapping[PartyId, VerifyKey]]]]:
+        """Yield statements by their digest, each with the keys that may sign it."""
+        for one in self._waiting(roster):
+            entrant = open_enrolment(one.wire, roster.federation).member
+            statement = change_statement(roster, change_of(roster, entrant))
+            yield digest_bytes(statement), (statement, _keys_of((*roster.members, entrant)))
 
     def _let_connect(self, enrolment: Enrolment) -> None:
         if enrolment.member.role in {*DATA_ROLES, Role.KEYHOLDER}:
@@ -266,6 +310,16 @@ class Gathering:
 
     def _chain(self) -> bytes:
         return (self._folder / "roster.bin").read_bytes()
+
+
+def _keys_of(members: Iterable[Member]) -> Mapping[PartyId, VerifyKey]:
+    """Return the key that each signs with; of who stands there twice, the one that comes last."""
+    return {member.party: member.identity for member in members}
+
+
+def _key_of(one: Enrolled, hosting: Hosting) -> bytes:
+    request = open_enrolment(one.wire, hosting.federation).request
+    return read_request(request.encode(), one.party)
 
 
 def founding_of(statement: bytes) -> Founding:

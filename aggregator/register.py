@@ -88,13 +88,16 @@ class Register:
         with self._store.writing() as db:
             db.execute(one_more.where(invitations.c.id == name))
 
-    def enrol(self, enrolled: Enrolled) -> Enrolled | None:
-        """Return who took the seat, this one unless somebody did before; None: its key is known."""
+    def enrol(self, enrolled: Enrolled, *, waits: bool = False) -> Enrolled | None:
+        """Return who took the seat, this one unless somebody did before; None: its key is known.
+
+        waits: whether the seat is a member's that has other keys; they stay good for now.
+        """
         seat = sa.select(enrolments).where(enrolments.c.invitation == enrolled.invitation)
         with self._store.writing() as db:
             before = db.execute(seat).first()
             keep_first(db, enrolments, [_row(enrolled)])
-            if before is None and db.execute(seat).first() is not None:
+            if before is None and not waits and db.execute(seat).first() is not None:
                 db.execute(sa.delete(streams).where(streams.c.party == enrolled.party))
         return self.taken(enrolled.invitation)
 
@@ -111,6 +114,16 @@ class Register:
         """A party's streams have this key now; until it is seen, the one before is good as well."""
         with self._store.writing() as db:
             keep_last(db, streams, party=party, key=key, before=before)
+
+    def hold(self, party: PartyId, key: bytes) -> None:
+        """A party's streams have this key, whoever else takes its seat; unless it exchanged it."""
+        with self._store.writing() as db:
+            keep_first(db, streams, [{"party": party, "key": key, "before": None}])
+
+    def give_up(self, party: PartyId) -> None:
+        """The key of a party's streams is that of its enrolment, and no other."""
+        with self._store.writing() as db:
+            db.execute(sa.delete(streams).where(streams.c.party == party))
 
     def arrived(self, party: PartyId, key: bytes) -> None:
         """The key was seen: the one before it is good no longer."""

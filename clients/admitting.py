@@ -1,5 +1,7 @@
 """Who asks to be let in, as a member of the federation sees it, and this member's word for it.
 
+Who asks may be a member whose identity key is lost: then the word is for the key in its place.
+
 What is shown comes from the aggregator and is checked here: the entrant signed its enrolment with
 the key that it would be a member with, its certificate is of the known authority and of its own
 stream key, and the six words are made from all of it and from this member's own pin. So an entrant
@@ -13,7 +15,8 @@ from clients.errors import ClientError, NodeSettingsError, RefusedWorkError
 from clients.settings import NodeSettings
 from federation.enrolment import Enrolment, open_enrolment, words_of
 from federation.membership import Member, Roster
-from federation.roster_chain import Admit, change_statement, require_successor
+from federation.regaining import change_of
+from federation.roster_chain import Admit, Rekey, change_statement, require_successor
 from federation.roster_rules import approvers, require_allowed
 from federation.views import Request, Signature, read_view
 from policies.parties import PartyId, Role
@@ -34,14 +37,17 @@ class Asked:
 
     words:     to be compared with what the entrant's operator reads.
     signed:    members that have let it in, as the aggregator says; needed: organisations that must.
-    statement: what this member would sign.
+    change:    what this member would say; statement: what it would sign for that.
+    before:    the member as the roster has it, where its identity key is lost; None: a newcomer.
     """
 
     enrolment: Enrolment
     words: tuple[str, ...]
     signed: tuple[PartyId, ...]
     needed: int
+    change: Admit | Rekey
     statement: bytes
+    before: Member | None = None
 
     @property
     def member(self) -> Member:
@@ -82,9 +88,8 @@ def admit(settings: NodeSettings, asked: Asked, roster: Roster, calls: MemberCal
         RosterChangeError: nobody may let this party in.
         NotReachedError, TurnedAwayError: see `clients.calling`.
     """
-    change = Admit(asked.member)
-    require_allowed(roster, change)
-    if settings.party not in {member.party for member in approvers(roster, change)}:
+    require_allowed(roster, asked.change)
+    if settings.party not in {member.party for member in approvers(roster, asked.change)}:
         raise RefusedWorkError(
             f"the word of {settings.party} does not count for {asked.member.party}: it is "
             "suspended, or of the entrant's or the aggregator's organisation"
@@ -105,7 +110,17 @@ def _asked(settings: NodeSettings, roster: Roster, request: Request) -> Asked:
         )
     (host,) = roster.with_role(Role.AGGREGATOR)
     words = words_of(enrolment, request.certificate, ca.decode(), host, settings.pin)
-    statement = change_statement(roster, Admit(enrolment.member))
+    change = change_of(roster, enrolment.member)
+    statement = change_statement(roster, change)
+    before = roster.find(party) if isinstance(change, Rekey) else None
     known = {party, *(member.party for member in roster.members)}
     signed = tuple(name for name in request.signed if name in known)  # nobody signed these names
-    return Asked(enrolment, words, signed, roster.colluding + 1, statement)
+    return Asked(enrolment, words, signed, roster.colluding + 1, change, statement, before)
+
+
+def in_own_name(settings: NodeSettings, calls: MemberCalls) -> tuple[Asked, ...]:
+    """Return who asks for another identity key for this node, if anybody does; errors: `requests`.
+
+    The node that runs has its key: it is not its operator who lost it, or he lost it to somebody.
+    """
+    return tuple(one for one in requests(settings, calls)[0] if one.member.party == settings.party)

@@ -116,6 +116,11 @@ class BookLog:
         with self._writing() as connection:
             return self._log.rotate(connection, new, self._at())
 
+    def replace(self, first: VerifyKey) -> bool:
+        """Let the log go on under the key it was opened with, durably; see `Log.replace`."""
+        with self._writing() as connection:
+            return self._log.replace(connection, first, self._at())
+
     def succession(self) -> Succession:
         """Return the keys that this log has had."""
         with self._reading() as connection:

@@ -17,6 +17,7 @@ from clients.errors import NodeSettingsError
 from clients.ingestion import foreseen
 from clients.outbox import require_readable
 from clients.policy import load_packs, load_policy
+from clients.regaining import is_due
 from clients.rehearsal import Rehearsal
 from clients.rosters import require_member
 from clients.settings import NodeSettings
@@ -73,11 +74,17 @@ def check(settings: NodeSettings) -> None:
 
     Raises:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `sound`; or a
-            file that the node wrote is none of its own.
+            file that the node wrote is none of its own, or it has another key since it wrote it.
+        LostBooksError: the identity key was lost, and so are the books.
         BrokenBooksError: the books do not say what the log beside them says.
         ForkedRosterError, OlderRosterError: the log knows another roster.
     """
     contracts = sound(settings).contracts
+    if is_due(settings, time.time):
+        raise NodeSettingsError(
+            f"{settings.party} has another identity key since its last start; run it once, which "
+            "lets its ledger go on under that key, and check it then"
+        )
     books = _books(settings)
     books.reconcile()
     require_known(books.entries(), settings.epochs())

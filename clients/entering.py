@@ -20,9 +20,10 @@ from clients.joining import FOUNDING, Entrant
 from federation.check_words import check_words
 from federation.errors import FederationError
 from federation.membership import Member, Roster
+from federation.regaining import change_of
 from federation.roster_chain import (
-    Admit,
     Founding,
+    Rekey,
     change_statement,
     open_roster,
     pin_of,
@@ -40,6 +41,12 @@ class UntrueFoundingError(ClientError):
     """A founding that this party is asked to sign is not the one it was invited to."""
 
     exit_code = 30
+
+
+class TakenSeatError(ClientError):
+    """The party is a member under another identity key, and nobody said that that one is lost."""
+
+    exit_code = 2
 
 
 class OtherFederationError(ClientError):
@@ -89,6 +96,7 @@ def step(entrant: Entrant, view: View) -> Step:
     Raises:
         UntrueFoundingError: it is asked to sign a founding that is not what it was invited to.
         OtherFederationError: the roster shown is not of the federation that it was invited to.
+        TakenSeatError: the party is a member under another identity key.
     """
     if view.chain:
         return _founded(entrant, view)
@@ -140,7 +148,10 @@ def _founded(entrant: Entrant, view: View) -> Step:
     _require_offered(entrant, roster)
     if entrant.member in roster.members:
         return In(view.chain, roster, pin)
-    statement = change_statement(roster, Admit(entrant.member))
+    change = change_of(roster, entrant.member)
+    if isinstance(change, Rekey):
+        _require_lost(entrant, roster)
+    statement = change_statement(roster, change)
     signed = [s for r in view.requests if r.enrolment == _sent(entrant) for s in r.signed]
     if entrant.offer.party not in signed:
         return Asks(statement)
@@ -149,6 +160,21 @@ def _founded(entrant: Entrant, view: View) -> Step:
         f"{len(others)} of {roster.colluding + 1} members have let this party in; each reads it "
         f"the six words and runs `entrepot node admit FOLDER {entrant.offer.party}`"
     )
+
+
+def _require_lost(entrant: Entrant, roster: Roster) -> None:
+    party, keys = entrant.offer.party, roster.keys_of(entrant.offer.party)
+    own = entrant.identity.verify_key
+    if own in keys:
+        raise TakenSeatError(
+            f"{party} had the key of this folder and has another one since; if that one is lost, "
+            "ask the aggregator for another token and join in a new folder with --lost"
+        )
+    if not entrant.is_lost:
+        raise TakenSeatError(
+            f"{party} is a member already, under the key {keys[-1].hex[:16]}…; join in the folder "
+            "that has that key, or, if it is lost or stolen, run this again with --lost"
+        )
 
 
 def _require_offered(entrant: Entrant, roster: Roster) -> None:

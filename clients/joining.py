@@ -44,6 +44,9 @@ from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 FOUNDING: Final = "founding.bin"
 """The founding that this party signed, where it is a founder."""
 
+LOST: Final = "lost"
+"""There once the operator said that the identity key of a member is lost; see `regaining`."""
+
 
 class ForeignFolderError(NodeSettingsError):
     """The folder belongs to another invitation or node."""
@@ -74,6 +77,11 @@ class Entrant:
         if not path.exists():
             at_rest.write(path, os.urandom(PRIVATE_SIZE))
         return OpeningKey(at_rest.read(path))
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it enters in the place of a member's key that is lost."""
+        return (self.folder / LOST).exists()
 
     @property
     def member(self) -> Member:
@@ -165,8 +173,9 @@ def _has_signed(entrant: Entrant) -> bool:
 def _foreign(folder: Path) -> ForeignFolderError:
     if has_joined(folder):
         return ForeignFolderError(
-            f"{folder} is a node already: keep it. If the token is for its next certificate, name "
-            f"it with --folder {folder}; else name another --folder"
+            f"{folder} is a node already: keep it. If the token is for its next certificate, or, "
+            f"with --lost, for another identity key, name it with --folder {folder}; else name "
+            "another --folder"
         )
     return ForeignFolderError(
         f"{folder} was begun with another invitation; name another --folder, or remove it"

@@ -25,6 +25,7 @@ from clients.errors import NodeSettingsError
 from clients.settings import NodeSettings
 from clients.standing import Asked, Standing, Use, outside, standing_from_json
 from federation.ledger.entries import Entry, EntryKind
+from federation.ledger.succession import KINDS
 from policies.budget.events import spell
 from secure_compute import canonical
 from secure_compute.canonical import JSON
@@ -73,7 +74,7 @@ class _Logged:
     def take(self, entry: Entry) -> None:
         """The entry counts."""
         self.read += 1
-        if entry.kind is EntryKind.KEY_ROTATED:
+        if entry.kind in KINDS:
             self.keys.append(VerifyKey(str(entry.body["previous"])))
         if entry.kind not in {EntryKind.APPROVED, EntryKind.REFUSED}:
             return

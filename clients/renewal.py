@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from clients.admitting import in_own_name
 from clients.calling import MemberCalls, stream_of
 from clients.errors import ClientError
 from clients.settings import NodeSettings
@@ -123,12 +124,22 @@ def keep_renewed(
             if exchange(settings, calls):
                 _LOG.info("This node's stream has another key.")
                 calls = MemberCalls(stream_of(settings.folder, settings.stream))
-                calls.look()  # the new key is shown: the old one is good no longer
             if renew(settings, calls, now()):
                 _LOG.info("The certificate of this node's stream was renewed.")
+            _look_out(settings, calls)  # a new key is shown: the old one is good no longer
         except (ClientError, FederationError, LocalProtocolError, OSError) as why:
             _LOG.warning("The certificate was not renewed: %s", why)
         stop.wait(_EVERY)
+
+
+def _look_out(settings: NodeSettings, calls: MemberCalls) -> None:
+    for asked in in_own_name(settings, calls):
+        _LOG.error(
+            "Somebody asks the members for another identity key of %s, %s. If it was not you, tell "
+            "their operators at once to sign nothing.",
+            settings.party,
+            asked.member.identity.hex,
+        )
 
 
 def begin_renewing(settings: NodeSettings, stop: threading.Event) -> None:

@@ -30,16 +30,19 @@ from federation.ledger.entries import Entry, EntryKind
 from federation.ledger.epochs import changed
 from federation.ledger.trust import Trust
 from federation.membership import Roster
+from federation.regaining import given
 from federation.roster_chain import (
     Remove,
     change_statement,
     extended,
+    history,
     open_roster,
     require_successor,
 )
 from federation.whole_files import replace_file
 from policies.parties import PartyId
 from secure_compute.canonical import JSON, digest_bytes
+from secure_compute.primitives.signature import VerifyKey
 
 log = logging.getLogger(__name__)
 
@@ -165,15 +168,29 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
             "join under another name to come back"
         )
     own = roster.find(settings.party)
-    if own.identity not in {key.verify_key for key in settings.identities}:
-        raise NodeSettingsError(
-            f"keys/identity.key is not the key of {settings.party} on the roster; restore it"
-        )
+    keys = {key.verify_key for key in settings.identities}
+    if own.identity not in keys:
+        raise NodeSettingsError(_other_key(settings, roster, keys))
     opened = {key.sealing_key for key in settings.openings}
     if own.sealing is not None and own.sealing not in opened:
         raise NodeSettingsError(
             f"keys/opening.key does not open what is sealed to {settings.party}; restore it"
         )
+
+
+def _other_key(settings: NodeSettings, roster: Roster, keys: set[VerifyKey]) -> str:
+    """Return what is wrong where the roster names a key that this node has not."""
+    party = settings.party
+    epoch = given(history(settings.chain(), settings.pin), party)
+    if epoch is None or not keys & set(roster.keys_of(party)):
+        return f"keys/identity.key is not the key of {party} on the roster; restore it"
+    by = ", ".join(epoch.signers if epoch.by_itself else sorted(set(epoch.signers) - {party}))
+    return (
+        f"{party} has another identity key since epoch {epoch.roster.epoch} of the roster, by the "
+        f"word of {by}, and this folder has the one before, which signs nothing more. If you asked "
+        "for that, go on where the new key is, or finish it here with `entrepot node found`; if "
+        "you did not, somebody else has the seat: tell the operators of those who signed"
+    )
 
 
 def _says(one: Entry, other: Entry) -> bool:

@@ -20,7 +20,7 @@ this node signed for it with the old key: it is to be countersigned again; a mat
 of this party consented, and which has not begun, is to be proposed again. What the old key signed
 before stays what it was, and what is asked again is answered as it was, signed with the new key.
 The keys for streams and for Flower's server, the certificate and persons' keys are others and stay.
-A key that is lost signs for none: this way is not its member's.
+A key that is lost signs for none: other members give its member another one (`regaining`).
 """
 
 import os

@@ -41,6 +41,7 @@ from clients.persons import Persons
 from clients.queries.partial import AHEAD
 from clients.questions import Questions
 from clients.recording import Recorder
+from clients.regaining import take_over
 from clients.rosters import Rosters
 from clients.rotation import hand_over, settle
 from clients.sealed import SealedOnce
@@ -91,6 +92,7 @@ def build(
 
     Raises:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `checking.sound`.
+        LostBooksError: the identity key was lost, and so are the books.
         BrokenBooksError: the books do not say what the log beside them says.
     """
     snapshots.begin(settings)
@@ -99,6 +101,7 @@ def build(
     clock = Clock(wall, monotonic)
     settle(settings, found.roster)
     hand_over(settings, found.roster, clock.now)
+    take_over(settings, found.roster, clock.now)
     roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()

@@ -1,4 +1,7 @@
-"""A member looks at who asks to be let in, and lets them in: `entrepot node admit`."""
+"""A member looks at who asks to be let in, and lets them in: `entrepot node admit`.
+
+Who lost its identity key asks in the same way, and is shown with both keys.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +58,7 @@ def shown(asked: Asked) -> dict[str, Any]:
         "role": member.role.value,
         "jurisdiction": member.jurisdiction.value,
         "identity": member.identity.hex,
+        "before": None if asked.before is None else asked.before.identity.hex,
         "card": asked.enrolment.card,
         "words": list(asked.words),
         "signed": [party for party in asked.signed if party != member.party],
@@ -70,5 +74,28 @@ def spoken(asked: Asked) -> str:
         f"{plain(one['party'])}: {plain(one['organisation'])} "
         f"({one['role']}, {one['jurisdiction']})\n"
         f"  words  {' '.join(one['words'])}\n"
-        f"  let in by {let}; {one['needed']} organisations must"
+        f"{_keys(asked)}"
+        f"  {'let in' if asked.before is None else 'signed'} by {let}; "
+        f"{one['needed']} organisations must"
+    )
+
+
+def question(asked: Asked) -> str:
+    """Return what a person is asked before this member's word is given."""
+    party = asked.member.party
+    if asked.before is None:
+        return f"Does {party}'s operator read the same words, and do you let it in?"
+    return (
+        f"Do you know that {party} has lost its identity key, from somebody of it whom you know, "
+        "and does that operator read the same words? The old key signs nothing more then. Sign?"
+    )
+
+
+def _keys(asked: Asked) -> str:
+    if asked.before is None:
+        return ""
+    return (
+        "  IS A MEMBER, and asks for another identity key, its own being lost or stolen\n"
+        f"  key until now  {asked.before.identity.hex}\n"
+        f"  key asked for  {asked.member.identity.hex}\n"
     )

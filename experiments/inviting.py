@@ -18,6 +18,7 @@ from federation.errors import FederationError
 from federation.invitations import ID_SIZE, SECRET_SIZE, Token, secret_hash
 from federation.ledger.trust import Trust
 from federation.membership import Member, Roster
+from federation.regaining import waits
 from federation.roster_chain import founding_statement, open_roster
 from federation.roster_changes import read_founding
 from federation.roster_rules import are_one_name, require_founding
@@ -43,6 +44,7 @@ def invite(begun: Begun, seat: Seat, hours: float = HOURS) -> Token:
         raise UsageError("invite a warehouse, payment_partner, merchant or keyholder, for a while")
     _require_free(hosting, seat)
     _require_spelt(hosting, seat)
+    gathering(begun).hold(seat.party)
     token = fresh_token(hosting, hosting.join_port, hours)
     name, secret = token.invitation.hex(), secret_hash(token.secret)
     words = (seat.party, seat.organisation, seat.role, seat.jurisdiction, token.expires)
@@ -69,7 +71,8 @@ def _require_free(hosting: Hosting, seat: Seat) -> None:
     if seat.party in taken and not _comes_again(roster, seat):
         raise UsageError(
             f"{seat.party} is or was a member; invite under another name, or, if its certificate "
-            "is over, with the organisation, role and jurisdiction that it is known by"
+            "is over or its key is lost, with the organisation, role and jurisdiction that it is "
+            "known by"
         )
     name, organisation = seat.party, seat.organisation
     plain = name.replace("-", "").replace("_", "")
@@ -96,11 +99,14 @@ def _require_spelt(hosting: Hosting, seat: Seat) -> None:
 def withdraw(begun: Begun, party: PartyId) -> None:
     """Nobody comes in by the invitation of this seat, nor does whoever took it and was not let in.
 
+    Nor does who asks for another identity key of a member.
+
     Raises:
         UsageError: nobody is invited under this name, or it is a member's.
     """
     roster = roster_of(begun.hosting)
-    if roster is not None and party in {member.party for member in roster.members}:
+    is_in = roster is not None and party in {member.party for member in roster.members}
+    if is_in and party not in _asking(begun, roster):
         raise UsageError(f"{party} is a member; suspend it with `entrepot aggregator revoke`")
     if not Register(begun.hosting.folder).withdraw(party):
         raise UsageError(f"nobody is invited as {party}; `aggregator pending` says who is")
@@ -129,6 +135,7 @@ def pending(begun: Begun) -> list[dict[str, Any]]:
     hosting = begun.hosting
     roster = roster_of(hosting)
     known = set() if roster is None else {m.party for m in (*roster.members, *roster.former)}
+    known -= _asking(begun, roster)
     came = {one.party: (enrolment, one) for enrolment, one in gathering(begun).founders()}
     rows = []
     for invitation in Register(hosting.folder).invited():
@@ -149,6 +156,15 @@ def pending(begun: Begun) -> list[dict[str, Any]]:
             row["words"] = list(words_of(enrolment, one.certificate, ca, own, hosting.pin))
         rows.append(row)
     return rows
+
+
+def _asking(begun: Begun, roster: Roster | None) -> set[PartyId]:
+    """Return the members in whose seats somebody waits for another identity key."""
+    if roster is None:
+        return set()
+    members = {member.party for member in roster.members}
+    came = (enrolment.member for enrolment, _ in gathering(begun).founders())
+    return {one.party for one in came if one.party in members and waits(roster, one)}
 
 
 def gathering(begun: Begun) -> Gathering:

@@ -25,14 +25,16 @@ from clients.joining import (
     knock,
 )
 from clients.policy import load_packs, load_policy
+from clients.regaining import enter, is_regaining, move_in, place_of
 from clients.renewal import is_over
 from experiments.errors import ExperimentError
 from experiments.founding import CAPS
+from experiments.leaving import restart
 from experiments.service_unit import write_unit
 from experiments.telling import plain
 from federation.enrolment import Offer
 from federation.invitations import Token
-from federation.membership import Member
+from federation.membership import Member, Roster
 from federation.views import View, read_view
 from policies import card
 from policies.law.bundle import bundle
@@ -71,10 +73,11 @@ class Came:
     why: str
 
 
-def join(text: str, folder: Path | None, talk: Talk, wait: float) -> Came:
+def join(text: str, folder: Path | None, talk: Talk, wait: float, *, lost: bool = False) -> Came:
     """Come as far as possible with a token; run it again to go on.
 
     wait: seconds for which others are waited for.
+    lost: the party is a member, and its identity key is lost or in other hands.
 
     Raises:
         MalformedInvitationError, ExpiredInvitationError, WrongPinError: nothing was sent.
@@ -83,6 +86,8 @@ def join(text: str, folder: Path | None, talk: Talk, wait: float) -> Came:
     """
     token = Token.parse(text)
     known = folder or _begun_here(token)
+    if lost and known is not None and has_joined(known):
+        known = place_of(known)
     if known is not None and has_joined(known):
         if is_over(known, time.time()):
             enrol_again(known, token, time.time())
@@ -91,6 +96,8 @@ def join(text: str, folder: Path | None, talk: Talk, wait: float) -> Came:
     place = known or folder
     entrant = knock(token, time.time(), lambda offer: place or Path(offer.party), known)
     _introduce(entrant.offer, talk)
+    if lost:
+        _lose(entrant, talk)
     keep_law(entrant, bundle(entrant.offer.party, entrant.offer.jurisdiction, CAPS))
     enrol(entrant, token, consent(entrant, talk))
     talk.say(f"the six words of this entry: {' '.join(entrant.words)}")
@@ -104,10 +111,10 @@ def resume(folder: Path, talk: Talk, wait: float) -> Came:
     Raises:
         NodeSettingsError: nothing was begun there.
     """
-    if has_joined(folder):
+    if has_joined(folder) and not is_regaining(folder):
         return _come(folder, talk)
-    entrant = begun(folder)
-    if entrant is None or not (folder / "keys" / "stream.crt").exists():
+    entrant = begun(place_of(folder) if has_joined(folder) else folder)
+    if entrant is None or not (entrant.folder / "keys" / "stream.crt").exists():
         raise NodeSettingsError(f"{folder} has not enrolled; run `entrepot node join TOKEN` first")
     talk.say(f"the six words of this entry: {' '.join(entrant.words)}")
     return go_on(entrant, talk, wait)
@@ -158,8 +165,7 @@ def go_on(entrant: Entrant, talk: Talk, wait: float) -> Came:
     while True:
         match step(entrant, view):
             case In(chain, roster, pin):
-                finish(entrant, chain, roster, pin)
-                return _come(entrant.folder, talk)
+                return _come(_moved_in(entrant, chain, roster, pin), talk, lost=entrant.is_lost)
             case Waits(why):
                 if why != said:
                     talk.say(why)
@@ -197,6 +203,26 @@ def described(member: Member) -> str:
     return f"{member.party}: {organisation} ({member.role}, {member.jurisdiction})"
 
 
+def _lose(entrant: Entrant, talk: Talk) -> None:
+    party = entrant.offer.party
+    if not entrant.is_lost and not talk.agrees(
+        f"Is the identity key of {party} lost or stolen? Once members gave it this one the old key "
+        "signs nothing more. Ask them?"
+    ):
+        raise NotAgreedError("not agreed: nothing was sent, and the old key is as good as before")
+    enter(entrant)
+
+
+def _moved_in(entrant: Entrant, chain: bytes, roster: Roster, pin: str) -> Path:
+    """Return the folder of the node, which has the keys that the roster names."""
+    if is_regaining(entrant.folder.parent):
+        home = move_in(entrant, chain, roster)
+        restart(home)
+        return home
+    finish(entrant, chain, roster, pin)
+    return entrant.folder
+
+
 def _look(calls: MemberCalls, until: float) -> View:
     while True:
         try:
@@ -217,11 +243,16 @@ def _introduce(offer: Offer, talk: Talk) -> None:
     )
 
 
-def _come(folder: Path, talk: Talk) -> Came:
+def _come(folder: Path, talk: Talk, *, lost: bool = False) -> Came:
     from clients.settings import load_settings
 
     settings = load_settings(folder)
     write_unit(folder, settings.federation, settings.party)
+    if lost:
+        talk.say(
+            f"{settings.party} has its new identity key; it starts with the newest copy of its "
+            "books alone. Copy the folder then: no older copy of it starts any more"
+        )
     talk.say(f"{settings.party} is a member of {settings.federation}; start it with")
     talk.say(f"  entrepot node run {folder}")
     return Came(folder, settings.party, (), "")

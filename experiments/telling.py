@@ -204,6 +204,7 @@ _FACTS: Final[Mapping[str, Callable[[Body, Language], dict[str, object]]]] = {
         "root": _hash(body["root"]),
     },
     "key_rotated": _named("party"),
+    "key_replaced": _named("party"),
     "roster_changed": lambda body, _: {
         "epoch": plain(body["epoch"]),
         "digest": _hash(body["digest"]),

@@ -41,6 +41,7 @@ class Checked:
     unproven: int = 0
     raised: tuple[str, ...] = ()
     rotated: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `--json` prints."""
@@ -55,6 +56,7 @@ class Checked:
             "unproven": self.unproven,
             "raised": list(self.raised),
             "rotated": list(self.rotated),
+            "replaced": list(self.replaced),
         }
 
 
@@ -99,7 +101,7 @@ def _export(data: bytes, trust: Trust | None) -> Checked:
     said = Text(*(plain(say(name, to, **facts) + _aside(found, to), LONGEST) for to in LANGUAGES))
     code = DONE if found.is_authentic else USAGE
     counted = (found.logs, found.entries, found.unwitnessed, found.unproven)
-    return Checked(code, said, *counted, found.raised, found.rotated)
+    return Checked(code, said, *counted, found.raised, found.rotated, found.replaced)
 
 
 def _vouching(trust: Trust | None) -> dict[str, object]:
@@ -127,6 +129,9 @@ def _aside(found: Verdict, language: Language) -> str:
     if found.rotated:
         first = found.rotated[0]
         said += say("ledger.rotated", language, count=len(found.rotated), first=first)
+    if found.replaced:
+        first = found.replaced[0]
+        said += say("ledger.replaced", language, count=len(found.replaced), first=first)
     return said
 
 

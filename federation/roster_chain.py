@@ -82,11 +82,15 @@ _REMEMBERED: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One verified link: what it made of the roster, by which change (None: founding), by whom."""
+    """One verified link: what it made of the roster, by which change (None: founding), by whom.
+
+    by_itself: whether the party in question signed with the key that it had before.
+    """
 
     roster: Roster
     change: Change | None
     signers: tuple[PartyId, ...]
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +247,8 @@ def _changed(roster: Roster, link: _Link) -> Epoch:
         _require_signature(link, party, _key_of(roster, party))
     by_itself = _is_by_itself(roster, change, link)
     require_signed(roster, change, others, by_itself=by_itself)
-    return Epoch(applied(roster, change, link.digest), change, tuple(sorted(link.signatures)))
+    made = applied(roster, change, link.digest)
+    return Epoch(made, change, tuple(sorted(link.signatures)), by_itself)
 
 
 def _is_by_itself(roster: Roster, change: Change, link: _Link) -> bool:

@@ -110,6 +110,12 @@ class Party:
             assert self.log.rotate(connection, new.verify_key, self.at)
         self.go_on(new)
 
+    def lose(self, new: SigningKey) -> None:
+        """The log goes on under another key, and nobody has the one of before."""
+        self.go_on(new)
+        with writing(self.log.engine) as connection:
+            self.log.replace(connection, KEYS[self.name].verify_key, self.at)
+
     def go_on(self, key: SigningKey) -> None:
         """Whoever writes the log has another key from now on, whatever the log says."""
         self.key, self.log = key, Log(self.log.engine, self.log.origin, key)

@@ -158,7 +158,8 @@ def rotate(folder: Path, identity: bool, as_json: bool) -> int:
 
     With --identity it is the identity key that changes: the old one signs for the new one, in the
     roster and in the node's ledger, and is deleted once a quorum of witnesses has seen that. It is
-    refused while an order is under way. A node whose old key is lost cannot do so.
+    refused while an order is under way. Of a node whose old key is lost
+    other members change it: `entrepot node join TOKEN --lost`.
     """
     from experiments.leaving import leaver
     from experiments.rotating import rotate as rotated

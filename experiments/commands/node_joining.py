@@ -67,21 +67,34 @@ def _told(came: "Came", as_json: bool, then: Callable[[], int]) -> int:
 @click.argument("token")
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Else ./PARTY.")
 @click.option("--start", is_flag=True, help="Run the node at the end, as `node run` does.")
+@click.option("--lost", is_flag=True, help="A member's identity key is lost or stolen.")
 @YES
 @WAIT
 @LANGUAGE
 @AS_JSON
 def join(
-    token: str, folder: Path | None, start: bool, yes: bool, wait: float, lang: Any, as_json: bool
+    token: str,
+    folder: Path | None,
+    start: bool,
+    lost: bool,
+    yes: bool,
+    wait: float,
+    lang: Any,
+    as_json: bool,
 ) -> int:
     """Join the federation that TOKEN invites to; keys are made here and stay here.
 
     The server is checked before anything is sent. Cut off at any moment, run it again with the same
     token. Exit code 12 while others have to sign.
+
+    With --lost a member asks the others for another identity key in the place of one that is lost
+    or in other hands: c + 1 of other organisations sign it with `node admit`. --folder names the
+    node's folder, whose books and rows stay; with a new one, put the newest books into it. Without
+    books it does not start again.
     """
     from experiments.joining import join as come
 
-    came = come(token.strip(), folder, _Person(yes, lang), wait)
+    came = come(token.strip(), folder, _Person(yes, lang), wait, lost=lost)
     return _told(came, as_json, lambda: _started(came.folder) if start else DONE)
 
 
@@ -105,9 +118,10 @@ def found(folder: Path, yes: bool, wait: float, as_json: bool) -> int:
 def admit(folder: Path, party: str | None, yes: bool, as_json: bool) -> int:
     """Show who asks the members to be let in; with PARTY, let it in by this node's word.
 
-    Compare the six words with the entrant's operator first: they are what is let in.
+    Compare the six words with the entrant's operator first: they are what is let in. Who asks may
+    be a member whose identity key is lost: both keys are shown, and the word is for the new one.
     """
-    from experiments.admitting import hall, shown, spoken
+    from experiments.admitting import hall, question, shown, spoken
 
     found_ = hall(folder)
     asked = [found_.find(party)] if party else list(found_.asked)
@@ -115,9 +129,8 @@ def admit(folder: Path, party: str | None, yes: bool, as_json: bool) -> int:
         for one in asked:
             click.echo(spoken(one), err=bool(party))
     if party:
-        question = f"Does {party}'s operator read the same words, and do you let it in?"
         if not yes:
-            click.confirm(question, abort=True, err=True)
+            click.confirm(question(asked[0]), abort=True, err=True)
         found_.admit(asked[0])
     if as_json:
         value = {"schema": "entrepot.node.admit/1", "requests": [shown(one) for one in asked]}

@@ -55,6 +55,7 @@ class EntryKind(StrEnum):
     DISCLOSED = "disclosed"
     CHECKPOINT_SEEN = "checkpoint_seen"
     KEY_ROTATED = "key_rotated"
+    KEY_REPLACED = "key_replaced"
     ROSTER_CHANGED = "roster_changed"
     ROSTER_REFUSED = "roster_refused"
 
@@ -302,6 +303,12 @@ FIELDS: Final[Mapping[EntryKind, Mapping[str, Check]]] = {
         "previous": _hex,
         "identity": _hex,  # the key from now on
         "signature": _signature,  # of the previous one, see `ledger.succession`
+    },
+    EntryKind.KEY_REPLACED: {
+        "party": _token,
+        "previous": _hex,
+        "identity": _hex,
+        "signature": _signature,  # of the new one: the previous one is lost
     },
     EntryKind.ROSTER_CHANGED: {"epoch": _count, "digest": _hex},
     EntryKind.ROSTER_REFUSED: {

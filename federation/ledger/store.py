@@ -31,7 +31,7 @@ from federation.ledger.database import (
     tiles,
     witnessed,
 )
-from federation.ledger.entries import Encoded, Entry, EntryKind
+from federation.ledger.entries import Encoded, Entry
 from federation.ledger.export import LogExport
 from federation.ledger.notes import Checkpoint, NamedKey, SignedHead
 from federation.ledger.succession import Succession
@@ -51,7 +51,7 @@ __all__ = [
 TILE: Final = 256
 _HEIGHT: Final = 8  # 2^8 hashes fill a tile
 
-_ROTATED: Final = f'"kind":"{EntryKind.KEY_ROTATED.value}"'.encode()
+_CHANGES: Final = tuple(f'"kind":"{kind.value}"'.encode() for kind in succession.KINDS)
 
 _INSERT_LEAVES: Final = sa.insert(leaves)
 _INSERT_TILES: Final = sa.insert(tiles)
@@ -216,6 +216,29 @@ class Log:
         self.append(connection, [entry])
         return True
 
+    def replace(self, connection: Connection, first: VerifyKey, at: int) -> bool:
+        """Let the log go on under the key it was opened with, whose predecessor is lost.
+
+        That other members gave this party the key is the caller's to know. Returns whether the log
+        did not go on under it yet; needs a connection from `writing`.
+
+        first: the key of the log, where it has changed none yet.
+
+        Raises:
+            ReadOnlyLogError: the log was opened to be read, without its party's key.
+            LedgerMismatchError: the log had this key before, and gave it up.
+        """
+        if self._key is None:
+            raise ReadOnlyLogError(f"{self.origin} was opened to be read; sign it with its key")
+        keys, number = self.succession(connection), self.size(connection)
+        previous = keys.changes[-1].identity if keys.changes else first
+        if previous == self._key.verify_key:
+            return False
+        entry = succession.entry_of_lost(self.origin, number, previous, self._key, at)
+        keys.after(number, entry)
+        self.append(connection, [entry])
+        return True
+
     def succession(self, connection: Connection) -> Succession:
         """Return the keys that this log has had, by its entries.
 
@@ -236,7 +259,8 @@ class Log:
     def _rotations(self, connection: Connection, start: int) -> list[tuple[int, Entry]]:
         """Return the changes of key from entry `start` on; no other entry is read."""
         some = enumerate(self.entries(connection, start), start)
-        return [(n, written.decode(entry)) for n, entry in some if entry.find(_ROTATED) >= 0]
+        changes = ((n, one) for n, one in some if any(one.find(kind) >= 0 for kind in _CHANGES))
+        return [(n, written.decode(one)) for n, one in changes]
 
     def last_note(self, connection: Connection) -> str | None:
         """Return the latest checkpoint that was signed, if any was."""

@@ -1,11 +1,14 @@
-"""One log under several keys, one after the other: an entry `key_rotated` names the next.
+"""One log under several keys, one after the other: an entry names the next.
 
-    key_rotated   party   previous   identity   signature
+    key_rotated    party   previous   identity   signature, of the previous key
+    key_replaced   party   previous   identity   signature, of the new key: the previous one is lost
 
-The key that is given up signs the number of the entry, the log and both keys, so that the entry
-fits one place of one log. A head of at most that many entries is the previous key's, every longer
-one the new key's. A key that was given up never comes back. So whoever trusts the first key of a
-log follows it to the last; a key that was lost, and so could sign nothing, ends its log.
+The signature is over the number of the entry, the log and both keys, so that the entry fits one
+place of one log. A head of at most that many entries is the previous key's, every longer one the
+new key's. A key that was given up never comes back. So whoever trusts the first key of a log
+follows it to the last, as far as keys were rotated. A key that was lost signs for none: members of
+other organisations have said in the roster which one comes after it, so a log goes on behind
+`key_replaced` for those alone whose list of keys was printed since (`trust`).
 """
 
 from collections.abc import Iterable
@@ -20,30 +23,51 @@ from secure_compute import canonical
 from secure_compute.errors import BadSignatureError, LocalProtocolError
 from secure_compute.primitives.signature import SigningKey, VerifyKey
 
-_LABEL: Final = b"entrepot key rotation/1\n"
+_LABELS: Final = {
+    EntryKind.KEY_ROTATED: b"entrepot key rotation/1\n",
+    EntryKind.KEY_REPLACED: b"entrepot key replacement/1\n",
+}
+KINDS: Final = frozenset(_LABELS)
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """Entry `number` of a log gives `previous` up for `identity`."""
+    """Entry `number` of a log gives `previous` up for `identity`.
+
+    lost: whether `previous` signed nothing for that; see `key_replaced`.
+    """
 
     number: int
     previous: VerifyKey
     identity: VerifyKey
+    lost: bool = False
+
+    @property
+    def kind(self) -> EntryKind:
+        """The kind of its entry."""
+        return EntryKind.KEY_REPLACED if self.lost else EntryKind.KEY_ROTATED
 
 
 def entry_of(origin: str, number: int, old: SigningKey, new: VerifyKey, at: int) -> Entry:
     """Return the entry by which the log `origin` goes on under `new`; it must become `number`."""
-    change = Rotation(number, old.verify_key, new)
+    return _entry(origin, Rotation(number, old.verify_key, new), old, at)
+
+
+def entry_of_lost(origin: str, number: int, old: VerifyKey, new: SigningKey, at: int) -> Entry:
+    """Return the entry by which the log `origin`, whose key `old` is lost, goes on under `new`."""
+    return _entry(origin, Rotation(number, old, new.verify_key, lost=True), new, at)
+
+
+def _entry(origin: str, change: Rotation, key: SigningKey, at: int) -> Entry:
     return Entry(
-        EntryKind.KEY_ROTATED,
+        change.kind,
         at,
         "",
         {
             "party": _party(origin),
             "previous": change.previous.hex,
-            "identity": new.hex,
-            "signature": old.sign(_statement(origin, change)).hex(),
+            "identity": change.identity.hex,
+            "signature": key.sign(_statement(origin, change)).hex(),
         },
     )
 
@@ -71,10 +95,10 @@ class Succession:
         """Return the succession with entry `number`, the next one of the log.
 
         Raises:
-            LedgerMismatchError: the key in force did not sign that change at that place, or its
-                key was the log's before.
+            LedgerMismatchError: nobody signed that change at that place who may, or its key was
+                the log's before.
         """
-        if entry.kind is not EntryKind.KEY_ROTATED:
+        if entry.kind not in KINDS:
             return self
         change = self._read(number, entry)
         before = {each for one in self.changes for each in (one.previous, one.identity)}
@@ -145,14 +169,17 @@ class Succession:
 
     def _read(self, number: int, entry: Entry) -> Rotation:
         body = entry.body
+        is_lost = entry.kind is EntryKind.KEY_REPLACED
         try:
             previous, identity = (VerifyKey(str(body[name])) for name in ("previous", "identity"))
-            change = Rotation(number, previous, identity)
+            change = Rotation(number, previous, identity, is_lost)
             signature = bytes.fromhex(str(body["signature"]))
-            previous.verify(signature, _statement(self.origin, change))
+            signer = identity if is_lost else previous
+            signer.verify(signature, _statement(self.origin, change))
         except (BadSignatureError, LocalProtocolError) as why:
+            by = "takes" if is_lost else "gives up"
             raise LedgerMismatchError(
-                f"{self._named(number)} is not signed, for that place, by the key that it gives up"
+                f"{self._named(number)} is not signed, for that place, by the key that it {by}"
             ) from why
         if body["party"] != _party(self.origin):
             raise LedgerMismatchError(f"{self._named(number)} is about another party's key")
@@ -171,7 +198,7 @@ def require_own(key: VerifyKey, note: str | None, since: Iterable[Entry]) -> Non
     Raises:
         GivenUpKeyError: another key is; nothing must be signed with this one.
     """
-    named = [str(e.body["identity"]) for e in since if e.kind is EntryKind.KEY_ROTATED]
+    named = [str(e.body["identity"]) for e in since if e.kind in KINDS]
     last = None if note is None else notes.read(note)
     if named:
         is_own = named[-1] == key.hex
@@ -204,7 +231,7 @@ def _party(origin: str) -> str:
 
 
 def _statement(origin: str, change: Rotation) -> bytes:
-    return _LABEL + canonical.encode(
+    return _LABELS[change.kind] + canonical.encode(
         {
             "log": origin,
             "number": change.number,

@@ -5,7 +5,8 @@
 
 One line per party: the key of its log (C2SP vkey) and the organisation that runs it. A party that
 has changed its key has a line for each, one below the other, the first key first: the first is what
-is trusted, and its log says how it came to the others (`succession`). Up to `c`
+is trusted, and its log says how it came to the others (`succession`); to one that came after a lost
+key no log can lead, the list must name it. Up to `c`
 organisations are allowed for as colluding, so a head counts as booked when c + 1 other
 organisations than the log's own vouch for it: one of them is honest.
 """
@@ -22,9 +23,10 @@ from federation.errors import (
     UntrustedNoteError,
 )
 from federation.ledger.notes import NamedKey, origin_of
-from federation.ledger.succession import Succession
+from federation.ledger.succession import Rotation, Succession
 from federation.membership import Roster
 from policies.parties import PartyId, Role
+from secure_compute.primitives.signature import VerifyKey
 
 COLLUDING: Final = 1
 """How many organisations may lie together without a false head being booked: c."""
@@ -65,18 +67,51 @@ class Vouched:
         Raises:
             LedgerMismatchError: the log has other keys than are known here.
         """
-        known = [key.key for key in self.keys]
-        taken = [each.identity for each in succession.changes]
-        told = [succession.changes[0].previous, *taken] if taken else known[:1]
-        shared = min(len(known), len(told))
-        if known[:shared] != told[:shared]:
-            raise LedgerMismatchError(
-                f"{self.key.name} goes on under other keys than those that are trusted; take a "
-                "list that was printed when you joined, or ask its party"
-            )
-        longer = told if len(told) > len(known) else known
-        first, *later = (NamedKey(self.key.name, key) for key in longer)
+        known, at = [key.key for key in self.keys], 0
+        for change in succession.changes:
+            if change.previous != known[at]:
+                raise self._other_keys()
+            at = self._place_of(change, known, at)
+            if at == len(known):
+                known.append(change.identity)
+        first, *later = (NamedKey(self.key.name, key) for key in known)
         return Vouched(first, self.organisation, tuple(later))
+
+    def passed_over(self, succession: Succession) -> tuple[VerifyKey, ...]:
+        """Return the keys that the party had in the roster and its log never: a thief's.
+
+        succession: the keys of its log, that `following` accepted.
+        """
+        if not succession.changes:
+            return ()
+        told = {key for one in succession.changes for key in (one.previous, one.identity)}
+        known = [each.key for each in self.keys]
+        last = known.index(succession.changes[-1].identity)
+        return tuple(key for key in known[:last] if key not in told)
+
+    def _place_of(self, change: Rotation, known: Sequence[VerifyKey], at: int) -> int:
+        """Return where the key stands that a log takes after the one in place `at`.
+
+        A lost key may have been followed, in the roster, by one that its log never had: a thief's.
+        """
+        if not change.lost and known[at + 1 : at + 2] in ([], [change.identity]):
+            return at + 1
+        if change.lost and change.identity in known[at + 1 :]:
+            return known.index(change.identity, at + 1)
+        raise self._unsaid(change) if change.lost else self._other_keys()
+
+    def _other_keys(self) -> LedgerMismatchError:
+        return LedgerMismatchError(
+            f"{self.key.name} goes on under other keys than those that are trusted; take a "
+            "list that was printed when you joined, or ask its party"
+        )
+
+    def _unsaid(self, change: Rotation) -> LedgerMismatchError:
+        return LedgerMismatchError(
+            f"{self.key.name} goes on from entry {change.number} under a key for which the one "
+            "before signed nothing, since it was lost; that members gave the party this key stands "
+            "in no ledger: take a list of keys that was printed since, which names it"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from federation.errors import (
 from federation.ledger import merkle, notes, witness
 from federation.ledger.entries import EntryKind, decode
 from federation.ledger.export import Export, LogExport
-from federation.ledger.notes import Checkpoint, Note
+from federation.ledger.notes import COSIGNATURE, Checkpoint, NamedKey, Note
 from federation.ledger.replay import Accounts
 from federation.ledger.seen import MAX_SKEW
 from federation.ledger.sightings import Sighting, Sightings, genuine
@@ -44,7 +44,8 @@ class Verdict:
     unwitnessed:  entries that are signed, and that not enough others have seen yet.
     unproven:     releases given back on statements that are in no ledger.
     raised:       reservations that state a higher limit than before, by log and number of entry.
-    rotated:      entries with which a log goes on under another key, in the same way.
+    rotated:      entries with which a log goes on under another key, by its old one's word.
+    replaced:     the same where the old key is lost, and members of others gave the new one.
     as_of:        when an honest organisation had seen every log, in UTC; "" without keys.
     accounts:     what each log adds up to, by origin.
     """
@@ -57,6 +58,7 @@ class Verdict:
     unproven: int
     raised: tuple[str, ...]
     rotated: tuple[str, ...]
+    replaced: tuple[str, ...]
     as_of: str
     accounts: Mapping[str, Accounts] = field(repr=False)
 
@@ -103,7 +105,7 @@ def verify(export: Export, trust: Trust | None) -> Verdict:
     _agreeing(sightings, {log.head.origin: log for log in logs}, trust)
     _kept_word(times, logs, sightings)
     if trust is not None:
-        _in_time(logs, keys, sightings)
+        _in_time(logs, keys, sightings, trust)
     return _verdict(export, trust, logs, times)
 
 
@@ -259,15 +261,25 @@ def _kept_word(
 
 
 def _in_time(
-    logs: Sequence[_Read], keys: Mapping[str, Succession], sightings: Sequence[Sighting]
+    logs: Sequence[_Read],
+    keys: Mapping[str, Succession],
+    sightings: Sequence[Sighting],
+    trust: Trust,
 ) -> None:
-    """Return if no witness in the file cosigned with a key that it had given up by then."""
+    """Return if no witness in the file cosigned with a key that it had not, or not any more."""
     written = {(one.by, one.head.origin, one.head.size): one.number for one in sightings}
     for log in logs:
         origin, size = log.head.origin, log.witnessed.checkpoint.size
-        for line in log.witnessed.lines:
-            change = keys[line.name].given_up(line) if line.name in keys else None
-            if line.name == origin or change is None:
+        others = [each for each in log.witnessed.lines if each.name != origin]
+        for line in (each for each in others if each.name in keys):
+            strange = trust.find(line.name).passed_over(keys[line.name])
+            if line.key_id in {NamedKey(line.name, key, COSIGNATURE).id for key in strange}:
+                raise LedgerMismatchError(
+                    f"{line.name} cosigned {origin} at {size} entries with a key that its ledger "
+                    "never had: it was in other hands when members gave the party another one"
+                )
+            change = keys[line.name].given_up(line)
+            if change is None:
                 continue
             if written.get((line.name, origin, size), change.number) >= change.number:
                 raise LedgerMismatchError(
@@ -285,15 +297,11 @@ def _verdict(
     accounts = {log.head.origin: log.told.accounts for log in logs}
     unproven = sum(told.given_back for told in accounts.values())
     raised = tuple(f"entry {n} of {by}" for by, told in accounts.items() for n in told.raised)
-    rotated = tuple(
-        f"entry {each.number} of {log.head.origin}"
-        for log in logs
-        for each in log.told.keys.changes
-    )
-    rest = _aside(len(logs), unproven, raised, rotated)
+    rotated, replaced = (_changes(logs, lost=lost) for lost in (False, True))
+    rest = _aside(len(logs), unproven, raised, rotated, replaced)
     entries = sum(log.head.size for log in logs)
     waiting = sum(log.head.size - log.witnessed.checkpoint.size for log in logs)
-    found = (len(logs), entries, waiting, unproven, raised, rotated)
+    found = (len(logs), entries, waiting, unproven, raised, rotated, replaced)
     counted = f"{entries:,} entries of {export.federation}"
     if trust is None:
         line = (
@@ -312,6 +320,15 @@ def _verdict(
     return Verdict(True, line, *found, as_of, accounts)
 
 
+def _changes(logs: Sequence[_Read], *, lost: bool) -> tuple[str, ...]:
+    return tuple(
+        f"entry {each.number} of {log.head.origin}"
+        for log in logs
+        for each in log.told.keys.changes
+        if each.lost is lost
+    )
+
+
 def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:
     """Return a time at which an honest organisation saw the log: up to c of them may lie."""
     own, latest = trust.find(origin).organisation, dict[str, int]()
@@ -322,7 +339,13 @@ def _seen_by(origin: str, times: Mapping[str, int], trust: Trust) -> int:
     return vouched_time(latest.values(), trust.colluding)
 
 
-def _aside(logs: int, unproven: int, raised: Sequence[str], rotated: Sequence[str]) -> str:
+def _aside(
+    logs: int,
+    unproven: int,
+    raised: Sequence[str],
+    rotated: Sequence[str],
+    replaced: Sequence[str],
+) -> str:
     """Return what the entries alone cannot show, behind a semicolon each."""
     said = ""
     if logs == 1:
@@ -334,6 +357,8 @@ def _aside(logs: int, unproven: int, raised: Sequence[str], rotated: Sequence[st
     if rotated:
         said += f"; keys changed, each by the word of the one before: {len(rotated)}, first in "
         said += rotated[0]
+    if replaced:
+        said += f"; keys lost, and others given by members: {len(replaced)}, first in {replaced[0]}"
     return said
 
 

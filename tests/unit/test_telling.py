@@ -89,6 +89,12 @@ BODIES: dict[EntryKind, dict[str, Any]] = {
         "identity": "cd" * 32,
         "signature": "ef" * 64,
     },
+    EntryKind.KEY_REPLACED: {
+        "party": "merchant-br",
+        "previous": DIGEST,
+        "identity": "cd" * 32,
+        "signature": "ef" * 64,
+    },
     EntryKind.ROSTER_CHANGED: {"epoch": 4, "digest": DIGEST},
     EntryKind.ROSTER_REFUSED: {"party": "aggregator", "digest": DIGEST, "reason": "older"},
 }

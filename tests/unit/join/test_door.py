@@ -13,7 +13,7 @@ from aggregator.door import (
     Patience,
     RefusedInvitationError,
     TooManyError,
-    _require_its_own,
+    _waits,
 )
 from aggregator.hosting import load_hosting
 from aggregator.register import Register
@@ -218,9 +218,22 @@ def test_a_member_whose_sealing_key_is_on_its_way_comes_again(tmp_path: Path) ->
     (tmp_path / "roster.bin").write_bytes(chain.wire)
     hosting = SimpleNamespace(pin=chain.pin, folder=tmp_path)
     own = chain.roster.members[0]
-    _require_its_own(hosting, replace(own, sealing=sealing("older")))
+    assert not _waits(hosting, replace(own, sealing=sealing("older")))
+
+
+def test_a_member_with_another_identity_key_waits_for_the_others(tmp_path: Path) -> None:
+    chain = founded()
+    (tmp_path / "roster.bin").write_bytes(chain.wire)
+    hosting = SimpleNamespace(pin=chain.pin, folder=tmp_path)
+    own, other = chain.roster.members[:2]
+    asked = replace(own, identity=key("new").verify_key, sealing=sealing("new"))
+    assert _waits(hosting, asked)
+    with pytest.raises(RefusedInvitationError, match="is or was somebody's already"):
+        _waits(hosting, replace(asked, identity=other.identity))
+    with pytest.raises(RefusedInvitationError, match="is or was somebody's already"):
+        _waits(hosting, replace(asked, sealing=other.sealing))
     with pytest.raises(RefusedInvitationError, match="with another identity key"):
-        _require_its_own(hosting, replace(own, identity=key("thief").verify_key))
+        _waits(hosting, replace(asked, organisation="Elsewhere"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from clients.books import Books
 from clients.calling import NotReachedError, TurnedAwayError, WrongPinError
 from clients.certificate import require_shown
 from clients.consent import agreed
-from clients.entering import OtherFederationError, UntrueFoundingError
+from clients.entering import OtherFederationError, TakenSeatError, UntrueFoundingError
 from clients.errors import NodeSettingsError
 from clients.joining import Entrant, ForeignFolderError, begun
 from clients.recording import Recorder
@@ -473,7 +473,8 @@ def test_a_federation_founded_without_this_party_is_not_its_own(waiting: Entrant
 @pytest.mark.parametrize("told", [{"federation": "elsewhere"}, {"colluding": 2}], ids=str)
 def test_a_roster_other_than_the_invitation_said_is_not_entered(waiting: Entrant, told) -> None:
     chain = other_chain()
-    offer = replace(waiting.offer, pin=chain.pin, federation=chain.roster.federation)
+    seat = {"pin": chain.pin, "federation": chain.roster.federation, "party": PartyId("cn9")}
+    offer = replace(waiting.offer, **seat)
     assert isinstance(entering.step(replace(waiting, offer=offer), View(chain.wire)), entering.Asks)
     other = replace(waiting, offer=replace(offer, **told))
     with pytest.raises(OtherFederationError, match="nothing was signed"):
@@ -482,11 +483,16 @@ def test_a_roster_other_than_the_invitation_said_is_not_entered(waiting: Entrant
 
 def test_who_is_on_the_roster_with_another_key_is_not_in(waiting: Entrant) -> None:
     chain = other_chain()
-    pinned = replace(waiting, offer=replace(waiting.offer, pin=chain.pin))
-    other = replace(waiting.member, party=PartyId("cn9"), identity=key("cn9").verify_key)
-    longer = chain.change(Admit(other), "cn9", "eu", "us")
+    seat = {"pin": chain.pin, "federation": chain.roster.federation, "party": PartyId("cn9")}
+    pinned = replace(waiting, offer=replace(waiting.offer, **seat))
+    longer = chain.change(
+        Admit(replace(pinned.member, identity=key("cn9").verify_key)), "cn9", "eu", "us"
+    )
+    with pytest.raises(TakenSeatError, match="run this again with --lost"):
+        entering.step(pinned, View(longer.wire))
+    (pinned.folder / "lost").touch()
     there = entering.step(pinned, View(longer.wire))
-    assert isinstance(there, entering.Asks)
+    assert isinstance(there, entering.Asks) and b'"rekey"' in there.statement
 
 
 def test_a_resumed_folder_without_an_enrolment_is_said_to_be_none(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A node's certificate is renewed by itself while it runs: for its own key, for members alone."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.gathering import Gathering, NoMemberError
 from aggregator.rosters import change
 from aggregator.settings import load_aggregator
 from clients import renewal
 from clients.admitting import calls_of
 from clients.calling import NotReachedError, TurnedAwayError
+from clients.entering import TakenSeatError
 from clients.joining import ForeignFolderError
 from clients.settings import NodeSettings, load_settings
 from experiments.errors import UsageError
@@ -164,9 +167,11 @@ def test_a_member_whose_certificate_is_over_gets_another_by_a_token(
 
 def test_a_members_seat_is_not_given_to_another_key(harbour: Harbour) -> None:
     token = harbour.invite(CN)
-    with pytest.raises(TurnedAwayError, match="member with another identity key"):
+    with pytest.raises(TakenSeatError, match="is a member already"):
         join(str(token), harbour.node("thief"), Person(), 0.0)
-    assert not (harbour.node("thief") / "keys" / "stream.crt").exists()
+    shown = (harbour.node("thief") / "keys" / "stream.crt").read_bytes()
+    with pytest.raises(NoMemberError, match="have not given cn this key yet"):
+        Gathering(harbour.aggregator, time.time).require_key(PartyId("cn"), shown)
 
 
 def test_a_suspended_member_gets_no_other_by_a_token(

@@ -74,6 +74,12 @@ BODIES = {
         "identity": SHA,
         "signature": SHA + SHA,
     },
+    EntryKind.KEY_REPLACED: {
+        "party": "cn",
+        "previous": SHA,
+        "identity": SHA,
+        "signature": SHA + SHA,
+    },
     EntryKind.ROSTER_CHANGED: {"epoch": 2, "digest": SHA},
     EntryKind.ROSTER_REFUSED: {"party": "hub", "digest": SHA, "reason": "forked"},
 }

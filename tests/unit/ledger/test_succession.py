@@ -22,7 +22,7 @@ from federation.ledger.notes import Checkpoint, NamedKey
 from federation.ledger.receipt import Receipt, verify_receipt
 from federation.ledger.seen import open_seen, sign_seen
 from federation.ledger.store import Log, writing
-from federation.ledger.succession import Succession, entry_of
+from federation.ledger.succession import Succession, entry_of, entry_of_lost
 from federation.ledger.trust import Trust, Vouched
 from federation.ledger.verify import verify
 from federation.membership import Roster
@@ -175,6 +175,14 @@ def test_the_same_bytes_as_ever() -> None:
     assert encode(made).decode() == good["entry"]
     found = Succession(good["log"]).after(good["number"], decode(good["entry"].encode()))
     assert [each.identity for each in found.changes] == [NEW.verify_key]
+
+
+def test_the_same_bytes_as_ever_where_the_key_before_is_lost() -> None:
+    good = VECTORS["good_lost"]
+    made = entry_of_lost(good["log"], good["number"], OLD.verify_key, NEW, NOW)
+    assert encode(made).decode() == good["entry"]
+    (change,) = Succession(good["log"]).after(good["number"], made).changes
+    assert (change.identity, change.lost) == (NEW.verify_key, True)
 
 
 @pytest.mark.parametrize("name", [name for name in VECTORS if name.startswith("bad_")])
@@ -377,6 +385,74 @@ def replace_size(head: Checkpoint, size: int, key: SigningKey) -> notes.SignedHe
 
 
 # -- the list of keys ------------------------------------------------------------------------------
+
+
+# -- a key that is lost ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost() -> dict[str, Party]:
+    """Four ledgers; the key of cn's was lost after its seventh entry."""
+    found = founded()
+    found["cn"].lose(NEW)
+    found["cn"].append(ordinary("afterwards"))
+    witness_all(found)
+    return found
+
+
+def test_a_log_goes_on_after_a_lost_key_for_who_has_a_list_of_since(lost: dict[str, Party]) -> None:
+    whole = export(lost)
+    verdict = verify(whole, AFTER)
+    assert verdict.is_authentic and verdict.rotated == ()
+    assert verdict.replaced == (f"entry 7 of {CN}",)
+    assert "given by members: 1, first in entry 7" in str(verdict)
+    assert verify(whole, Trust.of(under(NEWER, NEW))).is_authentic  # a thief's stands between
+    assert not verify(whole, None).is_authentic
+
+
+def test_bad_a_log_goes_on_after_a_lost_key_under_one_that_nobody_knows(
+    lost: dict[str, Party],
+) -> None:
+    assert "take a list of keys that was printed since" in wrong(export(lost))
+    assert "take a list of keys that was printed since" in wrong(
+        export(lost), Trust.of(under(NEWER))
+    )
+
+
+def test_bad_a_thief_lets_its_own_key_follow(parties: dict[str, Party]) -> None:
+    """Its word for the next key skips no key that the list has."""
+    assert "under other keys" in wrong(export(parties), Trust.of(under(NEWER, NEW)))
+
+
+def test_bad_a_thief_lends_the_name_of_a_party_whose_key_it_had() -> None:
+    found = founded()
+    found["cn"].lose(NEW)
+    witness_all(found)
+    thief, whole = SigningKey(b"thief".ljust(32, b".")), export(found)
+    place = next(n for n, log in enumerate(whole.logs) if log.origin == origin("eu"))
+    log = whole.logs[place]
+    note = "".join(log.witnessed.partition("\n\n")[:2]) + "".join(
+        line + "\n"
+        for line in log.witnessed.partition("\n\n")[2].splitlines()
+        if f" {CN} " not in line
+    )
+    stolen = note + witness.cosign(note, CN, thief, NOW)
+    logs = [*whole.logs]
+    logs[place] = replace(log, witnessed=stolen)
+    assert "a key that its ledger never had" in wrong(
+        replace(whole, logs=tuple(logs)), Trust.of(under(thief, NEW))
+    )
+
+
+def test_a_log_is_told_once_that_its_key_is_lost() -> None:
+    party = founded()["cn"]
+    party.lose(NEW)
+    size = party.size()
+    party.lose(NEW)
+    assert party.size() == size
+    party.rotate(NEWER)
+    with pytest.raises(LedgerMismatchError, match="was given up before"):
+        party.lose(NEW)
 
 
 def test_the_list_names_every_key_of_a_party_in_its_order() -> None:

@@ -1,0 +1,154 @@
+"""A member whose identity key is lost, or in other hands, goes on with one that members gave it.
+
+    enter       it enrols with new keys, all of them, in a folder of its own: a new one, or `lost/`
+                in the one that it has, whose books, answers and rows stay where they are
+    move_in     members have signed: what was made in `lost/` takes the place of what is lost
+    take_over   at the start: the ledger goes on under the new key (`federation.ledger.succession`)
+
+The old key signs nothing more from the epoch on in which the roster names the new one. Whatever is
+cut off is done again, in the same order. The books are the member's memory of what it has spent:
+without them it does not go on, since its account would begin anew; with an old copy of them its
+witnesses, who know the log and not the key, stop it as they stop every node that was put back.
+Orders that were under way here are over at the start, and paid whole (`clients.recording`).
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from clients.books import Books
+from clients.errors import NodeSettingsError
+from clients.joining import LOST, Entrant, ForeignFolderError, has_joined
+from clients.settings import NodeSettings, load_settings
+from federation import at_rest
+from federation.enrolment import Offer
+from federation.ledger.notes import origin_of
+from federation.ledger.trust import Trust
+from federation.membership import Roster
+from federation.regaining import given
+from federation.roster_chain import history
+from federation.whole_files import keep_file
+
+_SECRET: Final = ("stream.key", "flower", "opening.key", "identity.key")
+_PUBLIC: Final = ("ca.crt", "stream.crt", "flower.pub")
+_STALE: Final = (
+    *("stream.next.key", "stream.next.crt", "opening.next", "identity.next", "identity.old"),
+)
+_JOINED: Final = ("offer.json", "enrolment.bin")
+
+
+class LostBooksError(NodeSettingsError):
+    """A member that was given another identity key has no books to go on with."""
+
+    exit_code = 30
+
+
+def place_of(folder: Path) -> Path:
+    """Return where the entry lies by which the node in `folder` gets other keys."""
+    return folder / LOST
+
+
+def is_regaining(folder: Path) -> bool:
+    """Return whether the node in `folder` has asked for other keys, and has not moved in yet."""
+    return has_joined(folder) and (place_of(folder) / "offer.json").exists()
+
+
+def enter(entrant: Entrant) -> None:
+    """Its operator has said that the key of this seat is lost; the node's own law stands for it.
+
+    Raises:
+        ForeignFolderError: the token is for another seat than that of the node in the folder.
+    """
+    home = entrant.folder.parent
+    if is_regaining(home):
+        _require_seat(load_settings(home), entrant.offer)
+        _keep_law(home / "policy", entrant.folder)
+    keep_file(entrant.folder / LOST, b"")
+
+
+def move_in(entrant: Entrant, chain: bytes, roster: Roster) -> Path:
+    """The keys that members gave stand in the node's folder, which is returned."""
+    home, made = entrant.folder.parent, entrant.folder / "keys"
+    for name in _STALE:
+        (home / "keys" / name).unlink(missing_ok=True)
+    for name in _PUBLIC:
+        keep_file(home / "keys" / name, (made / name).read_bytes(), 0o644)
+    for name in _SECRET:
+        at_rest.write(home / "keys" / name, at_rest.read(made / name))
+    for name in _JOINED:
+        keep_file(home / name, (entrant.folder / name).read_bytes())
+    keep_file(home / "trust.txt", str(Trust.of(roster)).encode(), 0o644)
+    keep_file(home / "roster.bin", chain, 0o644)
+    shutil.rmtree(entrant.folder)
+    return home
+
+
+def take_over(settings: NodeSettings, roster: Roster, now: Callable[[], float]) -> bool:
+    """Return whether the ledger goes on under another key from here on: members gave it that one.
+
+    Books that do not say so, since they were put back, are told again; witnesses tell old ones.
+
+    Raises:
+        LostBooksError: there is no ledger that could go on.
+        LedgerMismatchError: the ledger had other keys than the roster says.
+    """
+    if not is_due(settings, now):
+        return False
+    origin = origin_of(settings.federation, settings.party)
+    books = Books(settings.books, origin, settings.identity, now)
+    books.replace(roster.keys_of(settings.party)[0])
+    Trust.of(roster).find(origin).following(books.succession())
+    books.disconnect()
+    return True
+
+
+def is_due(settings: NodeSettings, now: Callable[[], float]) -> bool:
+    """Return whether members gave this node its key, and its ledger does not say so yet.
+
+    Raises:
+        LostBooksError: there is no ledger that could go on.
+    """
+    epoch = given(history(settings.chain(), settings.pin), settings.party)
+    if epoch is None or epoch.by_itself:
+        return False
+    origin, key = origin_of(settings.federation, settings.party), settings.identity
+    there = Books.existing(settings.books, origin, key, now)
+    if there is None or there.head().size == 0:
+        raise LostBooksError(_no_books(settings))
+    changes = there.succession().changes
+    there.disconnect()
+    return not changes or changes[-1].identity != key.verify_key
+
+
+def _no_books(settings: NodeSettings) -> str:
+    return (
+        f"{settings.party} has another identity key, and no books: its account would begin anew, "
+        "as if nothing had been spent. Put the newest copy of books.sqlite into its folder, or "
+        "name the database with `books` in node.toml. If there is none, it does not go on under "
+        "this name: ask the aggregator's operator to suspend it, and join under another one"
+    )
+
+
+def _require_seat(settings: NodeSettings, offer: Offer) -> None:
+    own = (settings.federation, settings.party, settings.organisation, settings.role)
+    if own != (offer.federation, offer.party, offer.organisation, offer.role):
+        raise ForeignFolderError(
+            f"the token is for {offer.party} of {offer.federation}, and the folder is that of "
+            f"{settings.party} of {settings.federation}; nothing of it was sent"
+        )
+    if offer.pin != settings.pin:
+        raise ForeignFolderError(
+            "the token is for a federation that was founded anew: its pin is not that of the "
+            "folder; nothing was sent, ask the aggregator why"
+        )
+
+
+def _keep_law(policy: Path, place: Path) -> None:
+    """The node's own law is what it asks with; the whole of it, or none yet."""
+    draft = place / ".policy.draft"
+    if (place / "policy").exists() or not policy.exists():
+        return
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.copytree(policy, draft)
+    draft.rename(place / "policy")
