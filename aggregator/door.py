@@ -143,7 +143,7 @@ class Door:
             self._patience.wrong(place)
             self._register.count_wrong(knock.invitation)
             raise RefusedInvitationError(
-                "this federation gave out no such invitation; ask its aggregator for one"
+                "no such invitation here; ask the aggregator (people run `person enrol`)"
             )
         self._require_open(found, knock)
         return found

@@ -37,12 +37,13 @@ from clients.node import Node
 from clients.once import is_of_the_moment
 from clients.opening import Opener
 from clients.outbox import Outbox
+from clients.patience import NotRegisteredError
 from clients.persons import Persons
 from clients.queries.partial import AHEAD
 from clients.questions import Questions
 from clients.recording import Recorder
 from clients.regaining import take_over
-from clients.rosters import Rosters
+from clients.rosters import LEAVING, Rosters
 from clients.rotation import hand_over, settle
 from clients.sealed import SealedOnce
 from clients.serve import ServeSettings
@@ -214,6 +215,9 @@ def _served(settings: NodeSettings, node: Node, stop: threading.Event) -> int:
         once = SealedOnce(node.answer, inbox, is_of_the_moment, settings, roster, signed)
         serve_both(flower, stream_settings(settings, capture), once, stop)
     except (ClientError, FederationError, SecureComputeError) as why:
+        if isinstance(why, NotRegisteredError) and (folder / LEAVING).exists():
+            print(f"entrepot node: {settings.party} has left; nothing is to be run", flush=True)  # noqa: T201
+            return USAGE
         if node.ended is None:
             print(f"entrepot node: {why}", flush=True)  # noqa: T201
         usual = UNREACHABLE if isinstance(why, ClientError) else USAGE

@@ -9,6 +9,7 @@ from pathlib import Path
 from clients.books import Books
 from clients.books_log import NOWHERE
 from clients.settings import NodeSettings, load_settings
+from experiments.errors import UsageError
 from experiments.home import Home
 from federation.ledger.notes import origin_of
 from policies.budget.account import Scope, scopes_of
@@ -16,6 +17,7 @@ from policies.budget.events import Event
 from policies.budget.statement import Statement
 from policies.contracts import COMMERCIAL_LABEL, DataContract, UnitKind
 from policies.errors import ForeignBooksError
+from policies.parties import PartyId
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +117,30 @@ def without_books(home: Home) -> list[str]:
 
 
 def all_books(home: Home) -> Iterator[NodeBooks]:
-    """Yield the books of every data node, in roster order."""
+    """Yield the books of every data node whose folder lies here, in roster order."""
     for member in home.holders():
-        yield open_books(home.node(member.party))
+        if home.node(member.party).exists():
+            yield open_books(home.node(member.party))
+
+
+def elsewhere(home: Home) -> list[str]:
+    """Return the data nodes whose folders do not lie here, in roster order."""
+    return [m.party for m in home.holders() if not home.node(m.party).exists()]
+
+
+def books_here(home: Home, party: PartyId) -> NodeBooks:
+    """Open the books of a node that an order asks; errors: `open_books`.
+
+    Raises:
+        UsageError: its folder lies elsewhere.
+    """
+    folder = home.node(party)
+    if not folder.exists():
+        raise UsageError(
+            f"the folder of {party} does not lie here, and what an order costs follows from its "
+            "contract and its books: look where it lies, or ask, and every node says its own price"
+        )
+    return open_books(folder)
 
 
 def all_accounts(home: Home) -> list[Account]:

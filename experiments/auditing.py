@@ -106,12 +106,12 @@ def keepers(home: Home, node: str | None = None) -> list[Kept]:
 
 def _kept(home: Home, member: Member) -> Kept:
     where: Path | str
-    if member.role is Role.AGGREGATOR:
-        folder = home.aggregator
-        where = load_aggregator(folder).ledger
+    is_host = member.role is Role.AGGREGATOR
+    folder = home.aggregator if is_host else home.node(member.party)
+    if not folder.exists():
+        where = folder / "books.sqlite"  # of a party that is elsewhere, nothing lies here
     else:
-        folder = home.node(member.party)  # of a party that is elsewhere, nothing lies here
-        where = load_settings(folder).books if folder.exists() else folder / "books.sqlite"
+        where = load_aggregator(folder).ledger if is_host else load_settings(folder).books
     return Kept(member.party, where)
 
 

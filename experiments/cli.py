@@ -1,5 +1,6 @@
 """The one command, `entrepot`. A sub-command's libraries are imported when it is called."""
 
+import errno
 import importlib
 import os
 import sys
@@ -101,6 +102,13 @@ def _explain(why: Exception) -> int:
         "secure_compute",
     }:
         click.echo(f"entrepot: {why}", err=True)
+    elif isinstance(why, OSError) and why.errno in _DISK and why.filename is not None:
+        click.echo(
+            f"entrepot: {why.filename}: {why.strerror}; see that this user may read and write "
+            "there, and that the disk has room",
+            err=True,
+        )
+        return USAGE
     else:
         click.echo(
             f"entrepot: unexpected {type(why).__name__}: {why} (run with --debug to see where)",
@@ -108,6 +116,11 @@ def _explain(why: Exception) -> int:
         )
     return int(getattr(why, "exit_code", _code_of(why)))
 
+
+_DISK: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+)
+"""What a disk says where its operator has to do something, whichever file was meant."""
 
 _CODES: Final = {
     **dict.fromkeys(

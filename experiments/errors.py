@@ -37,6 +37,18 @@ class WaitingError(ExperimentError):
     exit_code = 12
 
 
+class NotAgreedError(ExperimentError):
+    """The person who was asked said no; nothing that was asked for was signed or sent."""
+
+    exit_code = 12
+
+
+class NobodyAnswersError(ExperimentError):
+    """A person has to answer, and nobody is there to be asked."""
+
+    exit_code = 2
+
+
 class UnreachableError(ExperimentError):
     """A process of the federation does not answer."""
 

@@ -17,7 +17,7 @@ from clients.attributes import Attributes
 from clients.errors import MisstatedOrderError
 from clients.exports import Left
 from clients.policy import load_packs, load_policy
-from experiments.accounts import NodeBooks, open_books
+from experiments.accounts import NodeBooks, books_here
 from experiments.home import Home
 from experiments.planning import asked_at, lacking, repeated
 from experiments.schedules import Schedule
@@ -59,7 +59,7 @@ def explanation(home: Home, order: WorkOrder, schedule: Schedule | None = None) 
     past = find_past(order, done, reader(roster))
     priced = explain(task.plan, task.noise_multiplier, order.delta, len(order.cohort))
     read = {one.contract for one in order.reads}
-    nodes = [open_books(home.node(party)) for party in order.cohort]
+    nodes = [books_here(home, party) for party in order.cohort]
     return {
         "schema": "entrepot.query.explain/1",
         "sql": task.sql,

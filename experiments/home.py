@@ -1,4 +1,8 @@
-"""Where a federation lies on this machine: `--federation DIR`, $ENTREPOT_HOME, ./.entrepot."""
+"""Where a federation lies on this machine: `--federation DIR`, $ENTREPOT_HOME, ./.entrepot.
+
+A node's own folder is one, too: as much of the federation as its party holds. What is read of the
+others' books and ledgers is left out there.
+"""
 
 import os
 import tomllib
@@ -17,7 +21,7 @@ from federation.roster_chain import (
     require_successor,
 )
 from federation.whole_files import replace_file
-from policies.parties import DATA_ROLES, PartyId
+from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.signature import SigningKey
 
@@ -30,10 +34,11 @@ TRUST_FILE: Final = "trust.txt"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of a federation, as its founder or a data team holds it.
+    """The folder of a federation, as its founder, a data team or one party holds it.
 
     pin:    the SHA-256 of its founding.
     cut_us: fraud is trained on orders placed before this moment, in microseconds since 1970.
+    own:    whose node's folder this is; None: nobody's, its nodes lie below it.
     """
 
     folder: Path
@@ -41,6 +46,7 @@ class Home:
     pin: str
     analyst: PartyId
     cut_us: int = 0
+    own: PartyId | None = None
 
     @property
     def aggregator(self) -> Path:
@@ -65,8 +71,8 @@ class Home:
         return self.folder / "people" / self.analyst
 
     def node(self, party: PartyId) -> Path:
-        """The folder of one node."""
-        return self.folder / "nodes" / party
+        """The folder of one node; nothing lies there where the party is elsewhere."""
+        return self.folder if party == self.own else self.folder / "nodes" / party
 
     def roster(self) -> Roster:
         """Return the roster at its last epoch, verified under the pin.
@@ -127,6 +133,8 @@ def open_home(option: Path | None) -> Home:
     """
     folder = choose_folder(option)
     path = folder / "federation.toml"
+    if (folder / "node.toml").exists():
+        return _of_node(folder)
     try:
         value: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
         if "pin" not in value and "analyst_organisation" in value:
@@ -144,10 +152,19 @@ def open_home(option: Path | None) -> Home:
     except (FileNotFoundError, NotADirectoryError) as why:
         raise NoFederationError(
             f"no federation in {folder}: start one with `entrepot demo --stay`, or name its folder "
-            "with --federation DIR or $ENTREPOT_HOME"
+            "or your node's with --federation DIR or $ENTREPOT_HOME"
         ) from why
     except (KeyError, TypeError, ValueError, LocalProtocolError) as why:
         raise NoFederationError(f"{path} is damaged ({why}); restore it from a copy") from why
+
+
+def _of_node(folder: Path) -> Home:
+    from clients.settings import load_settings
+
+    settings = load_settings(folder)
+    analyst = next((m.party for m in settings.roster().members if m.role is Role.ANALYST), None)
+    words = (settings.federation, settings.pin, analyst or PartyId("analyst"))
+    return Home(settings.folder, *words, own=settings.party)
 
 
 def _read(path: Path) -> bytes:

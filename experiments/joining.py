@@ -27,7 +27,7 @@ from clients.joining import (
 from clients.policy import load_packs, load_policy
 from clients.regaining import enter, is_regaining, move_in, place_of
 from clients.renewal import is_over
-from experiments.errors import ExperimentError
+from experiments.errors import NotAgreedError
 from experiments.founding import CAPS
 from experiments.leaving import restart
 from experiments.service_unit import write_unit
@@ -42,12 +42,6 @@ from secure_compute import canonical
 
 DAY: Final = 86400
 LOOK: Final = 0.5
-
-
-class NotAgreedError(ExperimentError):
-    """The operator did not agree; nothing that was asked for was signed or sent."""
-
-    exit_code = 12
 
 
 class Talk(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from experiments.accounts import Account, NodeBooks, open_books
+from experiments.accounts import Account, NodeBooks, books_here
 from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.meaning import certificate, plain
@@ -200,7 +200,7 @@ def asked_of(home: Home, order: WorkOrder) -> Iterator[tuple[str, tuple[Asked, .
         UsageError: a node of the cohort does not offer a contract that is read.
     """
     for party in order.cohort:
-        books = open_books(home.node(party))
+        books = books_here(home, party)
         if lacks := lacking(order, books):
             raise UsageError(f"{party} does not offer {lacks}; leave it out of the cohort")
         yield books.node, asked_at(books, order)

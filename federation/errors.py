@@ -113,6 +113,12 @@ class ForeignLedgerError(FederationError):
     """The database is no ledger of this version."""
 
 
+class AlreadyRunsError(FederationError):
+    """Another process works in this folder."""
+
+    exit_code = 2
+
+
 class SilentLedgerError(FederationError):
     """The database of the ledger does not answer, or not to this user; nothing was changed."""
 

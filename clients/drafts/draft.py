@@ -163,6 +163,8 @@ def _which(
         asks += f" {' and '.join(seen.name for seen in named)} are called so"
     if not could and not taken:
         asks += "; no column of this source can be read so: add one in a view or another export"
+    elif best is None:
+        asks += "; if it is none of these, add one in a view or another export"
     choices = (*(seen.name for seen in could), *taken, *((NONE,) if column.optional else ()))
     return Question(f"column:{column.name}", asks, best, tuple(choices))
 

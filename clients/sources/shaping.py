@@ -70,12 +70,18 @@ def parquet(path: Path, spoken: str) -> Raw:
     """Return the rows of a Parquet file.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: it is not there, or cannot be read.
     """
+    _require_there(path)
     described = f"DESCRIBE SELECT * FROM {_RAW}"  # noqa: S608  a constant
     with closing(_database(path, path)) as db:
         rows = _told(lambda: db.execute(described, {"raw": str(path)}).fetchall(), spoken)
     return Raw(path, tuple(row[0] for row in rows), spoken)
+
+
+def _require_there(path: Path) -> None:
+    if not path.is_file():
+        raise SourceError(f"there is no file {path}; bring it back, or say where it lies now")
 
 
 def comma_separated(
@@ -89,8 +95,9 @@ def comma_separated(
     where a cast that may fail gives NULL.
 
     Raises:
-        SourceError: it cannot be read, or names a column twice or not at all.
+        SourceError: it is not there, cannot be read, or names a column twice or not at all.
     """
+    _require_there(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             names = next(csv.reader(file, delimiter=delimiter), [])

@@ -10,10 +10,10 @@ import click
 from experiments.commands.aggregator_database import database
 from experiments.commands.aggregator_members import found, init, invite, pending, uninvite
 from experiments.commands.aggregator_people import people
+from experiments.commands.keeping import keep
 from experiments.commands.options import AS_JSON, FEDERATION
 from experiments.commands.vaults import aggregator_vault
 from experiments.home import choose_folder
-from federation.control.supervise import supervise
 
 
 @click.group()
@@ -59,9 +59,7 @@ def run(federation: Path | None) -> int:
         *("--fleet-host", settings.listen),
     ]
     executor = [sys.executable, "-m", "aggregator.executor", "--folder", str(folder.resolve())]
-    return supervise(
-        {"superlink": server, "executor": executor}, logs=folder / "logs", pids=folder / "run"
-    )
+    return keep(folder, {"superlink": server, "executor": executor})
 
 
 @command.command()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from experiments.commands.asking import require_agreed
 from experiments.commands.options import AS_JSON, FEDERATION
 from experiments.exits import DONE, WAITING_FOR_APPROVAL
 from policies.parties import DATA_ROLES, Jurisdiction, PartyId, Role
@@ -163,8 +164,7 @@ def found(federation: Path | None, yes: bool, wait: float, as_json: bool) -> int
     if roster_of(begun.hosting) is None:
         shown = founders(begun)
         show_founding(shown.members, shown.words, lambda line: click.echo(line, err=True))
-        if not yes:
-            click.confirm("Is this everybody, and are the words the same?", abort=True, err=True)
+        require_agreed("Is this everybody, and are the words the same?", yes)
         begin_signing(begun, shown)
     until = time.monotonic() + wait
     while (roster := take_home(open_begun(federation))) is None:

@@ -96,8 +96,10 @@ def forecast(wishes: tuple[str, ...], federation: Path | None, lang: Any, as_jso
 
 
 def _say_who_has_none(home: Home, language: Any) -> None:
-    from experiments.accounts import without_books
+    from experiments.accounts import elsewhere, without_books
     from experiments.words import say
 
     if nodes := without_books(home):
         click.echo(say("budget.no_books", language, nodes=", ".join(nodes)), err=True)
+    if nodes := elsewhere(home):
+        click.echo(say("budget.elsewhere", language, nodes=", ".join(nodes)), err=True)

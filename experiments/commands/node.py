@@ -1,11 +1,12 @@
 """`entrepot node`: join, run or check one partner's node, look at its law, approve what waits."""
 
 import json
-import sys
 from pathlib import Path
 
 import click
 
+from experiments.commands.asking import require_agreed
+from experiments.commands.keeping import keep_node
 from experiments.commands.node_approve import approve, countersign, mandate
 from experiments.commands.node_contract import contract
 from experiments.commands.node_joining import admit, found, join
@@ -13,7 +14,6 @@ from experiments.commands.node_policy import policy
 from experiments.commands.options import AS_JSON
 from experiments.commands.vaults import node_vault
 from experiments.exits import FAILED, REFUSED_BY_POLICY, UNREACHABLE
-from federation.control.supervise import supervise
 
 
 @click.group()
@@ -30,11 +30,7 @@ command.add_command(node_vault, "vault")
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 def run(folder: Path) -> int:
     """Keep the node in FOLDER running; ends on Ctrl-C, comes back by itself after a crash."""
-    from experiments.vaults import hand_on
-
-    hand_on(folder)
-    argv = [sys.executable, "-m", "clients", "--folder", str(folder.resolve())]
-    return supervise({"node": argv}, logs=folder / "logs", pids=folder / "run")
+    return keep_node(folder)
 
 
 @command.command()
@@ -135,9 +131,8 @@ def leave(folder: Path, yes: bool, as_json: bool) -> int:
     from experiments.leaving import leaver
 
     found = leaver(folder)
-    if not yes:
-        asked = f"{found.party} leaves {found.federation} for good. Is that what you want?"
-        click.confirm(asked, abort=True, err=True)
+    asked = f"{found.party} leaves {found.federation} for good. Is that what you want?"
+    require_agreed(asked, yes)
     value = left(found)
     click.echo(json.dumps(value) if as_json else value["said"])
     return 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from experiments.commands.asking import require_agreed
 from experiments.commands.options import AS_JSON, LANGUAGE
 
 FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -66,8 +67,7 @@ def countersign(folder: Path, order: str, yes: bool, lang: Any, as_json: bool) -
 
     found = pending(folder, order)
     _show(found, as_json, lang)
-    if not yes:
-        click.confirm("Countersign this order?", abort=True, err=True)
+    require_agreed("Countersign this order?", yes)
     found.countersign()
     _say({"countersigned": found.order.id}, as_json)
     return 0
@@ -116,10 +116,13 @@ def _decide(folder: Path, order: str, yes: bool, as_json: bool, options: dict[st
     if person is None:
         if as_json:
             click.echo(json.dumps(shown | {"approved": False}, ensure_ascii=False))
+        else:
+            how = f"for a yes: entrepot node approve {folder} {order} --person NAME"
+            click.echo(f"{how}; for a no add --refuse --reason WHY", err=True)
         return
     if options["like"]:
         standing = found.like(options["times"], options["days"])
-        _confirm(f"Approve every order within this envelope? {_terms(standing)}", yes)
+        require_agreed(f"Approve every order within this envelope? {_terms(standing)}", yes)
         reason = options["legal_basis"] or found.order.legal_basis
         _say({"standing": give(folder, standing, person, reason, options["key"])}, as_json)
         return
@@ -127,7 +130,7 @@ def _decide(folder: Path, order: str, yes: bool, as_json: bool, options: dict[st
         reason = options["reason"] or "no reason given"
     else:
         reason = options["legal_basis"] or found.order.legal_basis
-    _confirm("Refuse this order?" if options["refuse"] else "Approve this order?", yes)
+    require_agreed("Refuse this order?" if options["refuse"] else "Approve this order?", yes)
     key = found.say("no" if options["refuse"] else "yes", person, reason, options["key"])
     said = {"approved": not options["refuse"], "person": person, "key": key}
     if as_json:
@@ -146,7 +149,7 @@ def _disclose(folder: Path, order: str, yes: bool, as_json: bool, options: dict[
     if not as_json:
         click.echo(spoken(shown), err=bool(person))
     if options["refuse"] and person is not None:
-        _confirm("Refuse this disclosure?", yes)
+        require_agreed("Refuse this disclosure?", yes)
         found.refuse(person, options["reason"] or "no reason given", options["key"])
         _say({"approved": False, "person": person}, as_json)
         return
@@ -156,7 +159,7 @@ def _disclose(folder: Path, order: str, yes: bool, as_json: bool, options: dict[
         return
     if person is None or basis is None:
         raise UsageError("name both: --person NAME and --legal-basis WORDS")
-    _confirm("Approve this disclosure?", yes)
+    require_agreed("Approve this disclosure?", yes)
     signed = found.approve(person, basis, options["key"])
     approved = {"approved": True, "person": person, "key": signed.key.hex}
     click.echo(json.dumps(shown | approved) if as_json else f"approved by {person}")
@@ -173,7 +176,7 @@ def _stand(
             "a standing approval is for no one ORDER, and names --person and --legal-basis"
         )
     standing = read_envelope(options["standing"])
-    _confirm(f"Approve every order within this envelope? {_terms(standing)}", yes)
+    require_agreed(f"Approve every order within this envelope? {_terms(standing)}", yes)
     given = give(folder, standing, options["person"], options["legal_basis"], options["key"])
     _say({"standing": given}, as_json)
 
@@ -189,11 +192,6 @@ def _show(found: Any, as_json: bool, lang: Any, *, quiet: bool = True) -> dict[s
     if not as_json:
         click.echo(spoken(shown, lang), err=quiet)
     return shown
-
-
-def _confirm(question: str, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True, err=True)
 
 
 def _say(value: dict[str, Any], as_json: bool) -> None:

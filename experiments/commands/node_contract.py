@@ -80,4 +80,10 @@ def draft(
         show_draft(found)
         for path in written:
             click.echo(f"written: {path}", err=True)
+        if written and not found.open:
+            click.echo(
+                f"next: entrepot node refresh {node}, then entrepot node check {node}; a node that "
+                "runs offers a new contract from its next start on",
+                err=True,
+            )
     return WAITING_FOR_APPROVAL if write and found.open else 0

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from experiments.commands.asking import agrees, require_agreed
+from experiments.commands.keeping import keep_node
 from experiments.commands.options import AS_JSON, LANGUAGE
 from experiments.exits import DONE, WAITING_FOR_APPROVAL
 
@@ -42,7 +44,7 @@ class _Person:
 
     def agrees(self, question: str) -> bool:
         """Return whether the person says yes."""
-        return self._yes or click.confirm(question, err=True)
+        return self._yes or agrees(question)
 
 
 def _told(came: "Came", as_json: bool, then: Callable[[], int]) -> int:
@@ -95,7 +97,7 @@ def join(
     from experiments.joining import join as come
 
     came = come(token.strip(), folder, _Person(yes, lang), wait, lost=lost)
-    return _told(came, as_json, lambda: _started(came.folder) if start else DONE)
+    return _told(came, as_json, lambda: keep_node(came.folder) if start else DONE)
 
 
 @click.command()
@@ -129,8 +131,7 @@ def admit(folder: Path, party: str | None, yes: bool, as_json: bool) -> int:
         for one in asked:
             click.echo(spoken(one), err=bool(party))
     if party:
-        if not yes:
-            click.confirm(question(asked[0]), abort=True, err=True)
+        require_agreed(question(asked[0]), yes)
         found_.admit(asked[0])
     if as_json:
         value = {"schema": "entrepot.node.admit/1", "requests": [shown(one) for one in asked]}
@@ -140,12 +141,3 @@ def admit(folder: Path, party: str | None, yes: bool, as_json: bool) -> int:
     elif not asked:
         click.echo("nobody asks to be let in", err=True)
     return DONE
-
-
-def _started(folder: Path) -> int:
-    import sys
-
-    from federation.control.supervise import supervise
-
-    argv = [sys.executable, "-m", "clients", "--folder", str(folder.resolve())]
-    return supervise({"node": argv}, logs=folder / "logs", pids=folder / "run")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from experiments.commands.asking import secret
 from experiments.exits import DONE
 
 FOLDER = click.option("--folder", type=click.Path(path_type=Path), help="Folder of the person.")
@@ -28,7 +29,7 @@ def said(
 
 def code_or_asked(code: str | None) -> str:
     """Return a code, asked for where none was given."""
-    return code or str(click.prompt("code", err=True, hide_input=True))
+    return code or secret("code", "name the code with --code")
 
 
 def shown(value: Any) -> Any:

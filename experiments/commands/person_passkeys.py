@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from experiments.commands.asking import secret
 from experiments.commands.options import AS_JSON
 from experiments.commands.person_options import CODE, FOLDER, code_or_asked, said
 
@@ -55,4 +56,4 @@ def talk() -> "Talk":
 
 
 def _pin() -> str:
-    return str(click.prompt("PIN of the authenticator", err=True, hide_input=True))
+    return secret("PIN of the authenticator", "run it at a terminal")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from experiments.commands.asking import require_agreed
 from experiments.commands.options import AS_JSON
 from experiments.commands.person_options import FOLDER, said, shown
 
@@ -63,8 +64,7 @@ def countersign(
     seen = look(me, order)
     mandate = chosen(me, seen, party)
     click.echo(_spoken(shown({**seen.shown(), "for": mandate.party})), err=True)
-    if not yes:
-        click.confirm(f"Countersign this order for {mandate.party}?", abort=True, err=True)
+    require_agreed(f"Countersign this order for {mandate.party}?", yes)
     found = sign(me, seen, mandate)
     return said("countersign", found, as_json, lambda v: f"countersigned for {v['party']}")
 
@@ -72,6 +72,8 @@ def countersign(
 def _listed(value: dict[str, Any]) -> str:
     from experiments.telling import moment
 
+    if not value["orders"]:
+        return "nothing waits for a second organisation"
     return "\n".join(
         f"{r['order'][:12]}  {r['kind']:<5}  {r['proposer']}: {r['purpose']}, ε = {r['epsilon']}, "
         f"of {', '.join(r['cohort'])} to {', '.join(r['recipients'])}, "

@@ -5,21 +5,25 @@
               logs=folder / "logs", pids=folder / "run")
 
 blocks, starts a child again whenever it dies, passes SIGTERM and SIGINT on, and returns the exit
-code for the caller. A child that calls `exit_with_parent()` ends when its supervisor does, even
-when the supervisor was killed: it holds the reading end of a pipe whose writing end only the
-supervisor has.
+code for the caller. One supervisor works in a folder: two would be one party twice, on one account.
+A child that calls `exit_with_parent()` ends when its supervisor does, even when the supervisor was
+killed: it holds the reading end of a pipe whose writing end only the supervisor has.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+
+from federation.errors import AlreadyRunsError
 
 FINAL = frozenset({2, 10, 30})
 """Exit codes after which a child is not started again: nothing would change."""
@@ -98,6 +102,9 @@ def supervise(
         pids: the folder of the files `NAME.pid`, removed at the end.
         env: the children's environment; this process's own when not given.
         stop: set it to end the children from another thread.
+
+    Raises:
+        AlreadyRunsError: another supervisor has children in `pids`.
     """
     for folder in (logs, pids):
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,10 +114,31 @@ def supervise(
         _Child(name, argv, logs / f"{name}.log", pids / f"{name}.pid")
         for name, argv in children.items()
     ]
+    with _alone(pids):
+        try:
+            return _watch(running, halt, os.environ if env is None else env)
+        finally:
+            _end(running)
+
+
+@contextmanager
+def _alone(pids: Path) -> Iterator[None]:
+    """Hold the folder; it is let go with this process, however that ends."""
+    held = os.open(pids, os.O_RDONLY)
     try:
-        return _watch(running, halt, os.environ if env is None else env)
+        _hold(held, pids.parent)
+        yield
     finally:
-        _end(running)
+        os.close(held)
+
+
+def _hold(held: int, folder: Path) -> None:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as why:
+        raise AlreadyRunsError(
+            f"{folder} runs already, from another terminal or as a service; end that first"
+        ) from why
 
 
 def _watch(children: Sequence[_Child], halt: threading.Event, env: Mapping[str, str]) -> int:

@@ -1,5 +1,6 @@
 """The command line: light at the start, one sentence at the end."""
 
+import errno
 import importlib
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from experiments.cli import COMMANDS, entrepot, run
 from experiments.founding import DEMO_SEATS, found, free_ports
 from tests.simulator import LIMITS
 
+READ_ONLY = OSError(errno.EROFS, "Read-only file system", "/srv/merchant-de/offer.json")
 HEAVY = ("flwr", "torch", "hydra", "pandas", "sqlalchemy", "dp_accounting", "numpy")
 
 
@@ -164,3 +166,16 @@ def test_help_names_what_budget_and_audit_do(capsys: pytest.CaptureFixture[str])
         for verb in verbs:
             assert run([name, verb, "--help"]) == 0
             assert "--json" in capsys.readouterr().out
+
+
+def test_a_disk_that_takes_nothing_is_no_defect_and_says_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(**_: object) -> None:
+        raise READ_ONLY
+
+    monkeypatch.setattr("experiments.cli.entrepot.main", fails)
+    assert run(["node", "join", "TOKEN"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "/srv/merchant-de/offer.json: Read-only" in said
+    assert "unexpected" not in said and "see that this user may" in said

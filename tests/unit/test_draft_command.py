@@ -126,6 +126,18 @@ def test_what_is_written_leaves_the_rest_as_it_was(
     assert "says already where orders.parquet lies" in capsys.readouterr().err
 
 
+def test_what_comes_next_is_said_once_the_draft_is_written(
+    source: str, folder: Path, capsys: Capture
+) -> None:
+    words = [source, "--node", str(folder), "--write", *given(*ANSWERS)]
+    assert draft(*words) == 12
+    assert "next: " not in capsys.readouterr().err
+    assert draft(*words, *given("5=yes", "6=first")) == 0
+    said = capsys.readouterr().err
+    assert f"next: entrepot node refresh {folder}, then entrepot node check {folder};" in said
+    assert "from its next start on" in said
+
+
 def test_a_table_of_sources_gets_its_columns(source: str, folder: Path, capsys: Capture) -> None:
     with (folder / "node.toml").open("a", encoding="utf-8") as node:
         node.write(f'[sources."orders.parquet"]\nfile = "{source}"\ndelimiter = ";"\n')
@@ -160,6 +172,19 @@ def test_rows_that_a_type_cannot_hold_are_told(source: str, folder: Path, capsys
     Path(source).write_text("\n".join([head, ";".join(fields), *rest]), encoding="utf-8")
     found = shown(capsys, source, "--node", str(folder))
     assert found["remarks"] == ["Bestell-Nr: 1 of 160 rows have no order_id"]
+
+
+@pytest.mark.parametrize("name", ["shop.csv", "shop.parquet"])
+def test_bad_a_source_that_is_gone_is_said_to_be_gone(
+    name: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    with (folder / "node.toml").open("a", encoding="utf-8") as node:
+        node.write(f'\n[sources."orders.parquet"]\nfile = "{tmp_path / name}"\n')
+    assert run(["node", "refresh", str(folder)]) == 2
+    said = capsys.readouterr().err
+    assert said == (
+        f"entrepot: there is no file {tmp_path / name}; bring it back, or say where it lies now\n"
+    )
 
 
 def csv(path: Path, text: str, encoding: str = "utf-8") -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from clients import worker
 from clients.errors import BusyError
+from clients.patience import NotRegisteredError
+from clients.rosters import LEAVING
 from clients.serve import LoopFailedError
 from clients.worker import run
 from federation.errors import RolledBackError
@@ -203,3 +205,18 @@ def test_a_ledger_that_cannot_be_trusted_ends_the_node_for_good(
     monkeypatch.setattr(worker, "serve_both", served)
     assert run(simulation.folder(CN)) == 30
     assert capfd.readouterr().out == "entrepot node: an older copy was put back\n"
+
+
+@pytest.mark.parametrize(("leaves", "code"), [(True, 2), (False, 20)])
+def test_who_has_left_is_told_so_and_is_not_started_again(
+    simulation, capfd, monkeypatch, leaves, code
+):
+    def served(*_):
+        raise NotRegisteredError("the aggregator does not know this key")
+
+    monkeypatch.setattr(worker, "serve_both", served)
+    folder = simulation.folder(CN)
+    if leaves:
+        (folder / LEAVING).touch()
+    assert run(folder) == code
+    assert ("has left; nothing is to be run" in capfd.readouterr().out) is leaves

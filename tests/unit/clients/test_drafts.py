@@ -356,6 +356,7 @@ def test_a_column_that_cannot_be_read_so_is_asked_about() -> None:
     question = asked(columns, "column:order_id")
     assert "values cannot be read so" in question.asks
     assert "order_id" not in question.choices
+    assert question.choices and question.asks.endswith("add one in a view or another export")
     nothing: dict[str, list[str | None]] = {"note": ["a", "b"]}
     question = asked(nothing, "column:order_id")
     assert question.choices == () and "no column of this source" in question.asks

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from federation.control.supervise import supervise
+from federation.errors import AlreadyRunsError
 from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +109,22 @@ def test_a_killed_child_is_started_again_and_its_neighbour_is_not(
     assert not alive(second)
     assert not alive(neighbour)
     assert not (tmp_path / "a.pid").exists()
+
+
+def test_two_in_one_folder_are_one_and_the_first_is_left_alone(
+    tmp_path: Path, environment: dict[str, str], halt: threading.Event
+) -> None:
+    child = [sys.executable, "-c", CHILD, str(tmp_path / "child.txt")]
+    thread, codes = start(tmp_path, environment, halt, child=child)
+    first = pid(tmp_path, "child")
+    with pytest.raises(AlreadyRunsError, match="runs already"):
+        supervise({"child": child}, logs=tmp_path, pids=tmp_path, env=environment, stop=halt)
+    assert alive(first) and pid(tmp_path, "child") == first
+    halt.set()
+    ended(thread)
+    assert codes == [0]
+    done = [sys.executable, "-c", "import sys; sys.exit(2)"]
+    assert supervise({"next": done}, logs=tmp_path, pids=tmp_path, env=environment) == 2
 
 
 @pytest.mark.parametrize("code", [2, 10, 30])

@@ -26,8 +26,9 @@ from clients.recording import Recorder
 from clients.settings import load_settings
 from experiments import inviting
 from experiments.admitting import hall
+from experiments.errors import NotAgreedError
 from experiments.founding import free_ports
-from experiments.joining import NotAgreedError, join
+from experiments.joining import join
 from federation.enrolment import sign_enrolment
 from federation.errors import (
     ExpiredInvitationError,

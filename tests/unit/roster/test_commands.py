@@ -131,9 +131,9 @@ def test_a_node_is_told_to_leave(simulation, capsys):
 def test_nobody_leaves_by_mistake(simulation, capsys, monkeypatch):
     monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "n")
     folder = simulation.folder(CN)
-    assert run(["node", "leave", str(folder)]) == 130
+    assert run(["node", "leave", str(folder)]) == 12
     assert not (folder / LEAVING).exists()
-    assert capsys.readouterr().err.endswith("interrupted\n")
+    assert capsys.readouterr().err.endswith("entrepot: not agreed: nothing was signed\n")
 
 
 def test_who_has_left_leaves_no_more(simulation, capsys):
