@@ -7,6 +7,7 @@ its owner's alone.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -116,8 +117,7 @@ class AnswerStore:
         if not rows:
             raise RefusedWorkError("this query was not answered here, or it is over")
         (row,) = rows
-        question = Question.from_json(canonical.decode(bytes(row[0])))
-        return Asked(question, str(row[1]), int(row[2]), bytes(row[3]))
+        return Asked(_question(bytes(row[0])), str(row[1]), int(row[2]), bytes(row[3]))
 
     def chunks(self, query: str) -> list[bytes]:
         """Return the ciphertexts of a query, in order."""
@@ -142,3 +142,9 @@ class AnswerStore:
 
     def _keep(self, db: Connection, party: Party) -> None:
         db.execute("INSERT OR REPLACE INTO party VALUES (1, ?)", (party_to_bytes(party),))
+
+
+@lru_cache(maxsize=64)
+def _question(wire: bytes) -> Question:
+    """Read a question; each is looked at several times until it is over."""
+    return Question.from_json(canonical.decode(wire))

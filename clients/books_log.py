@@ -199,10 +199,8 @@ class BookLog:
         it cannot be cosigned, the error says why, and the others are none the worse.
         """
         with self._writing() as connection:
-            return {
-                name: books_witness.vouch(connection, self._log, request, key, at)
-                for name, (request, key) in shown.items()
-            }
+            found = self._log.vouch_all(connection, shown.values(), at)
+        return dict(zip(shown, found, strict=True))
 
     def reconcile(self) -> None:
         """Return if the books say what the log says, entry by entry, and its heads cover it.

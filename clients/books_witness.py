@@ -10,10 +10,9 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from federation.errors import FederationError, InconsistentLogError
+from federation.errors import InconsistentLogError
 from federation.ledger import notes
 from federation.ledger.database import cosignatures, heads
-from federation.ledger.notes import NamedKey, SignedHead
 from federation.ledger.store import Log
 from federation.ledger.witness import MAX_PROOFS, WitnessRequest
 
@@ -56,16 +55,6 @@ def keep(connection: Connection, log: Log, note: str, lines: Mapping[str, str]) 
 def witnesses_since(connection: Connection, number: int) -> frozenset[str]:
     """Return the names of the witnesses that cosigned a head which covers entry `number`."""
     return frozenset(connection.scalars(_SINCE, {"number": number}))
-
-
-def vouch(
-    connection: Connection, log: Log, shown: WitnessRequest, key: NamedKey, at: int
-) -> SignedHead | FederationError:
-    """This log says that it has seen another log's head; or why it cannot say so."""
-    try:
-        return log.vouch(connection, shown, key, at)
-    except FederationError as why:
-        return why
 
 
 def organisations(names: Iterable[str], of: Mapping[str, str], own: str) -> frozenset[str]:

@@ -322,7 +322,17 @@ class Node:
         self._answers.close(letter.order)
         self._keys.close(letter.order)
         self._proposals.close(letter.order)
+        self._let_go()
         return reply_of(Kind.CLOSED)
+
+    def _hold(self) -> None:
+        """Keep open what every step of a question reads; none of it is held while rows are read."""
+        for store in (self._outbox, self._judge.questions):
+            store.hold()
+
+    def _let_go(self) -> None:
+        for store in (self._outbox, self._judge.questions):
+            store.let_go()
 
     def _accepted(self, letter: Envelope) -> SignedOrder:
         wire = self._outbox.accepted(letter.order)
@@ -397,6 +407,7 @@ class Node:
             if isinstance(found, Refusal):
                 return self._refused(letter, found)
             agreed = found
+            self._hold()
             log.info("accepted order %s (query)", letter.order[:12])
         return self._answers.commit(letter, self._accepted(letter), agreed)
 

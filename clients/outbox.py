@@ -4,13 +4,15 @@ A reply is written here before its first byte leaves. Asked the same thing again
 the same bytes again: no fresh noise is ever drawn for a release that was already paid.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from clients.errors import BusyError, NodeSettingsError, is_busy
-from federation.sqlite_files import DATABASE_ERROR, Connection, connect, look
+from federation.durable import Kept
+from federation.sqlite_files import DATABASE_ERROR, connect, look
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS accepted (id TEXT PRIMARY KEY, wire BLOB NOT NULL);
@@ -31,15 +33,24 @@ class Outbox:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._kept = Kept(partial(connect, path, any_thread=True))
         with _told(path):
-            with closing(self._open()) as db:
+            with self._kept.connected() as db:
                 db.executescript(SCHEMA)
             path.chmod(0o600)
 
+    def hold(self) -> None:
+        """Keep the file open until `let_go`; see `durable.Kept`."""
+        self._kept.hold()
+
+    def let_go(self) -> None:
+        """The file is held open no longer."""
+        self._kept.let_go()
+
     def accept(self, order: str, wire: bytes) -> None:
         """Remember that this node agreed to an order."""
-        self._write("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (order, wire))
+        with self._kept.connected() as db:
+            db.execute("INSERT OR IGNORE INTO accepted VALUES (?, ?)", (order, wire))
 
     def accepted(self, order: str) -> bytes | None:
         """Return the signed order, if this node agreed to it."""
@@ -50,12 +61,10 @@ class Outbox:
 
         order, sequence: the round of an order that it was made for, if it is a release of one.
         """
-        with closing(self._open()) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._kept.writing() as db:
             db.execute("INSERT OR IGNORE INTO replies VALUES (?, ?)", (key, wire))
             if order:
                 db.execute("INSERT OR IGNORE INTO rounds VALUES (?, ?, ?)", (key, order, sequence))
-            db.execute("COMMIT")
         return self.reply(key) or wire
 
     def abandoned(self, key: str, order: str, sequence: int) -> int:
@@ -63,34 +72,24 @@ class Outbox:
 
         Of several releases for one round, at most one is of use.
         """
-        with closing(self._open()) as db:
-            rows = db.execute(
-                "SELECT release_key, sequence FROM rounds WHERE order_id = ?", (order,)
-            ).fetchall()
+        rows = self._kept.read(
+            "SELECT release_key, sequence FROM rounds WHERE order_id = ?", (order,)
+        )
         made = {**dict(rows), key: sequence}
         return len(made) - len(set(made.values()))
 
     def releases(self, order: str) -> list[str]:
         """Return the keys of the releases that were made for an order, kept or sent."""
-        with closing(self._open()) as db:
-            rows = db.execute("SELECT release_key FROM rounds WHERE order_id = ?", (order,))
-            return [row[0] for row in rows]
+        rows = self._kept.read("SELECT release_key FROM rounds WHERE order_id = ?", (order,))
+        return [row[0] for row in rows]
 
     def reply(self, key: str) -> bytes | None:
         """Return the reply that was kept under `key`."""
         return self._one("SELECT wire FROM replies WHERE release_key = ?", key)
 
-    def _open(self) -> Connection:
-        return connect(self._path)
-
-    def _write(self, sql: str, values: Sequence[Any]) -> None:
-        with closing(self._open()) as db:
-            db.execute(sql, values)
-
     def _one(self, sql: str, key: str) -> bytes | None:
-        with closing(self._open()) as db:
-            row = db.execute(sql, (key,)).fetchone()
-        return bytes(row[0]) if row else None
+        rows = self._kept.read(sql, (key,))
+        return bytes(rows[0][0]) if rows else None
 
 
 def require_readable(path: Path) -> None:

@@ -12,18 +12,19 @@ A node sees the questions that it was asked itself. Where no single node was ask
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from functools import lru_cache
+from contextlib import contextmanager
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
 from clients.errors import RefusedWorkError
+from federation.durable import Kept
 from federation.errors import OnePartyQueryError
 from federation.membership import Member, Roster
 from federation.orders import WorkOrder
 from federation.queries.cohort import MINIMUM_ORGANISATIONS
 from federation.queries.repeats import differs_by_party, questions
-from federation.sqlite_files import Connection, connect
+from federation.sqlite_files import connect
 from federation.tasks import QueryTask
 from policies.parties import PartyId
 from secure_compute import canonical
@@ -43,12 +44,20 @@ class Questions:
     """The questions of one node; safe for several threads."""
 
     def __init__(self, path: Path, roster: Roster) -> None:
-        self._path = path
+        self._kept = Kept(partial(connect, path, any_thread=True))
         self._roster = roster
         self._lock = threading.Lock()
         self._members = lru_cache(_LISTS)(self._read)
-        with closing(self._open()) as db:
+        with self._kept.connected() as db:
             db.executescript(_SCHEMA)
+
+    def hold(self) -> None:
+        """Keep the file open until `let_go`; see `durable.Kept`."""
+        self._kept.hold()
+
+    def let_go(self) -> None:
+        """The file is held open no longer."""
+        self._kept.let_go()
 
     def require_apart(self, order: WorkOrder, parties: Sequence[str] = ()) -> None:
         """Accept a question whose answer and earlier ones leave no organisation alone.
@@ -88,16 +97,14 @@ class Questions:
         members = [self._roster.find(PartyId(party)).to_json() for party in sorted(parties)]
         cohort = canonical.encode(members)
         rows = [(question, order.id, cohort) for question in sorted(questions(plan))]
-        with closing(self._open()) as db:
-            db.execute("BEGIN IMMEDIATE")
+        with self._kept.writing() as db:
             db.executemany("INSERT OR IGNORE INTO answered VALUES (?, ?, ?)", rows)
-            db.execute("COMMIT")
 
     def _past(
         self, order: WorkOrder, asked: frozenset[str]
     ) -> list[tuple[str, str, tuple[Member, ...]]]:
         """Return the same questions of other orders: which, under what order, whose answers."""
-        with closing(self._open()) as db:
+        with self._kept.connected() as db:
             rows = [
                 row
                 for question in sorted(asked)
@@ -116,9 +123,6 @@ class Questions:
         then = value if isinstance(value, list) else []
         read = (Member.from_json(item) for item in then if isinstance(item, dict))
         return tuple(now.get(member.party, member) for member in read)
-
-    def _open(self) -> Connection:
-        return connect(self._path)
 
 
 def _sentence(count: int, past: Iterable[str]) -> str:

@@ -54,7 +54,7 @@ WARM_SLOT: Final = 4_000
 """Milliseconds until the answers to those leave: nobody is late."""
 
 _SPARE: Final = 2.0
-_SHORTEST, _STEP = 1_000, 50
+_SHORTEST, _STEP = 500, 50
 
 _LIMITS: Final = {name: {"epsilon": "8", "delta": "1e-6"} for name in ("orders", "demand")}
 _ROWS: Final = 2_000

@@ -14,6 +14,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -39,13 +40,20 @@ def vault_of(path: Path) -> tuple[Vault, str] | None:
     Raises:
         LockedVaultError: there is one, and its key is not to be had.
     """
-    place = Path(os.path.abspath(path))  # noqa: PTH100  a link is where it stands, not where it leads
-    for folder in place.parents[:_DEEPEST]:
-        if (folder / NAME).exists() or (_HELD and folder.resolve() in _HELD):
-            return unlock(folder), place.relative_to(folder).as_posix()
-        if any((folder / name).exists() for name in SETTINGS):
+    place = os.path.abspath(path)  # noqa: PTH100  a link is where it stands, not where it leads
+    for folder, vault, settings in _folders(place):
+        if vault.exists() or (_HELD and folder.resolve() in _HELD):
+            return unlock(folder), Path(place).relative_to(folder).as_posix()
+        if any(name.exists() for name in settings):
             return None
     return None
+
+
+@lru_cache(maxsize=1024)
+def _folders(place: str) -> tuple[tuple[Path, Path, tuple[Path, ...]], ...]:
+    """Return the folders above a file, and where the vault and the settings of each would lie."""
+    above = Path(place).parents[:_DEEPEST]
+    return tuple((one, one / NAME, tuple(one / name for name in SETTINGS)) for one in above)
 
 
 def read(path: Path) -> bytes:

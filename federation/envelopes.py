@@ -93,9 +93,10 @@ def open_envelope(wire: bytes, roster: Roster, recipient: PartyId) -> Verified:
         MisdirectedMessageError: the message is for another party.
     """
     header, signature, rest = _frame(wire)
-    sender = _sender(header)
-    roster.find(sender).identity.verify(signature, header)
-    envelope = _read(header, rest)
+    fields = _fields(header)
+    # Whose key to check with is the one thing that must be read before the check.
+    roster.find(PartyId(str(fields["sender"]))).identity.verify(signature, header)
+    envelope = _read(fields, rest)
     if envelope.recipient != recipient:
         raise MisdirectedMessageError(f"a message for {envelope.recipient} reached {recipient}")
     return Verified._mint(envelope)  # noqa: SLF001  the home of this evidence
@@ -124,7 +125,7 @@ def open_own(wire: bytes, roster: Roster, party: PartyId, recipient: PartyId) ->
     """
     header, signature, rest = _frame(wire)
     verify_by_one(roster.keys_of(party), signature, header)
-    envelope = _read(header, rest)
+    envelope = _read(_fields(header), rest)
     if (envelope.sender, envelope.recipient) != (party, recipient):
         raise MisdirectedMessageError(f"what {party} keeps is no message of its to {recipient}")
     return envelope
@@ -137,7 +138,7 @@ def parse(wire: bytes) -> Envelope:
         MalformedMessageError: the bytes are no message of this federation.
     """
     header, _, rest = _frame(wire)
-    return _read(header, rest)
+    return _read(_fields(header), rest)
 
 
 def _frame(wire: bytes) -> tuple[bytes, bytes, bytes]:
@@ -147,11 +148,6 @@ def _frame(wire: bytes) -> tuple[bytes, bytes, bytes]:
     if not wire.startswith(MAGIC) or size > MAX_HEADER or len(wire) < end + SIGNATURE_SIZE:
         raise MalformedMessageError("not a message of this version of the federation")
     return wire[start:end], wire[end : end + SIGNATURE_SIZE], wire[end + SIGNATURE_SIZE :]
-
-
-def _sender(header: bytes) -> PartyId:
-    # Whose key to check with is the one thing that must be read before the check.
-    return PartyId(str(_fields(header)["sender"]))
 
 
 def _fields(header: bytes) -> Mapping[str, JSON]:
@@ -164,8 +160,8 @@ def _fields(header: bytes) -> Mapping[str, JSON]:
     return value
 
 
-def _read(header: bytes, rest: bytes) -> Envelope:
-    match _fields(header):
+def _read(fields: Mapping[str, JSON], rest: bytes) -> Envelope:
+    match fields:
         case {
             "kind": str(kind),
             "sender": str(sender),

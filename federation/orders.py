@@ -7,7 +7,7 @@ organisations may have countersigned it (`federation.countersignatures`).
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from federation.countersignatures import divided, listed, require_genuine
@@ -220,7 +220,9 @@ _OPTIONAL: Final = {"further", "not_before", "waits_until", "schedule"}
 """Fields that stand in an order where they say something, and are left out otherwise."""
 
 
+@lru_cache(maxsize=64)
 def _read(body: bytes) -> WorkOrder:
+    """Read what an order says; the same few are looked at again at every step of their work."""
     try:
         value = canonical.decode(body)
     except NotCanonicalError as why:

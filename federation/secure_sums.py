@@ -11,6 +11,7 @@ them, the number of the round and the epoch's keys, so there is no group to be t
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from federation import groups
@@ -37,6 +38,7 @@ EPOCH_KEY: Final = "epoch_key"
 _NUMBER_DIGITS: Final = 12
 
 
+@lru_cache(maxsize=8)
 def signers(roster: Roster) -> epochs.Roster:
     """Return the part of a verified roster that masks rest on; a suspended member has no part."""
     identities = (

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from federation.errors import MalformedOrderError
@@ -24,7 +25,9 @@ from federation.sequences import SequenceSpec
 from federation.sum_recipes import MOST_EPSILON, SumRecipe
 from policies.budget.events import spell
 from policies.contracts import DataContract
+from secure_compute import canonical
 from secure_compute.canonical import JSON
+from secure_compute.errors import SecureComputeError
 
 MODELS: Final = ("demand", "fraud")
 _MOST_SEED: Final = 1 << 53
@@ -302,7 +305,16 @@ def read_plan(value: Mapping[str, Any]) -> tree.Plan:
             f"The order's plan is of version {version} of the query language, and this program "
             f"speaks version {tree.VERSION}: ask the question anew."
         )
-    return tree.from_json(value)
+    try:
+        return _plan(canonical.encode(value))
+    except (SecureComputeError, TypeError, ValueError, RecursionError) as why:
+        raise MalformedOrderError("the order's plan is not in its canonical form") from why
+
+
+@lru_cache(maxsize=64)
+def _plan(wire: bytes) -> tree.Plan:
+    """Read a plan; a question's is looked at again at every step of it."""
+    return tree.from_json(canonical.decode(wire))
 
 
 def reads_of(plan: tree.Plan) -> tuple[Read, ...]:
@@ -357,12 +369,15 @@ class QueryTask:
             "plan": tree.to_json(self.plan),
             "noise_multiplier": self.noise_multiplier,
         }
-        further: dict[str, JSON] = {
+        return value | self._further()
+
+    def _further(self) -> dict[str, JSON]:
+        said: dict[str, JSON] = {
             "source": "" if self.source == "any" else self.source,
             "sealing": self.sealing,
             "deadline": self.deadline,
         }
-        return value | {name: said for name, said in further.items() if said}
+        return {name: one for name, one in said.items() if one}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "QueryTask":
@@ -385,6 +400,6 @@ class QueryTask:
                         "deadline": int(deadline),
                     }:
                         made = cls(sql, read_plan(plan), noise, source, sealing, deadline)
-                        if made.to_json().keys() == value.keys():
+                        if made._further().keys() == rest.keys():
                             return made
         raise MalformedOrderError("A query order names its SQL, its plan and its noise.")

@@ -7,7 +7,7 @@ A number that is not an integer travels as a decimal string. Keys are sorted by 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from secure_compute.errors import LocalProtocolError, NotCanonicalError
 
@@ -15,7 +15,7 @@ JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None
 
 MAX_INTEGER = 2**63 - 1
 
-_SPELLING: Final = json.JSONEncoder(
+_WRITER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 )
 
@@ -27,7 +27,7 @@ def encode(value: JSON) -> bytes:
         LocalProtocolError: the value holds a float, a key that is no string, or a huge integer.
     """
     _check(value)
-    return _SPELLING.encode(value).encode()
+    return _WRITER.encode(value).encode()
 
 
 def decode(data: bytes) -> JSON:
@@ -37,8 +37,8 @@ def decode(data: bytes) -> JSON:
         NotCanonicalError: the bytes are not JSON, or not its one spelling.
     """
     try:
-        value: JSON = json.loads(data.decode())
-        again = encode(value)
+        value: JSON = _READER.decode(data.decode())
+        again = _WRITER.encode(value).encode()
     except (ValueError, RecursionError, LocalProtocolError) as why:
         raise NotCanonicalError("not a canonical value") from why
     if again != data:
@@ -56,21 +56,59 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _check(value: object) -> None:
+def _check(value: Any) -> None:
+    kind = type(value)  # nearly all values are of these very types, and there are many
+    if kind is str or kind is bool or value is None:
+        return
+    if kind is list or kind is tuple:
+        for item in value:
+            _check(item)
+    elif kind is dict:
+        _check_object(value)
+    elif kind is int:
+        _check_integer(value)
+    else:
+        _check_other(value)
+
+
+def _check_object(value: Mapping[Any, Any]) -> None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise LocalProtocolError("every key of a canonical object is a string")
+        _check(item)
+
+
+def _check_integer(value: int) -> None:
+    if abs(value) > MAX_INTEGER:
+        raise LocalProtocolError("an integer beyond 63 bits has no canonical spelling")
+
+
+def _check_other(value: object) -> None:
     match value:
-        case None | bool() | str():
+        case str():
             return
         case int():
-            if abs(value) > MAX_INTEGER:
-                raise LocalProtocolError("an integer beyond 63 bits has no canonical spelling")
+            _check_integer(value)
+        case Mapping():
+            _check_object(value)
         case list() | tuple():
             for item in value:
                 _check(item)
-        case dict() | Mapping():  # dict() alone is the common case, and told at once
-            for key, item in value.items():
-                if not isinstance(key, str):
-                    raise LocalProtocolError("every key of a canonical object is a string")
-                if type(item) is not str:
-                    _check(item)
         case _:
             raise LocalProtocolError(f"a {type(value).__name__} has no canonical spelling")
+
+
+def _integer(text: str) -> int:
+    found = int(text)
+    _check_integer(found)
+    return found
+
+
+def _no_float(text: str) -> float:
+    raise LocalProtocolError(f"{text:.20} has no canonical spelling")
+
+
+_READER: Final = json.JSONDecoder(
+    parse_int=_integer, parse_float=_no_float, parse_constant=_no_float
+)
+"""Reads exactly what `_check` accepts, so that nothing is looked at twice."""

@@ -354,20 +354,48 @@ class Log:
             UnprovenHeadError: it shows no proof that it continues the one seen last.
             InconsistentLogError: it does not continue the one seen last.
         """
-        shown = witness.examine(self.last_seen(connection, key.name), request, key)
-        self.remember_seen(connection, shown, at)
-        return shown
+        (found,) = self.vouch_all(connection, [(request, key)], at)
+        if isinstance(found, FederationError):
+            raise found
+        return found
+
+    def vouch_all(
+        self,
+        connection: Connection,
+        shown: Iterable[tuple[WitnessRequest, NamedKey]],
+        at: int,
+    ) -> list[SignedHead | FederationError]:
+        """Return of the heads of different logs what `vouch` returns of each, or what it raises.
+
+        One that cannot be cosigned makes the others none the worse.
+        """
+        found: list[SignedHead | FederationError] = []
+        new: list[SignedHead] = []
+        for request, key in shown:
+            last = self.last_seen(connection, key.name)
+            try:
+                head = witness.examine(last, request, key)
+            except FederationError as why:
+                found.append(why)
+                continue
+            found.append(head)
+            new += [head] if head != last else []
+        self._remember(connection, new, at)
+        return found
 
     def remember_seen(self, connection: Connection, seen: SignedHead, at: int) -> None:
         """This log says that it has seen the head `seen`, unless it said so before.
 
         Only for what `witness.examine` returned in this same transaction.
         """
-        if seen == self.last_seen(connection, seen.origin):
-            return
-        row = {"origin": seen.origin, "size": seen.size, "note": seen.note, "at": at}
-        connection.execute(_INSERT_WITNESSED, row)
-        self.append(connection, [sightings.entry_of(seen, at)])
+        if seen != self.last_seen(connection, seen.origin):
+            self._remember(connection, [seen], at)
+
+    def _remember(self, connection: Connection, seen: Sequence[SignedHead], at: int) -> None:
+        rows = [{"origin": s.origin, "size": s.size, "note": s.note, "at": at} for s in seen]
+        if rows:
+            connection.execute(_INSERT_WITNESSED, rows)
+            self.append(connection, [sightings.entry_of(each, at) for each in seen])
 
     def _genuine(
         self, connection: Connection, size: int, note: str, trust: Trust

@@ -79,10 +79,20 @@ class SigningKey:
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64-byte signature of `data`."""
-        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(data)
+        return _private(self.seed).sign(data)
 
     @property
     def verify_key(self) -> VerifyKey:
         """The public half."""
-        public = Ed25519PrivateKey.from_private_bytes(self.seed).public_key()
-        return VerifyKey(public.public_bytes_raw().hex())
+        return _public(self.seed)
+
+
+@lru_cache(maxsize=32)
+def _private(seed: bytes) -> Ed25519PrivateKey:
+    """Return the key of a seed; a process signs with the same few, many times over."""
+    return Ed25519PrivateKey.from_private_bytes(seed)
+
+
+@lru_cache(maxsize=32)
+def _public(seed: bytes) -> VerifyKey:
+    return VerifyKey(_private(seed).public_key().public_bytes_raw().hex())

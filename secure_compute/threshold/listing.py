@@ -6,6 +6,8 @@ made from another one. An honest party signs one list of a question, hence no tw
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Final
 
 from secure_compute import canonical
 from secure_compute.canonical import JSON
@@ -14,8 +16,11 @@ from secure_compute.threshold.question import Question
 from secure_compute.threshold.statements import Sign, is_hash, require_signed, split
 from secure_compute.threshold.terms import VERSION
 
+_SHORT: Final = 4096
+"""Up to how many bytes a statement is held as it was read: its list is looked at several times."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Commitment:
     """A party says: my part of this question is these ciphertexts. chunks: their hashes."""
 
@@ -26,6 +31,10 @@ class Commitment:
 
     def statement(self) -> bytes:
         """Return the canonical bytes that the party signs."""
+        return self._spelt
+
+    @cached_property
+    def _spelt(self) -> bytes:
         body: dict[str, JSON] = {"party": self.party, "chunks": self.chunks}
         return _statement("commitment", self.question, body)
 
@@ -47,19 +56,10 @@ class Commitment:
         Raises:
             PeerProtocolError: it is no commitment of this version.
         """
-        signature, value = split(wire)
-        match value:
-            case {"question": str(question), "party": str(party), "chunks": list(chunks)} if all(
-                map(is_hash, chunks)
-            ):
-                hashes = tuple(map(str, chunks))
-                made = cls(question=question, party=party, chunks=hashes, signature=signature)
-                if made.to_bytes() == wire:
-                    return made
-        raise PeerProtocolError("not a commitment of this version")
+        return _commitment(wire) if len(wire) <= _SHORT else _commitment.__wrapped__(wire)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Endorsement:
     """A party says: this is the list of this question, and I sign no other. listing: its hash."""
 
@@ -70,6 +70,10 @@ class Endorsement:
 
     def statement(self) -> bytes:
         """Return the canonical bytes that the party signs."""
+        return self._spelt
+
+    @cached_property
+    def _spelt(self) -> bytes:
         body: dict[str, JSON] = {"party": self.party, "listing": self.listing}
         return _statement("endorsement", self.question, body)
 
@@ -91,28 +95,22 @@ class Endorsement:
         Raises:
             PeerProtocolError: it is no endorsement of this version.
         """
-        signature, value = split(wire)
-        match value:
-            case {"question": str(question), "party": str(party), "listing": str(listing)}:
-                made = cls(question=question, party=party, listing=listing, signature=signature)
-                if made.to_bytes() == wire:
-                    return made
-        raise PeerProtocolError("not an endorsement of this version")
+        return _endorsement(wire) if len(wire) <= _SHORT else _endorsement.__wrapped__(wire)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listing:
     """The ciphertexts of one sum, sorted by party; `listing` makes it from checked commitments."""
 
     question: Question
     commitments: tuple[Commitment, ...]
 
-    @property
+    @cached_property
     def parties(self) -> tuple[str, ...]:
         """Whose ciphertexts are summed."""
         return tuple(said.party for said in self.commitments)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 over the question and every party's hashes, in hexadecimal."""
         parts = [[said.party, list(said.chunks)] for said in self.commitments]
@@ -169,6 +167,31 @@ def certify(made: Listing, endorsements: Sequence[Endorsement]) -> None:
             f"{len(signers)} organisations signed this list and {made.question.quorum} must: with "
             "fewer there could be a second list"
         )
+
+
+@lru_cache(maxsize=1024)
+def _commitment(wire: bytes) -> Commitment:
+    signature, value = split(wire)
+    match value:
+        case {"question": str(question), "party": str(party), "chunks": list(chunks)} if all(
+            map(is_hash, chunks)
+        ):
+            hashes = tuple(map(str, chunks))
+            made = Commitment(question=question, party=party, chunks=hashes, signature=signature)
+            if made.to_bytes() == wire:
+                return made
+    raise PeerProtocolError("not a commitment of this version")
+
+
+@lru_cache(maxsize=1024)
+def _endorsement(wire: bytes) -> Endorsement:
+    signature, value = split(wire)
+    match value:
+        case {"question": str(question), "party": str(party), "listing": str(listing)}:
+            made = Endorsement(question=question, party=party, listing=listing, signature=signature)
+            if made.to_bytes() == wire:
+                return made
+    raise PeerProtocolError("not an endorsement of this version")
 
 
 def _statement(kind: str, question: str, body: dict[str, JSON]) -> bytes:

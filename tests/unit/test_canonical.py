@@ -1,5 +1,8 @@
 """One spelling per value."""
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,8 +31,24 @@ def test_whatever_is_accepted_is_spelled_that_way(text: str) -> None:
     assert canonical.encode(value) == text.encode()
 
 
+@given(st.recursive(VALUES | st.floats() | st.integers(), st.lists, max_leaves=6))
+def test_what_nobody_may_write_is_not_read_either(value: Any) -> None:
+    wire = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+    try:
+        assert canonical.encode(value) == wire
+    except LocalProtocolError:
+        with pytest.raises(NotCanonicalError):
+            canonical.decode(wire)
+    else:
+        assert canonical.decode(wire) == value
+
+
 @pytest.mark.parametrize(
-    "bad", [b'{"b":1,"a":2}', b"1.0", b" 1", b'{"a":1,"a":1}', b"[1, 2]", b"NaN", b"\xff", b"1e3"]
+    "bad",
+    [
+        *(b'{"b":1,"a":2}', b"1.0", b" 1", b'{"a":1,"a":1}', b"[1, 2]", b"NaN", b"\xff", b"1e3"),
+        *(b"1.5", b"[0.5]", b"9223372036854775808", b'{"a":-9223372036854775808}', b"-Infinity"),
+    ],
 )
 def test_bad_second_spellings(bad: bytes) -> None:
     with pytest.raises(NotCanonicalError):

@@ -281,7 +281,7 @@ def test_fresh_noise_is_not_free_when_the_bytes_of_a_release_are_gone(simulation
 
 def forget_releases(simulation):
     """The outbox knows nothing of what was made; an older one was put back under the process."""
-    with simulation.node(CN)._outbox._open() as db:
+    with simulation.node(CN)._outbox._kept.connected() as db:
         db.execute("DELETE FROM replies")
         db.execute("DELETE FROM rounds")
 
@@ -505,5 +505,5 @@ def test_a_reply_is_settled_before_it_is_returned(simulation, accepted):
 def stored(simulation):
     """The replies in the outbox, as on disk."""
     outbox = Outbox(simulation.folder(CN) / "outbox.sqlite")
-    with outbox._open() as db:
+    with outbox._kept.connected() as db:
         return [bytes(row[0]) for row in db.execute("SELECT wire FROM replies")]

@@ -74,3 +74,17 @@ def test_what_is_written_while_a_file_is_held_is_there_for_everybody(tmp_path: P
         db.execute("INSERT INTO words VALUES ('ours')")
     assert words(database) == words(other) == ["ours", "theirs"]
     database.let_go()
+
+
+def test_a_held_connection_is_one_threads_at_a_time(tmp_path: Path) -> None:
+    """Two that shared it would read, and end, each other's transactions."""
+    database, others = Database(tmp_path / "small.sqlite", SCHEMA), list[bool]()
+    database.hold()
+    with database.writing():
+        other = threading.Thread(
+            target=lambda: others.append(database._guard.acquire(blocking=False))
+        )
+        other.start()
+        other.join()
+    assert others == [False]
+    database.let_go()
