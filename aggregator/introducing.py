@@ -1,7 +1,7 @@
 """Tells every node who is in: when it connects, and whenever that changed.
 
 A node is told which epoch is the newest, is sent the chain if it works with another, and says
-which one it works with. It takes a newer one up by starting anew, so that for a moment it is away.
+which one it works with. It takes a newer one up after its answer, so it is asked again.
 A node may bring a longer chain itself: one in which it leaves, or what this aggregator had before
 its own folder was put back. It is verified like any other.
 """

@@ -12,7 +12,7 @@ import logging
 import threading
 
 from clients.errors import ClientError
-from clients.once import Once
+from clients.once import Answers
 from clients.serve import LoopFailedError, ServeSettings, serve
 from clients.stream import serve_stream
 from clients.stream_tls import StreamSettings
@@ -25,7 +25,7 @@ _LEAVE = 5.0
 class _Beside(threading.Thread):
     """The stream's loop in a thread of its own, which keeps no process alive."""
 
-    def __init__(self, settings: StreamSettings, once: Once, stop: threading.Event) -> None:
+    def __init__(self, settings: StreamSettings, once: Answers, stop: threading.Event) -> None:
         super().__init__(daemon=True, name="stream")
         self.failure: ClientError | None = None
         self._settings = settings
@@ -46,7 +46,7 @@ class _Beside(threading.Thread):
 
 
 def serve_both(
-    flower: ServeSettings, stream: StreamSettings | None, once: Once, stop: threading.Event
+    flower: ServeSettings, stream: StreamSettings | None, once: Answers, stop: threading.Event
 ) -> None:
     """The node has answered over both ways until it was told to stop.
 

@@ -77,3 +77,9 @@ class UnreachableSourceError(ClientError):
     """A table's database does not answer, or stopped answering; the snapshot before stays."""
 
     exit_code = 20
+
+
+class WrongCertificateError(ClientError):
+    """The server's certificate is not signed by the authority this node was given."""
+
+    exit_code = 2

@@ -1,9 +1,8 @@
 """What left this node, read from the entries of its own ledger and from nothing else."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from clients.books_log import BookLog
 from federation.ledger.entries import Entry, EntryKind
 from federation.messages import OWN_FIGURES
 from policies.contracts import DataContract
@@ -11,6 +10,9 @@ from policies.exports import Count, Outbound, count, declared, person_groups
 from policies.law.packs import Export, Pack, packs
 from policies.parties import Jurisdiction, territory
 from policies.transfers import is_at_home
+
+if TYPE_CHECKING:  # it knows its database, and what is counted may come from elsewhere
+    from clients.books_log import BookLog
 
 FIGURES: Final = frozenset(kind.value for kind in OWN_FIGURES)
 
@@ -77,7 +79,7 @@ class Tally:
 class Left:
     """The tally of a node's books, brought up to date whenever it is asked for."""
 
-    def __init__(self, books: BookLog) -> None:
+    def __init__(self, books: "BookLog") -> None:
         self._books = books
         self._tally = Tally()
 

@@ -58,12 +58,12 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 # ----------------------------------------------------------------------------------------------
 from clients.app import FOREIGN, REFUSED, bytes_in, pack
+from clients.errors import WrongCertificateError
 from clients.patience import (
     NotRegisteredError,
     Patience,
     RunEndedError,
     ServerRefusedError,
-    WrongCertificateError,
 )
 from federation import at_rest
 from federation.control.enclosures import Enclosure, enclose, enclosure_of, fitting

@@ -166,6 +166,10 @@ class Node:
         """The epoch that this process works with."""
         return self._roster
 
+    def while_idle(self, act: Callable[[], None]) -> None:
+        """Do something unless an order is under way, or what is late of one still reads rows."""
+        self._endings.while_idle(lambda: None if self._slots.busy else act())
+
     def begin(self) -> None:
         """Whatever an earlier process left open is over; comes before any answer."""
         self._endings.begin()
@@ -470,8 +474,8 @@ class Node:
     def _show_roster(self, letter: Envelope) -> Reply:
         """Take what is newer, and say which epoch this process works with.
 
-        One that works with an older epoch than it has ends as soon as no order is under way; the
-        next one, which its supervisor starts, works with the newer.
+        One that works with an older epoch than it has is over as soon as no order is under way; the
+        next one, which `clients.succession` builds, works with the newer.
         """
         offered = letter.blobs.get("roster")
         known = self._rosters.known()
@@ -489,7 +493,7 @@ class Node:
 
     def _take_up_roster(self) -> None:
         if not self._slots.busy:
-            log.info("a newer roster is there: this process ends, and the next works with it")
+            log.info("a newer roster is there: this node is over, and the next works with it")
             self._halt()
 
     # -- witnessing ----------------------------------------------------------------------------

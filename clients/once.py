@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from clients.errors import ClientError
 from clients.inbox import Inbox, request_key
@@ -13,6 +14,20 @@ from federation.messages import Kind
 
 class ForgottenAnswerError(ClientError):
     """The request was answered long ago; a second answer would be a second release."""
+
+
+class Answers(Protocol):
+    """What the loops of a node know of whoever answers for it."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Where what was asked and answered stands."""
+
+    def __call__(self, payload: bytes) -> bytes:
+        """The answer to the request, the same for ever."""
+
+    def named(self, payload: bytes) -> str:
+        """The name under which a request is known again."""
 
 
 class Once:

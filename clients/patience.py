@@ -23,12 +23,6 @@ class NotRegisteredError(ClientError):
     """The server does not know this node's key; the aggregator has to register it."""
 
 
-class WrongCertificateError(ClientError):
-    """The server's certificate is not signed by the authority this node was given."""
-
-    exit_code = 2
-
-
 class RunEndedError(ClientError):
     """The run a message belongs to is over; the message needs no answer."""
 

@@ -7,8 +7,8 @@
 A chain that begins with all of this node's own is taken, whoever brings it: it is written before
 its epoch stands in the ledger, and from there on it stands among what witnesses have seen. So an
 older chain is refused also where the file was put back, and where the whole folder was, the
-ledger's witnesses say so. What a process works with is the epoch that it started with; a newer one
-is taken up by the next process, which follows as soon as no order is under way.
+ledger's witnesses say so. What a node works with is the epoch that it was built with; a newer one
+is taken up by the next, which follows as soon as no order is under way (`clients.succession`).
 """
 
 import logging
@@ -55,7 +55,7 @@ LEAVING: Final = "leaving"
 class Rosters:
     """The chain of one node; threads may share it.
 
-    roster: the epoch that this process works with.
+    roster: the epoch that this node works with.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Rosters:
 
     @property
     def working(self) -> Roster:
-        """The epoch that this process works with."""
+        """The epoch that this node works with."""
         return self._roster
 
     def known(self) -> Roster:

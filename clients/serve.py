@@ -29,7 +29,7 @@ from clients.app import Application, NotAnEnvelopeError, answer, make_app, unpac
 from clients.errors import ClientError
 from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel
-from clients.once import Once
+from clients.once import Answers
 from clients.patience import RunEndedError, ServerRefusedError, StoppedError
 from federation.control.captures import Capture
 
@@ -177,7 +177,7 @@ class _Loop:
             self._stop.set()
 
 
-def serve(settings: ServeSettings, once: Once, stop: threading.Event) -> None:
+def serve(settings: ServeSettings, once: Answers, stop: threading.Event) -> None:
     """The node has answered requests until it was told to stop, and has left.
 
     Args:

@@ -14,10 +14,8 @@ from clients.errors import NodeSettingsError
 from clients.sources.declared import Source, sources_of
 from federation import at_rest
 from federation.errors import ForeignLedgerError, MalformedMessageError
-from federation.joint_keys import THRESHOLD
 from federation.key_sources import NONE, source_of
-from federation.ledger.places import place_of
-from federation.membership import Roster
+from federation.membership import THRESHOLD, Roster
 from federation.roster_chain import history, open_roster, require_pin
 from policies.contracts import DataContract, load_contract
 from policies.parties import Jurisdiction, PartyId, Role
@@ -203,7 +201,7 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         ca=folder / value["aggregator"]["ca"],
         pin=require_pin(value["pin"]),
         capture=bool(value.get("capture", False)),
-        books=place_of(value.get("books"), folder / "books.sqlite"),
+        books=_books(value.get("books"), folder / "books.sqlite"),
         colluding=_colluding(value.get("colluding", 1)),
         threshold=_threshold(value.get("keys", {}).get("threshold", THRESHOLD)),
         stream=_stream(value["aggregator"].get("stream")),
@@ -211,6 +209,14 @@ def _settings(folder: Path, value: Mapping[str, Any]) -> NodeSettings:
         named=_named(value.get("approvals", {}).get("named", False)),
         at_rest=_at_rest(value.get("at_rest", {}).get("key", NONE)),
     )
+
+
+def _books(text: object, file: Path) -> Path | str:
+    if text is None:
+        return file
+    from federation.ledger.places import place_of  # which knows databases
+
+    return place_of(text, file)
 
 
 def _at_rest(value: object) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
-from clients.errors import ClientError
-from clients.patience import WrongCertificateError
+from clients.errors import ClientError, WrongCertificateError
 from federation import at_rest
 from federation.control.captures import Capture
 from federation.control.frames import LARGEST

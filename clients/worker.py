@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 from clients import renewal, snapshots
@@ -49,10 +50,11 @@ from clients.sealed import SealedOnce
 from clients.serve import ServeSettings
 from clients.settings import NodeSettings, load_settings
 from clients.slots import Slots
+from clients.succession import Reign, Succession
 from clients.summing import Summing
 from clients.vouching import Vouching
 from clients.witnessing import Witnessing
-from federation.control.captures import captures
+from federation.control.captures import Capture, captures
 from federation.control.logs import begin_logging
 from federation.control.supervise import exit_with_parent
 from federation.errors import FederationError
@@ -86,8 +88,8 @@ def build(
         settings: the folder's.
         wall: the machine's clock.
         monotonic: seconds that nobody can set.
-        halt: called when the node must end; `Node.ended` says why it must not start again by
-            itself, and is None where the next start only takes up a newer roster.
+        halt: called when the node is over; `Node.ended` says why none may follow it by itself, and
+            is None where the next one only takes up a newer roster.
         slots: when answers made from rows leave; None for the machine's own time.
         compute: where it trains; None for a child process of its own.
 
@@ -188,37 +190,54 @@ def run(folder: Path) -> int:
     stop = threading.Event()
     try:
         settings = load_settings(folder)
-        node = build(settings, halt=stop.set)
-        node.begin()
+        capture = captures(folder, settings.party) if settings.capture else (None, None)
+        succession = _succession(folder, capture[0], stop)
         AHEAD.keep_ready()
     except (ClientError, PolicyError, FederationError, SecureComputeError) as why:
         print(f"entrepot node: {why}", flush=True)  # noqa: T201  the supervisor passes it on
         return getattr(why, "exit_code", USAGE)
     renewal.begin_renewing(settings, stop)
-    code = _served(settings, node, stop)
+    code = _served(settings, succession, capture[1], stop)
     AHEAD.let_go()  # one left at the end makes its library complain at length
-    if node.ended is not None:  # whatever else went wrong, it does not come back by itself
-        print(f"entrepot node: {node.ended}", flush=True)  # noqa: T201
+    if succession.ended is not None:  # whatever else went wrong, it does not come back by itself
+        print(f"entrepot node: {succession.ended}", flush=True)  # noqa: T201
         return UNTRUSTWORTHY
     return code
 
 
-def _served(settings: NodeSettings, node: Node, stop: threading.Event) -> int:
+def _succession(folder: Path, signed: Capture | None, stop: threading.Event) -> Succession:
+    """Return the node in the folder, and whoever follows it there; errors: `build`.
+
+    signed: every answer is written there before it is sealed.
+    """
+    compute, inbox = Compute(), cache(lambda: Inbox(folder / "outbox.sqlite"))
+
+    def reign(halt: Callable[[], None]) -> Reign:
+        settings = load_settings(folder)
+        node = build(settings, halt=halt, compute=compute)
+        node.begin()
+        memory, roster = inbox(), node.roster
+        once = SealedOnce(node.answer, memory, is_of_the_moment, settings, roster, signed)
+        return Reign(node, once)
+
+    return Succession(reign, stop)
+
+
+def _served(
+    settings: NodeSettings, succession: Succession, capture: Capture | None, stop: threading.Event
+) -> int:
     """Answer requests until told to stop; return the exit code of whatever ended that."""
     folder = settings.folder
-    signed, capture = captures(folder, settings.party) if settings.capture else (None, None)
     flower = ServeSettings(
         settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
     )
     try:
-        inbox, roster = Inbox(folder / "outbox.sqlite"), node.roster
-        once = SealedOnce(node.answer, inbox, is_of_the_moment, settings, roster, signed)
-        serve_both(flower, stream_settings(settings, capture), once, stop)
+        serve_both(flower, stream_settings(settings, capture), succession, stop)
     except (ClientError, FederationError, SecureComputeError) as why:
         if isinstance(why, NotRegisteredError) and (folder / LEAVING).exists():
             print(f"entrepot node: {settings.party} has left; nothing is to be run", flush=True)  # noqa: T201
             return USAGE
-        if node.ended is None:
+        if succession.ended is None:
             print(f"entrepot node: {why}", flush=True)  # noqa: T201
         usual = UNREACHABLE if isinstance(why, ClientError) else USAGE
         return getattr(why, "exit_code", usual)

@@ -59,7 +59,7 @@ from experiments.staging import Staged
 from experiments.statements import statements
 from experiments.terminal import Progress
 from experiments.words import say
-from federation.joint_keys import THRESHOLD
+from federation.membership import THRESHOLD
 from federation.orders import WorkOrder
 from federation.queries.answers import read_answer
 from federation.tasks import QueryTask, sums_of

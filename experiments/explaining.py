@@ -23,8 +23,7 @@ from experiments.planning import asked_at, lacking, repeated
 from experiments.schedules import Schedule
 from experiments.statements import statements
 from federation.errors import FederationError
-from federation.joint_keys import THRESHOLD
-from federation.membership import Roster
+from federation.membership import THRESHOLD, Roster
 from federation.orders import WorkOrder
 from federation.past import may_see
 from federation.queries.answers import Answer, aggregate_of, read_answer

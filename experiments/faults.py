@@ -138,7 +138,7 @@ def other_table(tell: Callable[[Cell], object] = lambda _: None) -> list[Cell]:
 def places() -> list[tuple[str, str, str]]:
     """Return protocol, step and process of every cell; no keyholder takes part in a run.
 
-    Who comes in changes the roster, which nodes start anew for: that goes last.
+    Who comes in changes the roster, which every node takes up: that goes last.
     """
     without = [process for process in PROCESSES if process != "keyholder"]
     return [

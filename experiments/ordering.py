@@ -18,8 +18,8 @@ from experiments.errors import UsageError
 from experiments.home import Home
 from experiments.opening import fresh_key, keep_key
 from federation.errors import MalformedOrderError, UnsupportedQueryError
-from federation.joint_keys import THRESHOLD, require_holders
-from federation.membership import Member
+from federation.joint_keys import require_holders
+from federation.membership import THRESHOLD, Member
 from federation.offers import offering
 from federation.orders import WorkOrder, open_order, sign_order
 from federation.queries import tree

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from federation.errors import MalformedMessageError
-from federation.membership import Roster
+from federation.membership import THRESHOLD, Roster
 from federation.secure_sums import epoch_of, signers
 from policies.parties import Role
 from secure_compute import canonical
@@ -18,9 +18,6 @@ from secure_compute.errors import PeerProtocolError, RosterError
 from secure_compute.secagg.epoch import Epoch
 from secure_compute.threshold.joint import JointKey, KeyCommitment, assemble
 from secure_compute.threshold.terms import Terms
-
-THRESHOLD: Final = 2
-"""How many keyholders open together, where nobody says otherwise."""
 
 FEWEST_KEYHOLDERS: Final = 3
 """Of three one can be away and one can be curious, and both at once."""

@@ -12,6 +12,9 @@ from secure_compute.primitives.signature import VerifyKey
 
 VERSION: Final = 2
 
+THRESHOLD: Final = 2
+"""How many keyholders open together, where nobody says otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:

@@ -14,7 +14,7 @@ from aggregator.admission import NotAdmittedError, party_in
 from aggregator.errors import PortTakenError
 from aggregator.stream import StreamExchange
 from aggregator.transport import FAILED, LATE, UNREACHABLE, UNREGISTERED
-from clients.patience import WrongCertificateError
+from clients.errors import WrongCertificateError
 from clients.stream import serve_stream
 from clients.stream_tls import BadCertificateError
 from experiments.local_fleet import wait_until

@@ -21,8 +21,9 @@ from aggregator.control_api import ControlApi, ServerRefusedError
 from aggregator.exchange import Lost
 from aggregator.flower import FlowerExchange
 from aggregator.places import Places
+from clients.errors import WrongCertificateError
 from clients.fleet import FleetClient
-from clients.patience import NotRegisteredError, WrongCertificateError
+from clients.patience import NotRegisteredError
 from experiments.local_fleet import LocalFleet, wait_until
 from federation.control.captures import Capture, read_capture
 from policies.parties import PartyId

@@ -8,10 +8,10 @@ import pytest
 
 from clients import both
 from clients.both import serve_both
-from clients.errors import ClientError
+from clients.errors import ClientError, WrongCertificateError
 from clients.inbox import Inbox
 from clients.once import Once
-from clients.patience import NotRegisteredError, WrongCertificateError
+from clients.patience import NotRegisteredError
 from clients.serve import LoopFailedError, ServeSettings
 from clients.stream_tls import StreamSettings
 
