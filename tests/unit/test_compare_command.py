@@ -28,9 +28,9 @@ from federation.models import forward
 from federation.scaled import Scaled
 from federation.tasks import TrainingTask
 from secure_compute import canonical
+from tests.secure_sums import LIMITS, ONE_LAW
 from tests.simulator import CN, KEYHOLDER, WAREHOUSES, Simulation, sum_recipe
 from tests.unit.test_checking import contents
-from tests.unit.test_secure_sums import LIMITS, ONE_LAW
 from tests.unit.test_worker import rewrite
 
 CUT = "2025-03-20"

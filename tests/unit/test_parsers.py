@@ -120,7 +120,7 @@ def test_a_minute_of_mutants_crashes_no_parser():
 def test_every_function_that_reads_what_comes_from_outside_is_listed():
     listed = {name for parser in PARSERS for name in parser.names}
     found = set(_readers())
-    assert not found - listed - NO_WAY_IN.keys(), "add them to tests/parsers.py"
+    assert not found - listed - NO_WAY_IN.keys(), "add them to tests/parsers"
     assert not NO_WAY_IN.keys() - found, "these are no more"
     assert not NO_WAY_IN.keys() & listed
 

@@ -22,9 +22,9 @@ from federation.errors import MalformedOrderError
 from federation.evaluation import ScoreSums
 from federation.readings import NOTHING, Estimate
 from federation.tasks import TrainingTask
+from tests.secure_sums import LIMITS, ONE_LAW
 from tests.simulator import WAREHOUSES, Simulation, sum_recipe
 from tests.unit.aggregator.test_lineage import card, save
-from tests.unit.test_secure_sums import LIMITS, ONE_LAW
 
 MEASURED = sum_recipe(
     holdout=Decimal("0.5"), evaluation=ScoreSums(8, 2), noise_multiplier=Decimal(12)

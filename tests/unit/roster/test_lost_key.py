@@ -23,10 +23,10 @@ from federation.messages import Kind
 from federation.roster_chain import Admit, Rekey, change_statement, extended
 from policies.parties import PartyId
 from secure_compute.primitives.signature import SigningKey
+from tests.identity import copied, everybody_takes, put_back, shows, speaks
 from tests.rosters import key
 from tests.simulator import CN, EU, UK, US, Killed, Simulation
 from tests.unit.roster.test_attacks import AGGREGATOR, Attack, attack, entrant, fails  # noqa: F401
-from tests.unit.roster.test_identity import copied, everybody_takes, put_back, shows, speaks
 
 NEW = key("cn anew")
 THIEF = key("a thief")

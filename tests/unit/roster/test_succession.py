@@ -17,8 +17,8 @@ from experiments.founding import AGGREGATOR
 from federation.errors import RolledBackError
 from federation.messages import Kind
 from federation.roster_chain import Remove, Restore
+from tests.identity import offered, shown
 from tests.simulator import CN, UK, sealed_letter
-from tests.unit.roster.test_identity import offered, shown
 
 LONG = 60.0
 
