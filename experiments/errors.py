@@ -49,6 +49,12 @@ class NobodyAnswersError(ExperimentError):
     exit_code = 2
 
 
+class PartlyProposedError(ExperimentError):
+    """Some orders of a schedule are on the table, and the rest did not get there."""
+
+    exit_code = 20
+
+
 class UnreachableError(ExperimentError):
     """A process of the federation does not answer."""
 

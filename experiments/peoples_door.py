@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clients.calling import PersonCalls, require_pin
-from experiments.errors import UsageError
+from clients.errors import ClientError
+from experiments.errors import ExperimentError, PartlyProposedError, UsageError
 from federation.invitations import PIN_SIZE, Token
 from federation.people.calling import Call, enrol_statement, login_statement
 from federation.whole_files import keep_file
@@ -66,9 +67,19 @@ class Me:
         return ask(self.place, method, Call(path.read_text("ascii").strip(), body))
 
     def propose(self, wires: Mapping[str, bytes]) -> None:
-        """Lay signed orders on the aggregator's table, one after another; errors: `ask`."""
-        for wire in wires.values():
-            self.ask("Propose", order=wire.hex())
+        """Lay signed orders on the aggregator's table, one after another.
+
+        Raises:
+            PartlyProposedError: not all of them got there.
+            UsageError, ClientError: see `ask`; none did.
+        """
+        for number, wire in enumerate(wires.values()):
+            try:
+                self.ask("Propose", order=wire.hex())
+            except (ClientError, ExperimentError) as why:
+                if not number:
+                    raise
+                raise _partly(number, [*wires], why) from why
 
     def login(self, code: str) -> dict[str, Any]:
         """Begin a session with a code."""
@@ -173,6 +184,16 @@ def training_draft(
     home, settings = open_home(federation), compose_run(model, overrides)
     task = replace(settings.task, until=home.cut_us if model == "fraud" else 0)
     return home, training_order(home, task, settings.terms), settings.terms
+
+
+def _partly(number: int, orders: Sequence[str], why: Exception) -> PartlyProposedError:
+    """Return what is said when the door answered to so many of a schedule's orders."""
+    return PartlyProposedError(
+        f"{number} of {len(orders)} orders are on the aggregator's table, the last of them "
+        f"{orders[number - 1]}, and are paid when their time comes; the next one may have got "
+        "there too, as `entrepot person orders` says. Propose the rest alone, with --start where "
+        f"they begin and fewer --times. What went wrong: {why}"
+    )
 
 
 def _key(folder: Path) -> SigningKey:

@@ -60,7 +60,8 @@ def ask(
     OVERRIDES are those of `entrepot query`. The key of the answer is made in the data team's folder
     of the federation and stays there: the aggregator hands over what it cannot open. `--explain`
     shows what the order alone says; what is left at nodes is theirs to say. A schedule is that of
-    `entrepot query`: every order of it asks anew, and `--resume RUN` opens each answer.
+    `entrepot query`, but that its orders get to the table one after another: every one asks anew,
+    and `--resume RUN` opens each answer.
     """
     from experiments import door_asking
     from experiments.commands.query import form_of, give, require_no_answer

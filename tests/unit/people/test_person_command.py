@@ -16,7 +16,7 @@ from aggregator.joining import joining
 from clients.calling import NotAllowedError, NotReachedError, WrongPinError
 from experiments.cli import run
 from experiments.countersigning import look
-from experiments.errors import UsageError
+from experiments.errors import PartlyProposedError, UsageError
 from experiments.people_invited import invite, seat_of
 from experiments.peoples_door import Me, Place, ask, open_me
 from experiments.telling import moment
@@ -25,6 +25,7 @@ from federation.invitations import Token
 from federation.mandates import mandate
 from federation.orders import sign_order
 from policies.parties import PartyId
+from secure_compute.canonical import JSON
 from secure_compute.primitives.signature import VerifyKey
 from tests.joins import evil
 from tests.people import HOST, Desk, code_at, order_of
@@ -350,3 +351,26 @@ def test_nobody_is_invited_where_no_door_is_opened(desk: Desk, missing: str) -> 
     hosting = replace(desk.hosting(), **{missing: None})
     with pytest.raises(UsageError, match="people's door"):
         invite(hosting, seat_of("bob", "Analytics", "data_team", "EU"), 1.0)
+
+
+def test_a_schedule_that_is_cut_off_says_what_is_on_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    def ask(self: Me, method: str, **body: JSON) -> dict[str, object]:
+        if len(left) == reached:
+            raise NotReachedError("nobody answers")
+        left.append(body["order"])
+        return {}
+
+    monkeypatch.setattr(Me, "ask", ask)
+    me = Me(tmp_path, "ana", "harbour", Place(HOST, 1, bytes(32)))
+    wires = {"first": b"1", "second": b"2", "third": b"3"}
+    reached = 2
+    with pytest.raises(PartlyProposedError, match=r"^2 of 3 orders .* second, .* nobody answers$"):
+        me.propose(wires)
+    left.clear()
+    reached = 0
+    with pytest.raises(NotReachedError):
+        me.propose(wires)
