@@ -15,6 +15,7 @@ from aggregator.people import NAME as PEOPLE
 from aggregator.tables import KINDS
 from clients.match_file import NAME as MATCHED
 from experiments.errors import UsageError
+from experiments.unlocking import NAMED
 from federation import at_rest
 from federation.errors import LockedVaultError
 from federation.key_sources import Passphrase, Unwrapper, require_strong, source_of
@@ -41,7 +42,6 @@ AGGREGATOR: Final = Contents(
         *("models/*.npz", "models/*/*.safetensors", "models/*/*.json"),
     ),
 )
-_NAMED: Final = "ENTREPOT_PASSPHRASE"
 _NEW: Final = "ENTREPOT_NEW_PASSPHRASE"
 
 
@@ -58,7 +58,7 @@ def begin(folder: Path, key: str) -> dict[str, Any]:
         LockedVaultError: see `vaulting.seal_folder`.
     """
     source, is_new = _source(key), not (folder / NAME).exists()
-    secret = _fresh(source, folder, _NAMED) if is_new else source.secret(folder)
+    secret = _fresh(source, folder, NAMED) if is_new else source.secret(folder)
     done = seal_folder(folder, contents_of(folder), source, secret)
     names = [path.relative_to(folder.resolve()).as_posix() for path in done]
     return {"schema": "entrepot.vault.init/1", "key": source.text, "sealed": names}
@@ -109,21 +109,6 @@ def export(path: Path, to: Path) -> None:
     if to.exists():
         raise UsageError(f"{to} is there already; name a new file")
     keep_file(to, at_rest.read(path))
-
-
-def hand_on(folder: Path) -> None:
-    """Open the vault of a folder here, so that child processes open it without anybody being asked.
-
-    Raises:
-        LockedVaultError: its key is not to be had.
-    """
-    if not (folder / NAME).exists():
-        return
-    source = at_rest.source_named(folder)
-    if source.weak:
-        os.environ[_NAMED] = source.secret(folder).decode(errors="surrogateescape")
-        os.environ.pop(f"{_NAMED}_FD", None)
-    at_rest.unlock(folder)
 
 
 def _source(key: str) -> Unwrapper:

@@ -39,7 +39,7 @@ def run(federation: Path | None) -> int:
     from aggregator.migrating import upgraded
     from aggregator.stores import load_stores
     from experiments.beginning import keep_server
-    from experiments.vaults import hand_on
+    from experiments.unlocking import hand_on
 
     folder = choose_folder(federation) / "aggregator"
     hand_on(folder)

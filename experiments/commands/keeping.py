@@ -22,7 +22,7 @@ def keep(folder: Path, children: Mapping[str, Sequence[str]]) -> int:
 
 def keep_node(folder: Path) -> int:
     """The node in `folder` has run, with the key of its vault, where it has one; errors: `keep`."""
-    from experiments.vaults import hand_on
+    from experiments.unlocking import hand_on
 
     hand_on(folder)
     argv = [sys.executable, "-m", "clients", "--folder", str(folder.resolve())]

@@ -1,4 +1,4 @@
-"""Whoever joins or lets somebody in waits for no library that these commands do not use."""
+"""Whoever joins, or keeps a node running, loads no library that these commands do not use."""
 
 import subprocess
 import sys
@@ -11,9 +11,12 @@ HEAVY = (
 )
 
 
-@pytest.mark.parametrize("module", ["experiments.joining", "experiments.admitting"])
-def test_neither_joining_nor_admitting_loads_a_database_or_what_computes(module):
-    script = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+SUPERVISING = "experiments.commands.node, experiments.commands.aggregator, experiments.unlocking"
+
+
+@pytest.mark.parametrize("modules", ["experiments.joining", "experiments.admitting", SUPERVISING])
+def test_neither_joining_nor_supervising_loads_a_database_or_what_computes(modules):
+    script = f"import sys, {modules}; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ import pytest
 from clients import worker
 from clients.settings import load_settings
 from experiments.cli import run
-from experiments.vaults import hand_on
+from experiments.unlocking import hand_on
 from federation import at_rest
 from federation.errors import LockedVaultError
 from federation.vault_file import NAME
