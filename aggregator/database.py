@@ -23,7 +23,7 @@ from aggregator.tables import KINDS, Kind, create, version
 from federation.at_rest import vault_of
 from federation.engines import open_at, reading, writing
 
-REVISIONS: Final = ("0001", "0002", "0003")
+REVISIONS: Final = ("0001", "0002", "0003", "0004")
 """Every revision of the tables, the newest last; `aggregator/migrations` makes each from the one
 before."""
 HEAD: Final = REVISIONS[-1]

@@ -127,7 +127,7 @@ class Door:
         pem = certify(hosting.authority, invitation.party, public, now, hosting.lifetime).decode()
         taken = self._register.enrol(
             Enrolled(invitation.id, invitation.party, identity, knock.enrolment, pem),
-            waits=is_asking,
+            asks=public if is_asking else None,
         )
         if taken is None or taken.identity != identity:
             raise RefusedInvitationError(

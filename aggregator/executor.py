@@ -32,7 +32,7 @@ from aggregator.jobs import Jobs
 from aggregator.joining import founded, joining, stream_settings
 from aggregator.lanes import Lane, either, preferring, told_by
 from aggregator.places import Places
-from aggregator.rosters import members, taking_part
+from aggregator.rosters import members, stamp, taking_part
 from aggregator.settings import AggregatorSettings, load_aggregator
 from aggregator.stream import StreamExchange
 from aggregator.transport import Transport, as_transport
@@ -158,7 +158,8 @@ def streams(
         yield None
         return
     opened = replace(stream_settings(load_hosting(settings.folder)), capture=capture)
-    with StreamExchange(opened, partial(enrolled, settings), services, require) as way:
+    looks = (partial(enrolled, settings), services, require, partial(stamp, settings))
+    with StreamExchange(opened, *looks) as way:
         yield Lane(way, way.online, partial(way.left, FLOWER_BELIEVES_SECONDS))
 
 

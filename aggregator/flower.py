@@ -127,15 +127,15 @@ class FlowerExchange:
                     raise ServerSilentError("The Flower server does not answer.") from error
 
     def _find(self, parties: Collection[PartyId], until: float) -> dict[PartyId, int]:
-        if not all(party in self._nodes for party in parties):
-            while True:
-                try:
-                    self._nodes = {node.party: node.node_id for node in self._control.nodes()}
-                    break
-                except ServerUnreachableError:
-                    if time.monotonic() > until or self._stop.wait(_RETRY):
-                        break
-        return self._nodes
+        """Return the numbers at the server: a party has another one once its key is another."""
+        while True:
+            try:
+                self._nodes = {node.party: node.node_id for node in self._control.nodes()}
+                return self._nodes
+            except ServerUnreachableError:
+                is_known = all(party in self._nodes for party in parties)
+                if is_known or time.monotonic() > until or self._stop.wait(_RETRY):
+                    return self._nodes
 
 
 def run_server_app(

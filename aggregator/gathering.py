@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_IMODE
+from typing import Final
 
 import tomli_w
 
@@ -32,7 +33,6 @@ from federation.roster_chain import (
     Founding,
     Rekey,
     change_statement,
-    extended,
     found_roster,
     open_roster,
     pin_of,
@@ -47,6 +47,10 @@ from secure_compute.errors import BadSignatureError
 from secure_compute.primitives.authority import certify, read_request
 from secure_compute.primitives.certificates import read_client_certificate
 from secure_compute.primitives.signature import VerifyKey
+
+_TELL: Final = (
+    "if nobody there asked for it, tell the other members and the aggregator's operator at once"
+)
 
 
 class NoMemberError(AggregatorError):
@@ -154,7 +158,8 @@ class Gathering:
 
         The one before is good until the new one was shown. Without an exchange it is the key that
         the party enrolled with last: who took the seat by an earlier invitation has a certificate
-        of the same name, and is somebody else. A party that did neither shows what it was given.
+        of the same name, and is somebody else. A party that did neither shows what it was given,
+        and no key that somebody asked for in its name.
 
         Raises:
             NoMemberError: it is for another key.
@@ -171,10 +176,12 @@ class Gathering:
             if one.party == party and not self._asks(one, hosting):
                 shown = read_client_certificate(certificate, hosting.authority.certificate).key
                 if shown != _key_of(one, hosting):
-                    raise NoMemberError(
-                        f"another key took the seat of {party} since; if nobody there asked for "
-                        "it, tell the other members and the aggregator's operator at once"
-                    )
+                    raise NoMemberError(f"another key took the seat of {party} since; {_TELL}")
+                return
+        if asked := self._register.asked(party):
+            shown = read_client_certificate(certificate, hosting.authority.certificate).key
+            if shown in asked:
+                raise NoMemberError(f"whoever asked for this key of {party} was turned away")
 
     def _is_asking(self, party: PartyId, certificate: bytes, hosting: Hosting) -> bool:
         """Whether a certificate is of who asks for another identity key of a member."""
@@ -195,7 +202,7 @@ class Gathering:
         self, party: PartyId, shown: bytes, key: bytes, before: bytes | None
     ) -> None:
         if shown not in {key, before}:
-            raise NoMemberError(f"{party} gave this key up for another one")
+            raise NoMemberError(f"{party} gave this key up for another one; {_TELL}")
         if shown == key and before is not None:  # it has arrived: the old one is good no longer
             self._register.arrived(party, key)
 
@@ -263,14 +270,17 @@ class Gathering:
         enrolment = open_enrolment(one.wire, roster.federation)
         change = change_of(roster, enrolment.member)
         signatures = self._register.signatures(digest_bytes(change_statement(roster, change)))
+        hosting = load_hosting(self._folder)
+
+        def let_in() -> None:
+            self._let_connect(enrolment)
+            if isinstance(change, Rekey):  # from here on the old key opens no stream
+                self._register.give_up(change.party, _key_of(one, hosting))
+
         try:
-            extended(chain, pin, change, signatures)
+            grow(load_aggregator(self._folder), change, signatures, let_in)
         except FederationError:
-            return  # not enough have signed; the chain says what is enough
-        self._let_connect(enrolment)
-        if isinstance(change, Rekey):
-            self._register.give_up(change.party)  # from here on the old key opens no stream
-        grow(load_aggregator(self._folder), change, signatures)
+            return  # not enough have signed, or not for this epoch; the chain says what is enough
 
     def _statement(self, party: PartyId, said: Signature) -> tuple[bytes, VerifyKey]:
         """Return what is to be signed, by the digest that was named, and the party's key."""

@@ -145,7 +145,7 @@ class Proposing:
             named=sorted(party for party, word in waiting.items() if word["named"]),
             until=order.waits_until,
         )
-        waited = (self._now() - order.created) / 10
+        waited = (self._now() - order.begins) / 10
         pause = min(SLOWEST_SECONDS, max(ASK_SECONDS, waited))
         raise PostponedError(min(self._now() + pause, order.waits_until))
 

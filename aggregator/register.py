@@ -14,7 +14,15 @@ import sqlalchemy as sa
 
 from aggregator.database import Server, Store, keep_first, keep_last
 from aggregator.stores import load_stores
-from aggregator.tables import REGISTER, enrolments, founding, invitations, signatures, streams
+from aggregator.tables import (
+    REGISTER,
+    asked,
+    enrolments,
+    founding,
+    invitations,
+    signatures,
+    streams,
+)
 from policies.parties import Jurisdiction, PartyId, Role
 
 
@@ -88,17 +96,21 @@ class Register:
         with self._store.writing() as db:
             db.execute(one_more.where(invitations.c.id == name))
 
-    def enrol(self, enrolled: Enrolled, *, waits: bool = False) -> Enrolled | None:
+    def enrol(self, enrolled: Enrolled, *, asks: bytes | None = None) -> Enrolled | None:
         """Return who took the seat, this one unless somebody did before; None: its key is known.
 
-        waits: whether the seat is a member's that has other keys; they stay good for now.
+        asks: the key of its certificate, where the seat is a member's that has other keys; they
+            stay good for now, and this one is told from them whatever becomes of who asks.
         """
         seat = sa.select(enrolments).where(enrolments.c.invitation == enrolled.invitation)
         with self._store.writing() as db:
             before = db.execute(seat).first()
             keep_first(db, enrolments, [_row(enrolled)])
-            if before is None and not waits and db.execute(seat).first() is not None:
-                db.execute(sa.delete(streams).where(streams.c.party == enrolled.party))
+            if before is None and db.execute(seat).first() is not None:
+                if asks is None:
+                    db.execute(sa.delete(streams).where(streams.c.party == enrolled.party))
+                else:
+                    keep_first(db, asked, [{"party": enrolled.party, "key": asks}])
         return self.taken(enrolled.invitation)
 
     def taken(self, invitation: str) -> Enrolled | None:
@@ -120,10 +132,14 @@ class Register:
         with self._store.writing() as db:
             keep_first(db, streams, [{"party": party, "key": key, "before": None}])
 
-    def give_up(self, party: PartyId) -> None:
-        """The key of a party's streams is that of its enrolment, and no other."""
-        with self._store.writing() as db:
-            db.execute(sa.delete(streams).where(streams.c.party == party))
+    def give_up(self, party: PartyId, key: bytes) -> None:
+        """A party's streams have this key, and no other, whoever takes its seat from now on."""
+        self.exchange(party, key, None)
+
+    def asked(self, party: PartyId) -> frozenset[bytes]:
+        """Return the keys of streams that were certified for who asked for a member's seat."""
+        found = sa.select(asked.c.key).where(asked.c.party == party)
+        return frozenset(bytes(key) for (key,) in self._store.read(found))
 
     def arrived(self, party: PartyId, key: bytes) -> None:
         """The key was seen: the one before it is good no longer."""

@@ -38,7 +38,7 @@ class Past:
 
     def to_json(self) -> dict[str, JSON]:
         """Return what a result, or an explanation, says of the release that it repeats."""
-        return {"run": self.run, "asked_at": self.order.created, "epsilon": self.order.epsilon}
+        return {"run": self.run, "asked_at": self.order.begins, "epsilon": self.order.epsilon}
 
 
 def reader(roster: Roster) -> Reader:
@@ -57,7 +57,7 @@ def find_past(asked: WorkOrder, jobs: Iterable[Job], read: Reader) -> Past | Non
     shown = {_origin(job) for job, order in same if may_see(order, asked.proposer)}
     made = [_past(job, order) for job, order in same if job.id in shown and _origin(job) == job.id]
     fine = [past for past in made if is_fine_enough(past.order, asked)]
-    return max(fine, key=lambda past: past.order.created, default=None)
+    return max(fine, key=lambda past: past.order.begins, default=None)
 
 
 def repeated(past: Past, order: WorkOrder, organisations: int) -> Releasable:

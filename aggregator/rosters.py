@@ -7,7 +7,7 @@ signed by members; a longer chain that begins with this one is taken from whoeve
 """
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -41,9 +41,15 @@ def adopt(settings: AggregatorSettings, chain: bytes) -> Roster:
 
 
 def change(
-    settings: AggregatorSettings, what: Change, signatures: Mapping[PartyId, bytes] | None = None
+    settings: AggregatorSettings,
+    what: Change,
+    signatures: Mapping[PartyId, bytes] | None = None,
+    first: Callable[[], object] = lambda: None,
 ) -> Roster:
-    """Return the last epoch after a change; signatures: of it, or none where the own one is enough.
+    """Return the last epoch after a change.
+
+    signatures: of it, or none where the own one is enough.
+    first: what has to be done before the longer chain lies there; done only if it will.
 
     Raises:
         RosterChangeError: nobody may make it, or those who signed may not.
@@ -53,6 +59,7 @@ def change(
         said = change_statement(open_roster(own, settings.pin), what)
         signed = signatures or {settings.party: settings.identity.sign(said)}
         longer = extended(own, settings.pin, what, signed)
+        first()
         replace_file(settings.chain, longer)
         return open_roster(longer, settings.pin)
 
@@ -73,9 +80,14 @@ def members(settings: AggregatorSettings) -> frozenset[PartyId]:
     return frozenset(member.party for member in _at_this_moment(settings).members)
 
 
-def _at_this_moment(settings: AggregatorSettings) -> Roster:
+def stamp(settings: AggregatorSettings) -> tuple[int, int]:
+    """Return what is another thing whenever another chain lies in the folder."""
     there = settings.chain.stat()
-    return _read(settings.chain, settings.pin, (there.st_ino, there.st_mtime_ns))
+    return there.st_ino, there.st_mtime_ns
+
+
+def _at_this_moment(settings: AggregatorSettings) -> Roster:
+    return _read(settings.chain, settings.pin, stamp(settings))
 
 
 @lru_cache(maxsize=8)

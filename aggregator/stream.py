@@ -54,6 +54,7 @@ class StreamExchange:
         enrolled: the parties that may connect and be asked, whenever it is called.
         services: further gRPC services on the same port; each looks at certificates itself.
         require: raises an error of ours where a certificate, PEM, is no longer its party's.
+        epoch: another thing whenever `require` is to be asked again of the streams that are open.
     """
 
     def __init__(
@@ -62,11 +63,13 @@ class StreamExchange:
         enrolled: Callable[[], Collection[PartyId]],
         services: Sequence[Any] = (),
         require: Callable[[PartyId, bytes], None] = lambda *_: None,
+        epoch: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._enrolled = enrolled
         self._services = tuple(services)
         self._require = require
+        self._epoch = epoch
         self._board = Switchboard()
         self._capture = settings.capture
         self._server: Any = None
@@ -89,6 +92,7 @@ class StreamExchange:
         """Return what each party replied in time, or why nothing came; see `Transport`."""
         enrolled = self._enrolled()
         self._board.retain(enrolled)
+        self._board.recheck(self._epoch(), self._refusal)
         lost = {party: UNREGISTERED for party in requests if party not in enrolled} | {
             party: f"the request is larger than {self._settings.largest} bytes"
             for party, request in requests.items()
@@ -101,7 +105,8 @@ class StreamExchange:
         return lost | self._board.ask(asked, timeout, sooner)
 
     def online(self) -> frozenset[PartyId]:
-        """Return the enrolled parties that are connected."""
+        """Return the enrolled parties that are connected, by keys that are theirs."""
+        self._board.recheck(self._epoch(), self._refusal)
         return self._board.connected() & frozenset(self._enrolled())
 
     def left(self, seconds: float) -> frozenset[PartyId]:
@@ -136,7 +141,9 @@ class StreamExchange:
 
     def _keep(self, incoming: Iterator[bytes], context: Any) -> Iterator[bytes]:
         """One stream, from its beginning to its end."""
-        line = self._board.connect(self._admit(context), lambda: _cancel_later(context))
+        since = self._epoch()  # before it is looked at: what comes in between is seen afterwards
+        party, shown = self._admit(context)
+        line = self._board.connect(party, lambda: _cancel_later(context), shown, since)
         gone = partial(self._board.disconnect, line, "the connection was lost")
         if not context.add_callback(gone):
             gone()
@@ -152,7 +159,7 @@ class StreamExchange:
         _LOG.info("The stream of %s is over: %s.", line.party, line.ended)
         context.abort(grpc.StatusCode.ABORTED, line.ended)
 
-    def _admit(self, context: Any) -> PartyId:
+    def _admit(self, context: Any) -> tuple[PartyId, bytes]:
         try:
             party = party_in(context.auth_context())
         except NotAdmittedError as error:
@@ -161,12 +168,19 @@ class StreamExchange:
         if party not in self._enrolled():
             _LOG.warning("%s is not admitted: %s.", party, UNREGISTERED)
             context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
+        shown = certificate_in(context.auth_context())
+        if self._refusal(party, shown):
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
+        return party, shown
+
+    def _refusal(self, party: PartyId, shown: bytes) -> str:
+        """Return what a node is told whose certificate is not its party's; "" where it is."""
         try:
-            self._require(party, certificate_in(context.auth_context()))
+            self._require(party, shown)
         except (AggregatorError, FederationError, SecureComputeError) as error:
             _LOG.warning("%s is not admitted: %s.", party, error)
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, UNREGISTERED)
-        return party
+            return UNREGISTERED
+        return ""
 
     def _read(self, line: Line, incoming: Iterator[bytes]) -> None:
         """Takes what a node says, until it stops or says what it may not."""

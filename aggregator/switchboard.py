@@ -38,6 +38,8 @@ class Line:
     newest: the highest number that was sent on it.
     ended:  why the line is over, or "".
     end:    called when the line is over, for whoever cannot see that it ended.
+    shown:  the certificate that it was opened with, which whoever opened it looks at again.
+    since:  what `Switchboard.recheck` was told when it was last looked at.
     """
 
     party: PartyId
@@ -46,6 +48,8 @@ class Line:
     asked: set[int] = field(default_factory=set)
     newest: int = 0
     ended: str = ""
+    shown: bytes = b""
+    since: object = None
 
 
 @dataclass(slots=True, eq=False)
@@ -78,10 +82,16 @@ class Switchboard:
         self._open: dict[PartyId, dict[int, Asked]] = {}
         self._numbers = itertools.count(1)
 
-    def connect(self, party: PartyId, end: Callable[[], object] = lambda: None) -> Line:
-        """Return the party's new line; the one it had is over."""
+    def connect(
+        self,
+        party: PartyId,
+        end: Callable[[], object] = lambda: None,
+        shown: bytes = b"",
+        since: object = None,
+    ) -> Line:
+        """Return the party's new line; the one it had is over. shown, since: see `Line`."""
         with self._lock:
-            line = Line(party, threading.Condition(self._lock), end)
+            line = Line(party, threading.Condition(self._lock), end, shown=shown, since=since)
             old = self._lines.pop(party, None)
             self._lines[party] = line
             if old is not None:
@@ -105,6 +115,15 @@ class Switchboard:
             lines = [line for party, line in self._lines.items() if party not in parties]
         for line in lines:
             self.disconnect(line, why)
+
+    def recheck(self, now: object, why: Callable[[PartyId, bytes], str]) -> None:
+        """Lines that were looked at when it was not `now` are over where there is a reason why."""
+        with self._lock:
+            lines = [line for line in self._lines.values() if line.since != now]
+        for line in lines:
+            if reason := why(line.party, line.shown):
+                self.disconnect(line, reason)
+            line.since = now
 
     def connected(self) -> frozenset[PartyId]:
         """Return the parties that are on the line."""

@@ -57,6 +57,7 @@ signatures: Final = _strict(
 streams: Final = _strict(
     "streams", _key("party"), _column("key", sa.LargeBinary), sa.Column("before", sa.LargeBinary)
 )
+asked: Final = _strict("asked", _key("party"), _key("key", sa.LargeBinary))
 
 jobs: Final = sa.Table(
     "jobs",
@@ -128,7 +129,7 @@ class Kind:
 
 
 REGISTER: Final = Kind(
-    "membership.sqlite", (invitations, enrolments, founding, signatures, streams)
+    "membership.sqlite", (invitations, enrolments, founding, signatures, streams, asked)
 )
 JOBS: Final = Kind(
     "jobs.sqlite", (jobs, notes, rounds, epochs, gatherings, starts, waits, proposals)

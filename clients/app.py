@@ -16,7 +16,7 @@ os.environ.update(QUIET)
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.errors import ClientError
+from clients.errors import ClientError, NoSuccessorError
 
 Application = ClientApp
 _LOG = logging.getLogger(__name__)
@@ -42,13 +42,19 @@ class EnvelopeApp(ClientApp):
         self._handler = handler
 
     def __call__(self, message: Message, context: Context) -> Message:  # noqa: ARG002
-        """The reply holds the handler's answer, or an error without a word from inside."""
+        """The reply holds the handler's answer, or an error without a word from inside.
+
+        Raises:
+            NoSuccessorError: the next process answers it; there is no reply.
+        """
         if message.metadata.message_type.partition(".")[0] not in CATEGORIES:
             return Message(Error(REFUSED, FOREIGN), reply_to=message)
         try:
             reply = self._handler(unpack(message.content))
         except NotAnEnvelopeError:
             return Message(Error(REFUSED, FOREIGN), reply_to=message)
+        except NoSuccessorError:
+            raise
         except Exception:  # noqa: BLE001 - whatever it is, it stays here
             _LOG.exception("The handler failed; the asker gets a fixed sentence.")
             return Message(Error(FAILED, SCRUBBED), reply_to=message)

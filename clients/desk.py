@@ -45,6 +45,7 @@ class Desk:
 
     def bring(self, request: bytes, asker: Asker, number: int) -> None:
         """The request is waiting, or the answer that is being made goes to this asker too."""
+        at = time.monotonic()  # its name may have to wait for the node that knows it
         key, address = self._named(request), _Address(asker, number)
         with self._wake:
             if key in self._addresses:
@@ -52,7 +53,7 @@ class Desk:
                 return
             self._addresses[key] = [address]
             self._names[request] = key
-            self._came[key] = time.monotonic()
+            self._came[key] = at
             self._waiting.append(request)
             self._wake.notify()
 

@@ -55,6 +55,12 @@ def is_busy(why: BaseException) -> bool:
     return "locked" in str(why) or "busy" in str(why)
 
 
+class NoSuccessorError(ClientError):
+    """A newer roster could not be taken up; this process answers nothing any more."""
+
+    exit_code = 20
+
+
 class BrokenBooksError(ClientError):
     """The books do not say what the log beside them says; nothing is spent from them."""
 

@@ -44,7 +44,7 @@ from secure_compute.primitives.signature import KEY_SIZE, SigningKey
 FOUNDING: Final = "founding.bin"
 """The founding that this party signed, where it is a founder."""
 
-LOST: Final = "lost"
+LOST: Final = "key-is-lost"
 """There once the operator said that the identity key of a member is lost; see `regaining`."""
 
 

@@ -101,13 +101,13 @@ def exchange(settings: NodeSettings, calls: MemberCalls) -> bool:
 def take_up(folder: Path) -> None:
     """A certified new key is the key of the node's streams, also where that was cut off before."""
     keys = folder / "keys"
-    if not (keys / NEXT_CERTIFICATE).exists():
-        return
-    with PAIR:
+    with PAIR:  # a node that follows takes it up too, while this one's thread may
+        if not (keys / NEXT_CERTIFICATE).exists():
+            return
         at_rest.write(keys / "stream.key", at_rest.read(keys / NEXT_KEY))
         keep_file(keys / "stream.crt", (keys / NEXT_CERTIFICATE).read_bytes(), 0o644)
-    (keys / NEXT_CERTIFICATE).unlink()
-    (keys / NEXT_KEY).unlink()
+        (keys / NEXT_CERTIFICATE).unlink()
+        (keys / NEXT_KEY).unlink()
 
 
 def keep_renewed(

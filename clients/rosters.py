@@ -14,9 +14,8 @@ is taken up by the next, which follows as soon as no order is under way (`client
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from clients.books import Books
 from clients.errors import NodeSettingsError
 from clients.rotation import successor
 from clients.settings import NodeSettings
@@ -44,6 +43,9 @@ from policies.parties import PartyId
 from secure_compute.canonical import JSON, digest_bytes
 from secure_compute.primitives.signature import VerifyKey
 
+if TYPE_CHECKING:
+    from clients.books import Books  # which knows databases
+
 log = logging.getLogger(__name__)
 
 MOST_REFUSED: Final = 16
@@ -59,7 +61,7 @@ class Rosters:
     """
 
     def __init__(
-        self, settings: NodeSettings, roster: Roster, books: Books, now: Callable[[], float]
+        self, settings: NodeSettings, roster: Roster, books: "Books", now: Callable[[], float]
     ) -> None:
         self._settings = settings
         self._roster = roster

@@ -26,7 +26,6 @@ A key that is lost signs for none: other members give its member another one (`r
 import os
 from collections.abc import Callable
 
-from clients.books import Books
 from clients.renewal import NEXT_KEY
 from clients.settings import NodeSettings
 from federation import at_rest
@@ -114,6 +113,8 @@ def hand_over(settings: NodeSettings, roster: Roster, now: Callable[[], float]) 
 
 def _go_on(settings: NodeSettings, named: VerifyKey, now: Callable[[], float]) -> None:
     """The ledger goes on under `named`, by the word of the key that is kept for that."""
+    from clients.books import Books  # which knows databases
+
     origin = origin_of(settings.federation, settings.party)
     old = SigningKey(at_rest.read(settings.old_identity))
     books = Books(settings.books, origin, old, now)

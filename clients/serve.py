@@ -26,7 +26,7 @@ from pathlib import Path
 from types import FrameType
 
 from clients.app import Application, NotAnEnvelopeError, answer, make_app, unpack
-from clients.errors import ClientError
+from clients.errors import ClientError, NoSuccessorError
 from clients.fleet import Claim, FleetClient
 from clients.inbox import Inbox, Parcel
 from clients.once import Answers
@@ -121,6 +121,8 @@ class _Loop:
             except (RunEndedError, ServerRefusedError) as error:
                 _LOG.info("A message was dropped: %s", error)
                 self._inbox.drop(claim.message_id)
+            except NoSuccessorError:
+                _LOG.info("A message stays claimed; the next process answers it.")
             self.under_way.discard(claim.message_id)
             self._free.release()
 

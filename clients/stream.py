@@ -17,11 +17,13 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
 from clients.desk import Desk
+from clients.errors import NoSuccessorError
 from clients.inbox import request_key
 from clients.slots import received
 from clients.stream_tls import StreamSettings, credentials, refuse_wrong_certificate
@@ -139,7 +141,8 @@ class _Node:
     def _work(self) -> None:
         """Answers requests, one after the other."""
         while (request := self._desk.take()) is not None:
-            self._desk.done(request, self._answered(request))
+            with suppress(NoSuccessorError):  # unanswered: the server asks the next process
+                self._desk.done(request, self._answered(request))
 
     def _answered(self, request: bytes) -> bytes | None:
         try:
@@ -150,6 +153,8 @@ class _Node:
                 return None
             if self._capture is not None:
                 self._capture.append(reply)
+        except NoSuccessorError:
+            raise
         except Exception:  # noqa: BLE001 - whatever it is, it stays here
             _LOG.exception("The handler failed; the asker learns only that it did.")
             return None

@@ -12,23 +12,19 @@ is answered any more and the process ends: the next one finds the same and says 
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from clients.errors import ClientError
+from clients.errors import NoSuccessorError
 from clients.inbox import Inbox
 from clients.once import Once
+from clients.slots import received
 
 Said = TypeVar("Said", bytes, str)
 
 log = logging.getLogger(__name__)
-
-
-class NoSuccessorError(ClientError):
-    """A newer roster could not be taken up; this process answers nothing any more."""
-
-    exit_code = 20
 
 
 class Node(Protocol):
@@ -80,7 +76,8 @@ class Succession:
             NoSuccessorError: this process is about to end.
             ClientError, FederationError: see `clients.sealed.SealedOnce`.
         """
-        return self._asked(lambda once: once(payload))
+        with received(time.monotonic()):  # before it waits for the node that answers it
+            return self._asked(lambda once: once(payload))
 
     def named(self, payload: bytes) -> str:
         """The name under which a request is known again; errors: as for the answer."""
@@ -115,9 +112,12 @@ class Succession:
             gc.collect()  # the one before goes, and its files are closed with it
 
     def _replace(self) -> None:
+        if self.ended is not None or self._stop.is_set():
+            return  # it was over for a newer roster, and then for good: nobody follows it
         self._reign = None  # whatever happens, the one before answers nothing any more
         try:
             self._reign = self._build(self._over)
+            log.info("The newer roster is taken up.")
         except Exception as why:  # noqa: BLE001  the next process finds it again, and says it
             log.error("the newer roster is not taken up: %s", why)
             self._stop.set()

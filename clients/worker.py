@@ -65,6 +65,7 @@ from policies.contracts import DataContract
 from policies.errors import PolicyError
 from secure_compute.entropy import SystemEntropy
 from secure_compute.errors import SecureComputeError
+from secure_compute.primitives.kept import forget_keys
 
 UNREACHABLE = 20
 USAGE = 2
@@ -105,6 +106,7 @@ def build(
     settle(settings, found.roster)
     hand_over(settings, found.roster, clock.now)
     take_over(settings, found.roster, clock.now)
+    forget_keys()  # those that were given up just now
     roster, contracts = found.roster, found.contracts
     outbox = Outbox(settings.folder / "outbox.sqlite")
     entropy = SystemEntropy()

@@ -159,7 +159,8 @@ def go_on(entrant: Entrant, talk: Talk, wait: float) -> Came:
     while True:
         match step(entrant, view):
             case In(chain, roster, pin):
-                return _come(_moved_in(entrant, chain, roster, pin), talk, lost=entrant.is_lost)
+                is_lost = entrant.is_lost  # which moving in clears away
+                return _come(_moved_in(entrant, chain, roster, pin), talk, lost=is_lost)
             case Waits(why):
                 if why != said:
                     talk.say(why)

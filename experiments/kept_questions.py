@@ -38,7 +38,7 @@ class Past:
     def told(self) -> dict[str, Any]:
         """Return what is said of the release beside an answer that repeats it."""
         order = self.order
-        return {"run": order.id, "asked_at": order.created, "epsilon": order.epsilon}
+        return {"run": order.id, "asked_at": order.begins, "epsilon": order.epsilon}
 
 
 def file_of(home: Home, order: str, kind: str) -> Path:

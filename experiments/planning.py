@@ -199,11 +199,18 @@ def asked_of(home: Home, order: WorkOrder) -> Iterator[tuple[str, tuple[Asked, .
     Raises:
         UsageError: a node of the cohort does not offer a contract that is read.
     """
-    for party in order.cohort:
-        books = books_here(home, party)
-        if lacks := lacking(order, books):
-            raise UsageError(f"{party} does not offer {lacks}; leave it out of the cohort")
-        yield books.node, asked_at(books, order)
+    return (asked_in(books_here(home, party), order) for party in order.cohort)
+
+
+def asked_in(books: NodeBooks, order: WorkOrder) -> tuple[str, tuple[Asked, ...]]:
+    """Return a node that is asked, with every account that the order touches there.
+
+    Raises:
+        UsageError: it does not offer a contract that is read.
+    """
+    if lacks := lacking(order, books):
+        raise UsageError(f"{books.node} does not offer {lacks}; leave it out of the cohort")
+    return books.node, asked_at(books, order)
 
 
 def asked_at(books: NodeBooks, order: WorkOrder) -> tuple[Asked, ...]:

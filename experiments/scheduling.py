@@ -16,7 +16,7 @@ from experiments.errors import BudgetExhaustedError
 from experiments.explaining import account_changes
 from experiments.home import Home
 from experiments.ordering import require_keyholders, sealed, sign
-from experiments.planning import asked_at, lacking, repeated
+from experiments.planning import asked_in, repeated
 from experiments.schedules import Schedule, turns
 from federation.orders import WorkOrder
 from policies.budget.account import Asked
@@ -49,22 +49,16 @@ class Priced:
 
 
 def priced(home: Home, order: WorkOrder, times: int) -> Priced:
-    """Return what so many orders of the same work would change; nothing is spent or set aside."""
+    """Return what so many orders of the same work would change; nothing is spent or set aside.
+
+    Raises:
+        UsageError: a node of the cohort does not offer a contract that is read.
+    """
     unseen = tuple(party for party in order.cohort if not home.node(party).is_dir())
-    asked = list(_asked(home, order, unseen))
+    seen = (party for party in order.cohort if party not in unseen)
+    asked = [asked_in(open_books(home.node(party)), order) for party in seen]
     affordable = bisect.bisect_left(range(1, times + 1), True, key=lambda n: not _fit(asked, n))
     return Priced(tuple(_accounts(asked, times)), affordable, unseen)
-
-
-def _asked(
-    home: Home, order: WorkOrder, unseen: tuple[PartyId, ...]
-) -> Iterator[tuple[str, tuple[Asked, ...]]]:
-    for party in order.cohort:
-        if party in unseen:
-            continue
-        books = open_books(home.node(party))
-        if not lacking(order, books):
-            yield books.node, asked_at(books, order)
 
 
 def _accounts(
@@ -100,7 +94,7 @@ def lay(home: Home, draft: WorkOrder, schedule: Schedule, put: Put) -> dict[str,
 
     Raises:
         BudgetExhaustedError: what is left could not pay for all.
-        UsageError: nobody could open an answer.
+        UsageError: a node does not offer what is read, or nobody could open an answer.
     """
     found = priced(home, draft, schedule.times)
     require_affordable(found, schedule.times)

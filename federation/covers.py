@@ -66,7 +66,7 @@ def uncover(wire: bytes, keys: Iterable[OpeningKey], recipient: PartyId, pin: st
     """
     if not is_cover(wire):
         raise MalformedMessageError("what came is not sealed; nothing else is read here")
-    named = {_name(_sealing(key)): key for key in keys}
+    named = {_name(key.sealing_key): key for key in keys}
     key = named.get(wire[len(MAGIC) : _BODY])
     if key is None:
         raise MisdirectedMessageError(f"a cover reached {recipient} that is sealed to another key")
@@ -90,8 +90,3 @@ def _info(recipient: PartyId, pin: str) -> bytes:
 @lru_cache(maxsize=256)
 def _name(key: SealingKey) -> bytes:
     return hashlib.sha256(bytes.fromhex(key.hex)).digest()
-
-
-@lru_cache(maxsize=4)
-def _sealing(key: OpeningKey) -> SealingKey:
-    return key.sealing_key

@@ -119,6 +119,18 @@ class AlreadyRunsError(FederationError):
     exit_code = 2
 
 
+class OrphanedError(FederationError):
+    """Processes whose supervisor was killed work in this folder, and do not end."""
+
+    exit_code = 20
+
+
+class NoLocksError(FederationError):
+    """The file system of a folder cannot keep two from working in it."""
+
+    exit_code = 2
+
+
 class SilentLedgerError(FederationError):
     """The database of the ledger does not answer, or not to this user; nothing was changed."""
 

@@ -138,6 +138,11 @@ class WorkOrder:
             raise MalformedOrderError("an order of a schedule is over before the next one begins")
 
     @property
+    def begins(self) -> int:
+        """When work on it may begin, seconds since 1970: once written, or when its time comes."""
+        return max(self.created, self.not_before)
+
+    @property
     def reads(self) -> tuple[Read, ...]:
         """Everything that is read, by contract, the order's own first."""
         return (Read(self.contract, self.contract_version, self.columns), *self.further)

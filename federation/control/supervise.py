@@ -7,7 +7,8 @@
 blocks, starts a child again whenever it dies, passes SIGTERM and SIGINT on, and returns the exit
 code for the caller. One supervisor works in a folder: two would be one party twice, on one account.
 A child that calls `exit_with_parent()` ends when its supervisor does, even when the supervisor was
-killed: it holds the reading end of a pipe whose writing end only the supervisor has.
+killed: it holds the reading end of a pipe whose writing end only the supervisor has. Until it has
+ended it holds the folder, by a lock that it was born with, and the next supervisor waits.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from federation.errors import AlreadyRunsError
+from federation.errors import AlreadyRunsError, NoLocksError, OrphanedError
 
 FINAL = frozenset({2, 10, 30})
 """Exit codes after which a child is not started again: nothing would change."""
@@ -31,6 +32,8 @@ _MARK = "ENTREPOT_SUPERVISED"
 _SLOWEST = 2.0
 _HEALTHY = 10.0
 _LEAVE = 8.0
+_ORPHANED = _LEAVE + 4.0
+"""Seconds that children of a supervisor that was killed are waited for."""
 
 
 def exit_with_parent() -> None:
@@ -59,10 +62,15 @@ class _Child:
     delay: float = 0.1
     starts: int = field(default=0)
 
-    def start(self, env: Mapping[str, str], now: float) -> None:
+    def start(self, env: Mapping[str, str], now: float, lock: int) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.argv, stdin=subprocess.PIPE, stdout=log, stderr=log, env={**env, _MARK: "1"}
+                self.argv,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env={**env, _MARK: "1"},
+                pass_fds=(lock,),
             )
         self.since, self.starts = now, self.starts + 1
         self.pid_file.write_text(str(self.process.pid))
@@ -105,6 +113,8 @@ def supervise(
 
     Raises:
         AlreadyRunsError: another supervisor has children in `pids`.
+        OrphanedError: one was killed, and its children do not end.
+        NoLocksError: the file system cannot say whether one has.
     """
     for folder in (logs, pids):
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,34 +124,65 @@ def supervise(
         _Child(name, argv, logs / f"{name}.log", pids / f"{name}.pid")
         for name, argv in children.items()
     ]
-    with _alone(pids):
+    with _alone(pids, halt) as lock:
         try:
-            return _watch(running, halt, os.environ if env is None else env)
+            return _watch(running, halt, os.environ if env is None else env, lock)
         finally:
             _end(running)
 
 
 @contextmanager
-def _alone(pids: Path) -> Iterator[None]:
-    """Hold the folder; it is let go with this process, however that ends."""
-    held = os.open(pids, os.O_RDONLY)
+def _alone(pids: Path, halt: threading.Event) -> Iterator[int]:
+    """Hold the folder; give what its children hold it with until the last of them is gone.
+
+    What is held is let go with the processes that hold it, however those end.
+    """
+    with _opened(pids / ".supervisor") as own, _opened(pids / ".children") as theirs:
+        if not _is_locked(own, pids):
+            raise AlreadyRunsError(
+                f"{pids.parent} runs already, from another terminal or as a service; end that first"
+            )
+        if not _is_let_go(theirs, pids, halt):
+            raise OrphanedError(
+                f"{pids.parent} is worked in by processes whose supervisor was killed, and they do "
+                f"not end; end those that {pids} names, and start it again"
+            )
+        yield theirs
+
+
+@contextmanager
+def _opened(lock: Path) -> Iterator[int]:
+    held = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _hold(held, pids.parent)
-        yield
+        yield held
     finally:
         os.close(held)
 
 
-def _hold(held: int, folder: Path) -> None:
+def _is_let_go(lock: int, folder: Path, halt: threading.Event) -> bool:
+    until = time.monotonic() + _ORPHANED
+    while not _is_locked(lock, folder):
+        if halt.wait(0.1) or time.monotonic() >= until:
+            return False
+    return True
+
+
+def _is_locked(lock: int, folder: Path) -> bool:
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as why:
-        raise AlreadyRunsError(
-            f"{folder} runs already, from another terminal or as a service; end that first"
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as why:
+        raise NoLocksError(
+            f"the file system of {folder} keeps no locks ({why.strerror}), so that two could run "
+            "there as one; put the folder on a disk of this machine"
         ) from why
+    return True
 
 
-def _watch(children: Sequence[_Child], halt: threading.Event, env: Mapping[str, str]) -> int:
+def _watch(
+    children: Sequence[_Child], halt: threading.Event, env: Mapping[str, str], lock: int
+) -> int:
     while not halt.is_set():
         now = time.monotonic()
         for child in children:
@@ -150,7 +191,7 @@ def _watch(children: Sequence[_Child], halt: threading.Event, env: Mapping[str, 
                 sys.stderr.write(child.last_line() + "\n")
                 return int(code or 0)
             if child.process is None and now >= child.start_at:
-                child.start(env, now)
+                child.start(env, now, lock)
         halt.wait(0.1)
     return 0
 

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.hpke import (
 )
 
 from secure_compute.errors import LocalProtocolError, PeerProtocolError
+from secure_compute.primitives.kept import kept
 
 PRIVATE_SIZE: Final = 96
 PUBLIC_SIZE: Final = 1216
@@ -79,9 +80,7 @@ class OpeningKey:
     @property
     def sealing_key(self) -> SealingKey:
         """The public half."""
-        mlkem, x25519 = _halves(self.seed)
-        halves = (mlkem.public_key().public_bytes_raw(), x25519.public_key().public_bytes_raw())
-        return SealingKey(b"".join(halves).hex())
+        return _sealing(self.seed)
 
     def open(self, sealed: bytes, info: bytes) -> bytes:
         """Return what was sealed.
@@ -104,9 +103,16 @@ def _public(text: str) -> MLKEM768X25519PublicKey:
     )
 
 
-@lru_cache(maxsize=4)
+@kept(maxsize=4)
 def _private(seed: bytes) -> MLKEM768X25519PrivateKey:
     return MLKEM768X25519PrivateKey(*_halves(seed))
+
+
+@kept(maxsize=4)
+def _sealing(seed: bytes) -> SealingKey:
+    mlkem, x25519 = _halves(seed)
+    halves = (mlkem.public_key().public_bytes_raw(), x25519.public_key().public_bytes_raw())
+    return SealingKey(b"".join(halves).hex())
 
 
 def _halves(seed: bytes) -> tuple[MLKEM768PrivateKey, X25519PrivateKey]:

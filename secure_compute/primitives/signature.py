@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from secure_compute.errors import BadSignatureError, LocalProtocolError
+from secure_compute.primitives.kept import kept
 
 SIGNATURE_SIZE = 64
 KEY_SIZE = 32
@@ -87,12 +88,12 @@ class SigningKey:
         return _public(self.seed)
 
 
-@lru_cache(maxsize=32)
+@kept(maxsize=32)
 def _private(seed: bytes) -> Ed25519PrivateKey:
     """Return the key of a seed; a process signs with the same few, many times over."""
     return Ed25519PrivateKey.from_private_bytes(seed)
 
 
-@lru_cache(maxsize=32)
+@kept(maxsize=32)
 def _public(seed: bytes) -> VerifyKey:
     return VerifyKey(_private(seed).public_key().public_bytes_raw().hex())

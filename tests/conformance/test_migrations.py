@@ -272,7 +272,7 @@ def test_an_aggregator_that_starts_carries_its_state_over_first(
         found.extend(one.is_newest for one in shown(load_stores(folder)))
         return 0
 
-    monkeypatch.setattr("experiments.commands.aggregator.supervise", supervise)
+    monkeypatch.setattr("experiments.commands.keeping.supervise", supervise)
     old_state.write(folder)
     assert said(capsys, begun, "run")[0] == 0
     assert found == [True] * 4

@@ -67,9 +67,9 @@ def worked(home: Home, party: PartyId) -> str:
 
 
 def works(home: Home, party: PartyId, number: int) -> bool:
-    """Whether a process of a node is connected that started with this epoch."""
+    """Whether a node has taken this epoch up, where it ran or in another process."""
     _, took, since = worked(home, party).rpartition(f"epoch {number} of the roster came from")
-    return bool(took) and "Connected to" in since
+    return bool(took) and ("is taken up" in since or "Connected to" in since)
 
 
 def take_up(home: Home, number: int, parties: tuple[PartyId, ...]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from aggregator.jobs import Job
 from aggregator.reuse import find_past, repeated
+from experiments import kept_questions
 from federation.errors import MalformedOrderError, UnknownPartyError
 from federation.orders import WorkOrder
 from federation.past import is_fine_enough, is_same_question, may_see
@@ -270,3 +271,16 @@ def test_a_task_has_one_spelling(source):
 def test_another_spelling_is_no_task(source):
     with pytest.raises(MalformedOrderError):
         QueryTask.from_json({**task(), "source": source})
+
+
+def test_the_newest_is_the_one_that_was_begun_last(table):
+    """The orders of a schedule are all written in one moment."""
+    turns = [asked(nonce=str(at), not_before=at, expires=at + 9) for at in (900, 700, 800)]
+    for order in (*turns, asked(nonce="alone", created=750, expires=760)):
+        table.add(order)
+    found = table.find(again())
+    assert found.run == turns[0].id
+    assert (
+        found.to_json()["asked_at"] == kept_questions.Past(turns[0], {}).told()["asked_at"] == 900
+    )
+    assert asked().begins == 100

@@ -8,11 +8,13 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator import jobs as tables
 from aggregator.jobs import Jobs
+from aggregator.proposing import ASK_SECONDS
 from experiments.cli import run
 from experiments.deciding import overview
 from experiments.deciding_view import listed, spoken
@@ -286,7 +288,27 @@ def test_what_lies_elsewhere_is_theirs_to_say(ready: Simulation) -> None:
     assert UK not in {one["node"] for one in found.accounts}
 
 
+def test_a_node_that_lacks_what_is_read_is_named(ready: Simulation) -> None:
+    """Priced as if it were not asked, its order would fail at every turn."""
+    newer = replace(question(ready), contract_version=9)
+    with pytest.raises(UsageError, match=f"{CN} does not offer .* version 9"):
+        priced(ready.home, newer, 2)
+
+
 # -- what people see -------------------------------------------------------------------------------
+
+
+def test_people_are_waited_for_from_the_time_at_which_an_order_begins(
+    simulation: Simulation,
+) -> None:
+    ask_above(simulation, CN)
+    when = schedule(simulation)
+    order = laid(simulation, training(simulation), when)[0]
+    at(simulation, when.starts[0] + 1)
+    due = sa.select(tables.waits.c.due).where(tables.waits.c.job == order.id)
+    ((asked_again,),) = simulation.jobs._store.read(due)
+    now = simulation.now()
+    assert asked_again - now <= max(ASK_SECONDS, (now - when.starts[0]) / 10)
 
 
 def test_a_person_is_told_which_one_of_a_schedule_it_is(simulation: Simulation) -> None:

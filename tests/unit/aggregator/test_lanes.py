@@ -7,20 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import executor
+from aggregator import executor, flower
+from aggregator.control_api import RegisteredNode, ServerUnreachableError
 from aggregator.errors import AggregatorError
+from aggregator.exchange import Exchange
 from aggregator.executor import coordinator
+from aggregator.flower import FlowerExchange, FlowerSettings
 from aggregator.lanes import Lane, either, preferring, told_by
+from aggregator.places import Places
+from aggregator.rosters import change
 from aggregator.settings import load_aggregator
-from aggregator.transport import UNREGISTERED, Transport
+from aggregator.transport import UNREACHABLE, UNREGISTERED, Transport
 from clients.settings import load_settings
 from clients.stream import serve_stream
 from clients.stream_tls import StreamSettings
 from experiments.founding import AGGREGATOR
+from experiments.local_fleet import wait_until
 from federation.control.captures import Capture, read_capture
 from federation.covers import cover, uncover
 from federation.envelopes import parse
 from federation.messages import Kind
+from federation.roster_chain import Suspend
 from policies.parties import DATA_ROLES, PartyId, Role
 from tests.simulator import CN, WAREHOUSES, Simulation
 
@@ -254,3 +261,69 @@ def test_an_aggregator_founded_before_streams_says_what_it_lacks(
     with executor.streams(settings, None) as lane:
         assert lane is None
     assert "names no stream_port" in caplog.text
+
+
+class Numbered:
+    """A Flower server as the control interface shows it."""
+
+    def __init__(self) -> None:
+        self.numbers = {A: 1, B: 2}
+        self.silent = False
+
+    def nodes(self) -> list[RegisteredNode]:
+        if self.silent:
+            raise ServerUnreachableError
+        return [RegisteredNode(p, number, b"", True) for p, number in self.numbers.items()]
+
+
+def test_a_party_whose_key_was_replaced_is_written_to_under_its_new_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, asked = Numbered(), []
+
+    def carry(state: Exchange, *_: object) -> None:
+        asked.append(dict(state.payloads))
+        state.replies.update(state.payloads)
+
+    monkeypatch.setattr(flower, "ControlApi", lambda *_: server)
+    monkeypatch.setattr(flower, "run_exchange", carry)
+    exchange = FlowerExchange(FlowerSettings("127.0.0.1:1", Places(tmp_path), None))
+    exchange.exchange({A: b"a", B: b"b"}, LONG)
+    server.numbers[A] = 7
+    exchange.exchange({A: b"a", B: b"b"}, LONG)
+    server.silent = True  # it is waited for with what is known
+    exchange.exchange({A: b"a"}, LONG)
+    assert asked == [{1: b"a", 2: b"b"}, {7: b"a", 2: b"b"}, {7: b"a"}]
+
+
+def test_a_stream_is_looked_at_again_when_the_roster_is_another(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(load_aggregator(simulation.home.aggregator), stream_port=0)
+    enrolled = simulation.home.aggregator / "nodes" / f"{CN}.pub"
+    enrolled.parent.mkdir()
+    enrolled.touch()
+    given_up: list[PartyId] = []
+
+    def require(party: PartyId, shown: bytes) -> None:
+        assert b"CERTIFICATE" in shown
+        if party in given_up:
+            raise AggregatorError("it gave this key up")
+
+    with executor.streams(settings, None, (), require) as lane:
+        assert lane is not None
+        keys = simulation.folder(CN) / "keys"
+        own = StreamSettings(
+            lane.carry.address,  # type: ignore[attr-defined]
+            *(keys / name for name in ("ca.crt", "stream.crt", "stream.key")),
+        )
+        stop = threading.Event()
+        node = threading.Thread(target=serve_stream, args=(own, bytes, stop), daemon=True)
+        node.start()
+        wait_until(lambda: lane.online() == {CN})
+        given_up.append(CN)
+        change(settings, Suspend(WAREHOUSES[1]))
+        assert lane.carry({CN: b"question"}, 0.0, {}) == {CN: UNREACHABLE}
+        assert lane.online() == set()
+        stop.set()
+        node.join(LONG)

@@ -1,4 +1,8 @@
-"""The node's Flower application."""
+"""The node's Flower application, and the loops that ask it and its like."""
+
+import threading
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -6,7 +10,14 @@ from flwr.app.message.message import make_message
 from flwr.app.metadata import Metadata
 from flwr.clientapp import ClientApp
 
+from clients import stream
 from clients.app import FOREIGN, SCRUBBED, NotAnEnvelopeError, answer, make_app, pack, unpack
+from clients.errors import NoSuccessorError
+from clients.inbox import Inbox, Parcel
+from clients.serve import ServeSettings, _Loop
+from clients.stream_tls import StreamSettings
+
+NOWHERE = Path("nowhere")
 
 
 def message(kind: str, content: RecordDict) -> Message:
@@ -54,3 +65,37 @@ def test_anything_else_is_refused(content: RecordDict) -> None:
 def test_other_message_types_are_refused() -> None:
     reply = answer(make_app(lambda payload: payload), message("evaluate", pack(b"")))
     assert reply.error.reason == FOREIGN
+
+
+def test_what_a_process_that_ends_does_not_answer_stays_claimed(tmp_path: Path) -> None:
+    inbox, stop = Inbox(tmp_path / "outbox.sqlite"), threading.Event()
+    inbox.claim(Parcel("m", b"head"), 1.0)
+
+    def ending(_: bytes) -> bytes:
+        stop.set()
+        raise NoSuccessorError("nobody answers here any more")
+
+    said: list[Message] = []
+    fleet = SimpleNamespace(payload=lambda _: b"", push=said.append)
+    settings = ServeSettings("127.0.0.1:1", NOWHERE, NOWHERE, NOWHERE)
+    loop = _Loop(settings, fleet, inbox, stop)  # type: ignore[arg-type]
+    asked = message("train", pack(b"a letter"))
+    loop._hand_out(SimpleNamespace(message_id="m", run_id=1, message=lambda _: asked))  # type: ignore[arg-type]
+    loop._work(make_app(ending))
+    assert inbox.unanswered() == [Parcel("m", b"head")]
+    assert (said, loop.failure, loop.under_way) == ([], None, set())
+
+
+def test_what_a_process_that_ends_does_not_answer_is_not_said_to_have_failed() -> None:
+    said: list[object] = []
+
+    def ending(_: bytes) -> bytes:
+        node._desk.close()
+        raise NoSuccessorError("nobody answers here any more")
+
+    settings = StreamSettings("127.0.0.1:2", NOWHERE, NOWHERE, NOWHERE)
+    node = stream._Node(settings, ending, threading.Event(), bytes.hex)
+    asker = SimpleNamespace(send=lambda *answer: said.append(answer))
+    node._desk.bring(b"a letter", asker, 1)
+    node._work()
+    assert said == []

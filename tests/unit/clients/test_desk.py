@@ -41,9 +41,22 @@ def test_a_request_came_when_it_was_first_brought(monkeypatch: pytest.MonkeyPatc
     assert desk.take() == b"same" and desk.came(b"same") == 5.0
     desk.done(b"same", b"answer")
     desk.bring(b"same", first, 3)
-    assert desk.came(b"same") == 6.0
+    assert desk.came(b"same") == 7.0
     desk.leave(first)
     assert desk._came == {}
+
+
+def test_a_request_came_before_its_name_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [5.0]
+    monkeypatch.setattr("clients.desk.time.monotonic", lambda: clock[0])
+
+    def named(request: bytes) -> str:
+        clock[0] += 60.0  # the node that knows it is being built
+        return request.hex()
+
+    desk = Desk(named)
+    desk.bring(b"same", Note(), 1)
+    assert desk.came(b"same") == 5.0
 
 
 def test_what_nobody_waits_for_and_nobody_took_is_forgotten() -> None:

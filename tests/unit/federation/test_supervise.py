@@ -1,5 +1,6 @@
 """The supervisor: children live as long as it does, and no longer."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from federation.control import supervise as module
 from federation.control.supervise import supervise
-from federation.errors import AlreadyRunsError
+from federation.errors import AlreadyRunsError, NoLocksError, OrphanedError
 from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -125,6 +127,45 @@ def test_two_in_one_folder_are_one_and_the_first_is_left_alone(
     assert codes == [0]
     done = [sys.executable, "-c", "import sys; sys.exit(2)"]
     assert supervise({"next": done}, logs=tmp_path, pids=tmp_path, env=environment) == 2
+
+
+def test_where_an_orphan_still_works_no_other_begins(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children end some seconds after a supervisor that was killed; this one does not at all."""
+    lasting = CHILD.replace("exit_with_parent()\n", "\n", 1)
+    script = f"""
+from pathlib import Path
+import sys
+from federation.control.supervise import supervise
+folder = Path({str(tmp_path)!r})
+child = [sys.executable, "-c", {lasting!r}, str(folder / "child.txt")]
+supervise({{"child": child}}, logs=folder, pids=folder)
+"""
+    with started(script, environment) as supervisor:
+        until((tmp_path / "child.txt").exists, "the child runs")
+        supervisor.kill()
+    orphan = pid(tmp_path, "child")
+    done = {"next": [sys.executable, "-c", "import sys; sys.exit(2)"]}
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_ORPHANED", 0.0)
+        with pytest.raises(OrphanedError, match="do not end"):
+            supervise(done, logs=tmp_path, pids=tmp_path, env=environment)
+    assert alive(orphan) and not (tmp_path / "next.pid").exists()
+    os.kill(orphan, signal.SIGKILL)
+    assert supervise(done, logs=tmp_path, pids=tmp_path, env=environment) == 2
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(module.fcntl, "flock", refused)
+    child = [sys.executable, "-c", "import sys; sys.exit(2)"]
+    with pytest.raises(NoLocksError, match="keeps no locks"):
+        supervise({"child": child}, logs=tmp_path, pids=tmp_path, env=environment)
 
 
 @pytest.mark.parametrize("code", [2, 10, 30])

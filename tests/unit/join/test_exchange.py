@@ -110,6 +110,38 @@ def test_key_and_certificate_are_read_together(
     assert pair(settings) != old and require_shown(settings) is not None
 
 
+def test_two_that_take_it_up_at_once_are_one_after_the_other(
+    settings: NodeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renewing thread, and the node that follows the one of before."""
+    monkeypatch.setattr(renewal, "take_up", lambda _: None)
+    rotation.begin(settings)
+    assert renewal.exchange(settings, calls_of(settings))
+    monkeypatch.undo()
+    failed: list[Exception] = []
+
+    def second() -> None:
+        try:
+            renewal.take_up(settings.folder)
+        except FileNotFoundError as why:
+            failed.append(why)
+
+    beside = threading.Thread(target=second)
+    real = renewal.at_rest.write
+
+    def beginning(*words: object) -> None:
+        monkeypatch.undo()
+        beside.start()
+        beside.join(0.3)  # time to look whether there is one
+        real(*words)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(renewal.at_rest, "write", beginning)
+    renewal.take_up(settings.folder)
+    beside.join()
+    assert failed == []
+    assert calls_of(settings).look()
+
+
 def test_an_older_key_that_arrives_late_undoes_no_exchange(tmp_path: Path) -> None:
     register, party = Register(tmp_path), member("cn", "Ningbo").party
     register.exchange(party, b"1", b"0")

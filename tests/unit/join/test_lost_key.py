@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -19,8 +20,10 @@ from clients.admitting import in_own_name
 from clients.calling import MemberCalls, TurnedAwayError, stream_of
 from clients.entering import TakenSeatError
 from clients.errors import NodeSettingsError, RefusedWorkError
-from clients.joining import ForeignFolderError, begun
+from clients.joining import Entrant, ForeignFolderError, begun
+from clients.regaining import LostBooksError, take_over
 from clients.rosters import require_member
+from clients.rotation import begin_identity
 from clients.settings import load_settings
 from experiments import inviting
 from experiments.admitting import hall, shown, spoken
@@ -34,8 +37,11 @@ from federation.views import Signature
 from policies.parties import PartyId
 from secure_compute.canonical import digest_bytes
 from secure_compute.errors import BadSignatureError
+from secure_compute.primitives.authority import certify
+from secure_compute.primitives.certificates import read_client_certificate
 from secure_compute.primitives.signature import SigningKey
 from tests.joins import BR, CH, CN, EU, FOUNDERS, Harbour, Person
+from tests.rosters import key
 
 SECOND = inviting.Seat(PartyId("cn2"), CN.organisation, CH.role, CN.jurisdiction)
 
@@ -200,6 +206,98 @@ def _cut_after(steps: int, patched: pytest.MonkeyPatch) -> None:
     patched.setattr(regaining.shutil, "rmtree", counted(rmtree))
 
 
+def regained(harbour: Harbour) -> tuple[Entrant, bytes, Roster]:
+    """What CN, whose keys members have replaced, moves in with."""
+    folder = harbour.node("cn")
+    join(str(harbour.invite(CN)), folder, Person(), 0.0, lost=True)
+    sign(harbour, "eu", "ch")
+    entrant = begun(folder / "lost")
+    assert entrant is not None
+    return entrant, chain_of(harbour), roster(harbour)
+
+
+def cut(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def starts(folder: Path) -> None:
+    """The node begins to start; it ends at once, since it has no books."""
+    settings = load_settings(folder)
+    with pytest.raises(LostBooksError):
+        take_over(settings, settings.roster(), time.time)
+
+
+def test_cut_off_while_it_clears_away_it_has_moved_in(harbour: Harbour, monkeypatch) -> None:
+    folder, words = harbour.node("cn"), regained(harbour)
+    made = words[0].identity
+
+    def half(path: Path, **_: object) -> None:
+        if path.exists():
+            rmtree(path / "keys")
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(regaining.shutil, "rmtree", half)
+        with pytest.raises(KeyboardInterrupt):
+            regaining.move_in(*words)
+    assert not regaining.is_regaining(folder)
+    assert resume(folder, Person(), 0.0).why == ""
+    assert identity(folder) == made
+    starts(folder)
+    assert not (folder / "lost").exists() and not (folder / ".lost").exists()
+
+
+@pytest.mark.parametrize("who", ["command", "node"])
+def test_cut_off_before_it_clears_away_it_takes_no_newer_key_away(
+    harbour: Harbour, monkeypatch, who: str
+) -> None:
+    folder, words = harbour.node("cn"), regained(harbour)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", cut)
+        with pytest.raises(KeyboardInterrupt):
+            regaining.move_in(*words)
+    settings = load_settings(folder)
+    assert begin_identity(settings)
+    opening = folder / "keys" / "opening.key"
+    opening.write_bytes(b"newer")
+    if who == "node":
+        starts(folder)
+    else:
+        assert regaining.is_regaining(folder)
+        assert regaining.move_in(*words) == folder
+    assert not (folder / "lost").exists()
+    assert settings.next_identity.exists() and opening.read_bytes() == b"newer"
+
+
+def test_a_key_that_its_own_roster_knows_a_later_one_of_is_put_nowhere(harbour: Harbour) -> None:
+    folder, words = harbour.node("cn"), regained(harbour)
+    entrant, chain, now = words
+    later, change = key("later"), Rekey(CN.party, key("later").verify_key)
+    said = change_statement(now, change)
+    both = later.sign(said) + entrant.identity.sign(said)
+    longer = extended(chain, harbour.begun.hosting.pin, change, {CN.party: both})
+    (folder / "roster.bin").write_bytes(longer)
+    (folder / "keys" / "identity.key").write_bytes(later.seed)
+    assert regaining.move_in(*words) == folder
+    assert identity(folder) == later and not (folder / "lost").exists()
+    assert (folder / "roster.bin").read_bytes() == longer
+
+
+def test_a_folder_made_with_a_lost_key_can_lose_that_one_too(harbour: Harbour) -> None:
+    lose(harbour)
+    sign(harbour, "eu", "ch")
+    assert harbour.resume("anew").why == ""
+    folder, first = harbour.node("anew"), identity(harbour.node("anew"))
+    assert "0 of 2 members" in lose(harbour).why
+    made = identity(folder / "lost")
+    sign(harbour, "eu", "ch")
+    assert harbour.resume("anew").why == ""
+    assert identity(folder) == made != first
+    require_member(load_settings(folder), load_settings(folder).roster())
+    starts(folder)
+    assert not [path.name for path in folder.iterdir() if "lost" in path.name]
+
+
 def test_cut_off_between_the_last_word_and_the_new_epoch_it_is_made_at_the_next_start(
     harbour: Harbour, monkeypatch
 ) -> None:
@@ -217,6 +315,24 @@ def test_cut_off_between_the_last_word_and_the_new_epoch_it_is_made_at_the_next_
     assert roster(harbour).epoch == 1
     gathering(harbour).complete()
     assert roster(harbour).epoch == 2 and harbour.resume("anew").why == ""
+
+
+def test_another_epoch_that_comes_in_between_leaves_the_member_its_keys(
+    harbour: Harbour, monkeypatch
+) -> None:
+    old, before = calls(harbour.node("cn")), (harbour.aggregator / "nodes" / "cn.pub").read_bytes()
+    lose(harbour)
+    sign(harbour, "eu")
+
+    def late(*given: object) -> Roster:
+        change(load_aggregator(harbour.aggregator), Suspend(SECOND.party))
+        return change(*given)
+
+    monkeypatch.setattr("aggregator.gathering.grow", late)
+    sign(harbour, "ch")
+    assert roster(harbour).suspended == {SECOND.party}
+    assert (harbour.aggregator / "nodes" / "cn.pub").read_bytes() == before
+    old.look()
 
 
 # -- who asks --------------------------------------------------------------------------------------
@@ -251,7 +367,7 @@ def test_the_old_key_is_good_until_members_have_signed_and_no_longer(harbour: Ha
         gathering(harbour).require_key(CN.party, certificate)
     sign(harbour, "eu", "ch")
     gathering(harbour).require_key(CN.party, certificate)
-    with pytest.raises(TurnedAwayError, match="another key took the seat of cn since"):
+    with pytest.raises(TurnedAwayError, match=r"cn gave this key up.* tell the other members"):
         old.look()
     settings = load_settings(harbour.node("cn"))
     (settings.folder / "roster.bin").write_bytes(chain_of(harbour))
@@ -288,11 +404,43 @@ def test_a_request_that_is_withdrawn_leaves_the_member_as_it_was(harbour: Harbou
     assert (row["party"], row["words"]) == ("cn", list(harbour.resume("anew").words))
     inviting.withdraw(harbour.begun, CN.party)
     old.look()
-    certificate = (harbour.node("anew") / "keys" / "stream.crt").read_bytes()
-    with pytest.raises(NoMemberError):
-        gathering(harbour).require_key(CN.party, certificate)
+    anew = (harbour.node("anew") / "keys" / "stream.crt").read_bytes()
+    for certificate in (anew, earlier(harbour)):
+        with pytest.raises(NoMemberError):
+            gathering(harbour).require_key(CN.party, certificate)
     with pytest.raises(UsageError, match="aggregator revoke"):
         inviting.withdraw(harbour.begun, CN.party)
+
+
+def earlier(harbour: Harbour) -> bytes:
+    """A certificate of the party that another key got before the founding."""
+    authority, now = harbour.begun.hosting.authority, datetime.now(UTC)
+    shown = (harbour.node("cn2") / "keys" / "stream.crt").read_bytes()
+    key = read_client_certificate(shown, authority.certificate).key
+    return certify(authority, CN.party, key, now, timedelta(hours=1))
+
+
+@pytest.mark.parametrize("turned_away", ["withdrawn", "invited anew"])
+def test_who_asked_for_the_seat_of_who_never_enrolled_keeps_nothing(
+    harbour: Harbour, turned_away: str
+) -> None:
+    """A federation that was founded in one process has no enrolments, and knows no stream keys."""
+    Register(harbour.aggregator).withdraw(CN.party)
+    old = calls(harbour.node("cn"))
+    lose(harbour)
+    old.look()
+    if turned_away == "withdrawn":
+        inviting.withdraw(harbour.begun, CN.party)
+    else:
+        harbour.invite(CN)
+    certificate = (harbour.node("anew") / "keys" / "stream.crt").read_bytes()
+    for judge in (gathering(harbour).require_key, gathering(harbour).require_caller):
+        with pytest.raises(NoMemberError, match="was turned away"):
+            judge(CN.party, certificate)
+    entrant = MemberCalls(stream_of(harbour.node("anew"), str(load_stream(harbour))))
+    with pytest.raises(TurnedAwayError, match="was turned away"):
+        entrant.look()
+    old.look()
 
 
 # -- whose word counts -----------------------------------------------------------------------------

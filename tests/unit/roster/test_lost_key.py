@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from clients import regaining
 from clients.books import Books
 from clients.books_log import NOWHERE
 from clients.checking import check as check_folder
@@ -125,7 +124,7 @@ def test_without_its_books_it_does_not_start_and_has_no_budget_anew(simulation):
         assert not settings.books.exists()
     empty = Books(NOWHERE, origin_of(settings.federation, CN), NEW, simulation.now)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(regaining.Books, "existing", lambda *_: empty)
+        patched.setattr(Books, "existing", lambda *_: empty)
         with pytest.raises(LostBooksError):
             take_over(settings, simulation.roster, simulation.now)
     put_back(simulation, kept)

@@ -7,16 +7,19 @@ from types import SimpleNamespace
 
 import pytest
 
+from clients.errors import NoSuccessorError
 from clients.inbox import Inbox
 from clients.once import Once, is_of_the_moment
-from clients.rotation import begin_identity
+from clients.rotation import begin, begin_identity
 from clients.settings import load_settings
-from clients.succession import NoSuccessorError, Reign, Succession
+from clients.slots import _RECEIVED
+from clients.succession import Reign, Succession
 from clients.worker import build
 from experiments.founding import AGGREGATOR
 from federation.errors import RolledBackError
 from federation.messages import Kind
 from federation.roster_chain import Remove, Restore
+from secure_compute.primitives import hpke, signature
 from tests.identity import offered, shown
 from tests.simulator import CN, UK, sealed_letter
 
@@ -117,6 +120,32 @@ def test_another_identity_key_is_taken_up_where_the_node_runs(simulation, runnin
     assert not running.stop.is_set()
 
 
+def test_keys_that_were_given_up_are_in_no_memory_of_the_process_that_goes_on(simulation, running):
+    settings = load_settings(simulation.folder(CN))
+    opening, identity = settings.opening, settings.identity
+    assert begin(settings) and begin_identity(settings)
+    sealed = opening.sealing_key.seal(b"to the old key", b"")
+    offered(simulation)
+    shown(simulation, CN)
+    assert opening.open(sealed, b"") == b"to the old key" and identity.sign(b"") and running.built
+    simulation.suspend(UK)
+    running.succession(simulation.letter(Kind.PING, CN, ""))
+    made = len(running.built)
+    running.shown()
+    assert len(running.built) == made + 1
+    assert opening not in settings.openings and identity not in settings.identities
+    for kept in (hpke._private, hpke._sealing, signature._private, signature._public):
+        assert not is_kept(
+            kept, opening.seed if kept.__module__ == hpke.__name__ else identity.seed
+        )
+
+
+def is_kept(kept, seed):
+    hits = kept.cache_info().hits
+    kept(seed)
+    return kept.cache_info().hits > hits
+
+
 # -- nodes that are none ---------------------------------------------------------------------------
 
 
@@ -126,12 +155,14 @@ class Made:
     def __init__(self, number, halt):
         self.number, self.halt, self.ended, self.idle = number, halt, None, True
         self.begun, self.go_on = threading.Event(), threading.Event()
+        self.received = None
 
     def while_idle(self, act):
         if self.idle:
             act()
 
     def answer(self, wire):
+        self.received = _RECEIVED.get()
         if wire.startswith(b"slow"):
             self.begun.set()
             assert self.go_on.wait(LONG)
@@ -182,3 +213,42 @@ def test_nobody_follows_a_node_that_cannot_be_trusted(made):
     assert stop.is_set()
     assert len(nodes) == 1
     assert succession.ended is nodes[0].ended
+
+
+def test_nobody_follows_a_node_that_is_over_and_then_cannot_be_trusted(made):
+    succession, nodes, stop = made
+    slow = threading.Thread(target=succession, args=(b"slow",))
+    slow.start()
+    assert nodes[0].begun.wait(LONG)
+    succession(b"over")
+    nodes[0].ended = why = RolledBackError("an older copy was put back")
+    nodes[0].halt()
+    nodes[0].go_on.set()
+    slow.join(LONG)
+    assert stop.is_set()
+    assert len(nodes) == 1
+    assert succession.ended is why
+
+
+def test_nobody_follows_in_a_process_that_is_to_end(made):
+    succession, nodes, stop = made
+    stop.set()
+    succession(b"over")
+    assert len(nodes) == 1
+
+
+def test_a_request_came_before_it_waited_for_the_node_that_answers_it(made, monkeypatch):
+    succession, nodes, _ = made
+    clock = [5.0]
+
+    class Building:
+        def __enter__(self):
+            clock[0] += 60.0
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("clients.succession.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(succession, "_guard", Building())
+    succession(b"a letter")
+    assert nodes[0].received == 5.0

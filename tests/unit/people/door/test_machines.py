@@ -69,7 +69,7 @@ def test_every_method_of_every_service_has_its_row_and_every_row_is_served(desk:
 
 def test_the_repository_has_no_service_that_the_table_does_not_know() -> None:
     """Whoever adds a gRPC service finds out here that it has to be in the table."""
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[4]
     homes = {
         str(file.relative_to(root))
         for package in ("aggregator", "clients", "federation", "experiments")
@@ -260,6 +260,9 @@ class Peer:
     def peer(self) -> str:
         return "ipv4:192.0.2.1:4711"
 
+    def cancel(self) -> None:
+        raise AssertionError("it made room for nobody")
+
     def abort(self, code: object, said: str) -> None:
         raise PermissionError(said)
 
@@ -269,7 +272,7 @@ def test_a_machine_that_is_no_member_has_a_line_in_the_log(
 ) -> None:
     handlers = membership(Gathering(desk.folder, time.time))._method_handlers
     with pytest.raises(PermissionError):
-        handlers[path(MEMBERSHIP, "Look")].unary_unary(b"", Peer())
+        handlers[path(MEMBERSHIP, "Look")].stream_unary(iter([b""]), Peer())
     (line,) = lines_of(caplog, "door.turned_away")
     assert (line["method"], line["why"]) == ("Membership/Look", "NotAdmittedError")
     assert line["place"] == "ipv4:192.0.2.1"
