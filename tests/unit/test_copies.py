@@ -204,6 +204,7 @@ def test_a_process_of_its_own_makes_the_copy(tmp_path, path):
 
 def test_bad_a_table_that_fails_there_shows_no_value_of_a_row(tmp_path, path, capfd, monkeypatch):
     monkeypatch.setattr(copies, "_end_with", lambda _: None)
+    monkeypatch.setattr(copies.os, "nice", lambda _: None)  # the tests after this one go on
     path.write_bytes(b"secret 12345")
     with pytest.raises(SystemExit) as ended:
         copies._alone(None, CONTRACT, path, tmp_path)
