@@ -55,6 +55,9 @@ class NotAnEnvelopeError(AggregatorError):
 class Link(Protocol):
     """One run at the server."""
 
+    outages: int
+    """How often the server did not answer so far."""
+
     def post(
         self, payloads: Mapping[int, bytes], message_type: str, ttl: float, until: float
     ) -> Mapping[str, int]:
@@ -152,6 +155,9 @@ def run_exchange(
 ) -> None:
     """The exchange is over: every payload has a reply or is lost.
 
+    A server that goes away while it hands a letter out has forgotten it when it is back, or keeps
+    it for handed out; so what is open is sent again then. Whoever has it already answers the same.
+
     Args:
         state: what to send, and until when.
         link: the run to use, given the one that was lost, if any; waits until there is one.
@@ -164,9 +170,11 @@ def run_exchange(
         try:
             current = link(lost)
             lost = None
-            before = clock()
+            before, outages = clock(), current.outages
             if not state.step(current, before) and clock() - before < _PAUSE:
                 time.sleep(_PAUSE)
+            if current.outages != outages:
+                state.start_over()
             state.give_up_overdue(clock())
         except RunLostError:
             lost = current

@@ -126,6 +126,7 @@ class TaskLink(Link):
         self._lock = threading.Lock()
         self._confirmations: deque[tuple[float, str]] = deque()
         self.closed = threading.Event()
+        self.outages = 0
         self.run_id = run_id
         self.token = self._acquire(until)
         self._client = self._connect(RuntimeTokenHttpInterceptor(self.token))
@@ -310,7 +311,7 @@ class TaskLink(Link):
                     message = f"The Flower server refused a call with status {status}."
                     raise ServerRefusedError(message) from error
             except httpx.TransportError:
-                pass
+                self.outages += 1
             if time.monotonic() + wait > until:
                 raise ServerSilentError("The Flower server does not answer; is it running?")
             time.sleep(wait)

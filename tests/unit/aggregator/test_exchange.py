@@ -22,6 +22,7 @@ class Script(Link):
 
     def __init__(self, codes: dict[int, list[int]], away: Collection[int] = ()) -> None:
         self.codes = codes
+        self.outages = 0
         self.away = set(away)
         self.posted: list[int] = []
         self.open: dict[str, tuple[int, bytes]] = {}
@@ -116,6 +117,20 @@ def test_when_the_run_is_lost_the_open_requests_go_to_the_next_run() -> None:
     assert state.replies == {1: b"1!", 2: b"2!"}
     assert second.posted == [2]
     assert given[3] is first
+
+
+def test_what_a_server_may_have_forgotten_while_it_was_away_is_sent_again() -> None:
+    class Restarted(Script):
+        def fetch(self, letters: Collection[str], until: float) -> Sequence[Reply]:
+            if not self.outages:  # it handed both letters out, and one of them reached nobody
+                self.outages += 1
+                del self.open["2#2"]
+                return super().fetch(["1#1"], until)
+            return super().fetch(letters, until)
+
+    link = Restarted({})
+    assert run(link, [1, 2]) == {1: b"1!", 2: b"2!"}
+    assert link.posted == [1, 2, 2]
 
 
 def test_a_silent_server_loses_what_is_open() -> None:
