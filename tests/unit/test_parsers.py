@@ -60,7 +60,7 @@ NO_WAY_IN = {
     "clients.ingestion.WindowBook.open_window": "writes an entry",
     "clients.commitments.Commitments.open": "writes a row",
     "clients.opening.Told.open": "writes a row",
-    "federation.durable.Database.read": "asks a database",
+    "federation.durable.Kept.read": "asks a database",
     "federation.engines.open_at": "opens a database",
     "federation.ledger.database.open_engine": "opens a database",
     # what reads a folder, text by text, by parsers that are listed
