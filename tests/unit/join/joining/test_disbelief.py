@@ -10,7 +10,7 @@ from clients.admitting import UntrueRequestError
 from clients.calling import TurnedAwayError
 from clients.entering import OtherFederationError, TakenSeatError, UntrueFoundingError
 from clients.errors import NodeSettingsError
-from clients.joining import Entrant, begun
+from clients.joining import LOST, Entrant, begun
 from experiments import inviting
 from experiments.admitting import hall
 from federation.enrolment import sign_enrolment
@@ -112,7 +112,7 @@ def test_who_is_on_the_roster_with_another_key_is_not_in(waiting: Entrant) -> No
     )
     with pytest.raises(TakenSeatError, match="run this again with --lost"):
         entering.step(pinned, View(longer.wire))
-    (pinned.folder / "lost").touch()
+    (pinned.folder / LOST).touch()
     there = entering.step(pinned, View(longer.wire))
     assert isinstance(there, entering.Asks) and b'"rekey"' in there.statement
 
