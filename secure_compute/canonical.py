@@ -15,6 +15,9 @@ JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None
 
 MAX_INTEGER = 2**63 - 1
 
+_SHALLOW: Final = 100
+"""Brackets that may all stand within each other without being too deep to be written."""
+
 _WRITER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
 )
@@ -26,8 +29,11 @@ def encode(value: JSON) -> bytes:
     Raises:
         LocalProtocolError: the value holds a float, a key that is no string, or a huge integer.
     """
-    _check(value)
-    return _WRITER.encode(value).encode()
+    try:
+        _check(value)
+        return _WRITER.encode(value).encode()
+    except RecursionError as why:
+        raise LocalProtocolError("what is nested so deep has no canonical spelling") from why
 
 
 def decode(data: bytes) -> JSON:
@@ -38,6 +44,8 @@ def decode(data: bytes) -> JSON:
     """
     try:
         value: JSON = _READER.decode(data.decode())
+        if data.count(b"[") + data.count(b"{") > _SHALLOW:
+            _check(value)  # reading goes deeper than writing, which may be asked for later
         again = _WRITER.encode(value).encode()
     except (ValueError, RecursionError, LocalProtocolError) as why:
         raise NotCanonicalError("not a canonical value") from why

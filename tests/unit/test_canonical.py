@@ -59,3 +59,11 @@ def test_bad_second_spellings(bad: bytes) -> None:
 def test_bad_values(bad: object) -> None:
     with pytest.raises(LocalProtocolError):
         canonical.encode(bad)  # type: ignore[arg-type]
+
+
+def test_bad_what_is_too_deep_to_be_written_is_not_read():
+    deep = b'{"a":' * 600 + b"1" + b"}" * 600
+    with pytest.raises(NotCanonicalError):
+        canonical.decode(deep)
+    with pytest.raises(LocalProtocolError, match="nested so deep"):
+        canonical.encode(json.loads(deep))
