@@ -160,9 +160,12 @@ def _opened(lock: Path) -> Iterator[int]:
 
 
 def _is_let_go(lock: int, folder: Path, halt: threading.Event) -> bool:
+    """Whether no orphan works there any more, or nothing is to be started there."""
     until = time.monotonic() + _ORPHANED
     while not _is_locked(lock, folder):
-        if halt.wait(0.1) or time.monotonic() >= until:
+        if halt.wait(0.1):
+            return True
+        if time.monotonic() >= until:
             return False
     return True
 

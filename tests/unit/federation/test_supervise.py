@@ -151,6 +151,9 @@ supervise({{"child": child}}, logs=folder, pids=folder)
         patched.setattr(module, "_ORPHANED", 0.0)
         with pytest.raises(OrphanedError, match="do not end"):
             supervise(done, logs=tmp_path, pids=tmp_path, env=environment)
+    told = threading.Event()
+    told.set()
+    assert supervise(done, logs=tmp_path, pids=tmp_path, env=environment, stop=told) == 0
     assert alive(orphan) and not (tmp_path / "next.pid").exists()
     os.kill(orphan, signal.SIGKILL)
     assert supervise(done, logs=tmp_path, pids=tmp_path, env=environment) == 2
