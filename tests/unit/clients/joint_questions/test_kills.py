@@ -12,7 +12,7 @@ from federation.joint_keys import unpack
 from federation.messages import Kind
 from secure_compute.threshold import ciphertext
 from tests.asked import FOUR, HOLDERS
-from tests.joint_questions import GONE, releases, smaller, state
+from tests.joint_questions import GONE, releases, state, twofold
 from tests.simulator import CN, Killed, killed
 
 
@@ -97,23 +97,28 @@ def put_aside(simulation, tmp_path, name="aside"):
     return kept
 
 
-def put_back(simulation, kept):
-    for path in simulation.folder(CN).glob(GONE):
+def put_back(simulation, kept, written_over=False):
+    """written_over: into the files that a running process has open; else in their place."""
+    for path in () if written_over else simulation.folder(CN).glob(GONE):
         path.unlink()
     for path in kept.iterdir():
         shutil.copy(path, simulation.folder(CN))
 
 
-@pytest.mark.parametrize("restarted", [False, True])
-def test_answers_put_back_sign_no_second_list(table, tmp_path, restarted):
+@pytest.mark.parametrize("written_over", [False, True])
+@pytest.mark.parametrize(("restarted", "why"), [(False, "another list"), (True, "earlier process")])
+def test_answers_put_back_sign_no_second_list(
+    table, tmp_path, caplog, restarted, why, written_over
+):
     asked = table.committed()
     kept = put_aside(table.simulation, tmp_path)
     assert asked.endorse(CN).kind is Kind.QUERY_ENDORSED
-    put_back(table.simulation, kept)
+    put_back(table.simulation, kept, written_over)
     assert state(table.simulation).answer(asked.order.id).endorsed == ""
     if restarted:
         table.simulation.restart(CN)
-    assert asked.endorse(CN, smaller(asked)).kind is Kind.FAILED
+    assert asked.endorse(CN, twofold(asked)).kind is Kind.FAILED
+    assert why in caplog.text
     table.simulation.restart(CN)  # what it holds open lies in no folder any more
 
 
