@@ -35,6 +35,9 @@ _LIMITS: Final = {"orders": {"epsilon": "10", "delta": "1e-6"}}
 _ROWS: Final = 200
 _UP_SECONDS: Final = 900.0
 _ORDER_SECONDS: Final = 60.0
+_LOOKS: Final = 20
+"""Moments at which handles are counted: a file that is read just then is not held."""
+_BETWEEN: Final = 0.2
 _SETTLED: Final = 1 / 10
 """Part of a run's rounds after which what a process keeps for good is there."""
 
@@ -48,7 +51,7 @@ class Borne:
     done:     orders that came to an answer; asked: that were on the table together.
     orders_s: until the last of them had ended.
     growth:   most that a process grew over the rounds after the first tenth, bytes.
-    handles:  by how many open handles one grew, likewise.
+    handles:  by how many handles that it holds all the while one grew, likewise.
     """
 
     nodes: int
@@ -163,8 +166,12 @@ def _private(pids: Sequence[int]) -> dict[int, int]:
 
 
 def _handles(pids: Sequence[int]) -> dict[int, int]:
-    found = {}
-    for pid in pids:
-        with suppress(psutil.NoSuchProcess):
-            found[pid] = int(psutil.Process(pid).num_fds())
-    return found
+    """Return how many files, sockets and pipes each process holds all the while it is watched."""
+    fewest: dict[int, int] = {}
+    for _ in range(_LOOKS):
+        for pid in pids:
+            with suppress(psutil.NoSuchProcess):
+                now = int(psutil.Process(pid).num_fds())
+                fewest[pid] = min(now, fewest.get(pid, now))
+        time.sleep(_BETWEEN)
+    return fewest

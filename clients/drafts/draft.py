@@ -14,7 +14,16 @@ from typing import Final, cast
 from zoneinfo import ZoneInfo
 
 from clients.drafts import units
-from clients.drafts.fitting import codes, fits, numbers, outside, readings, unknown
+from clients.drafts.fitting import (
+    are_names,
+    codes,
+    fits,
+    is_id,
+    numbers,
+    outside,
+    readings,
+    unknown,
+)
 from clients.drafts.meaning import GUESS, code_of, guess_code, is_called, is_currency, likeness
 from clients.drafts.profile import Profile, Seen
 from clients.drafts.questions import Question
@@ -176,6 +185,8 @@ def _way(column: Column, seen: Seen, profile: Profile, home: str, asking: _Askin
     """Return how the values are read; None while that depends on an answer."""
     if codes(column):
         return _coded(column, seen, asking)
+    if is_id(column) and are_names(seen):
+        return Way(source=seen.name, ids="text")
     match column.type:
         case "float" | "integer":
             return _numeric(column, seen, profile, asking)

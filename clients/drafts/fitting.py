@@ -41,6 +41,18 @@ def codes(column: Column) -> tuple[str, ...]:
     return column.domain or ()
 
 
+def is_id(column: Column) -> bool:
+    """Whether a column names things by whole numbers: nothing bounds them, and nothing is added."""
+    return column.type == "integer" and column.low is None and not column.unit
+
+
+def are_names(seen: Seen) -> bool:
+    """Whether all values may be names such as DE-10023: no numbers, with a figure or an @ each."""
+    if seen.is_number or _is_temporal(seen) or _marks(seen):
+        return False
+    return all(any(c.isdecimal() or c == "@" for c in value) for value in seen.values)
+
+
 def readings(column: Column, seen: Seen) -> Readings:
     """Return the ways in which every value of `seen` is one of the column's type."""
     match column.type:
@@ -64,7 +76,7 @@ def fits(column: Column, seen: Seen) -> bool:
     if column.type == "string":
         return not _is_temporal(seen)
     found = readings(column, seen)
-    return bool(found.marks or found.forms)
+    return bool(found.marks or found.forms) or (is_id(column) and are_names(seen))
 
 
 def unknown(column: Column, seen: Seen) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
     order_id = "Bestellnummer"                                     # another name, the same values
     ts = { from = "Zeit", zone = "Europe/Berlin", form = "dmy" }   # local time to UTC
     amount = { from = "Betrag", decimal = ",", times = "0.01" }    # cents, a comma before tenths
+    customer_id = { from = "Kundennummer", ids = "text" }          # DE-10023 and so on
     category = { from = "Warengruppe", codes = { "Bücher" = "books" } }
 
     from      the operator's column; without it, that of the contract's name
@@ -16,6 +17,8 @@
     zone      the IANA zone of moments that name none
     twice     which of both is meant of an hour that the clocks showed twice: first or second
     codes     the operator's value → the contract's; another one is missing
+    ids       "text": the values are names such as DE-10023, and each becomes a whole number of its
+              own, the same in every table of this node where that is said
 
 Everything is said before a row is read. `clients.sources.converting` does it.
 """
@@ -32,11 +35,13 @@ from clients.errors import NodeSettingsError
 Form: TypeAlias = Literal["ymd", "dmy", "mdy", "epoch-s", "epoch-ms", "epoch-us"]
 Mark: TypeAlias = Literal[".", ","]
 Twice: TypeAlias = Literal["first", "second"]
+Ids: TypeAlias = Literal["text"]
 
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 NUMERIC: Final = frozenset({"decimal", "times", "rate", "currency", "rates"})
 TEMPORAL: Final = frozenset({"form", "zone", "twice"})
-_FIELDS: Final = frozenset({"from", "codes", *NUMERIC, *TEMPORAL})
+_KINDS: Final = (NUMERIC, TEMPORAL, frozenset({"codes"}), frozenset({"ids"}))
+_FIELDS: Final = frozenset({"from"}).union(*_KINDS)
 _FACTOR: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,20})?", re.ASCII)
 
 
@@ -54,11 +59,12 @@ class Way:
     zone: str = ""
     twice: Twice | None = None
     codes: Mapping[str, str] | None = None
+    ids: Ids | None = None
 
     @property
     def said(self) -> frozenset[str]:
         """What is said beside the column's name; nothing where values are taken as they are."""
-        words = NUMERIC | TEMPORAL | {"codes"}
+        words = frozenset[str]().union(*_KINDS)
         return frozenset(name for name in words if getattr(self, name) not in (None, "", {}))
 
     @property
@@ -138,8 +144,10 @@ def _way(name: str, raw: object, where: str) -> Way:
         raise NodeSettingsError(f"{where}: either one rate, or the rates of a column of currencies")
     if "twice" in raw and "zone" not in raw:
         raise NodeSettingsError(f"{where}: twice is of clocks, so it needs their zone")
-    if len([part for part in (NUMERIC, TEMPORAL, {"codes"}) if part & raw.keys()]) > 1:
-        raise NodeSettingsError(f"{where}: a column is a number, a moment or codes, and one alone")
+    if len([part for part in _KINDS if part & raw.keys()]) > 1:
+        raise NodeSettingsError(
+            f"{where}: a column is a number, a moment, codes or ids, and one alone"
+        )
     return Way(
         source=_text(raw, "from", where) or name,
         decimal=cast("Mark | None", _among(raw, "decimal", get_args(Mark), where)),
@@ -151,6 +159,7 @@ def _way(name: str, raw: object, where: str) -> Way:
         zone=zone(raw["zone"], where) if "zone" in raw else "",
         twice=cast("Twice | None", _among(raw, "twice", get_args(Twice), where)),
         codes=_codes(raw, where) if "codes" in raw else None,
+        ids=cast("Ids | None", _among(raw, "ids", get_args(Ids), where)),
     )
 
 

@@ -140,12 +140,14 @@ def _fitting(name: str, types: Mapping[str, ColumnType], way: Way) -> Way:
         **dict.fromkeys(TEMPORAL, MOMENTS),
         "form": MOMENTS | {"date"},
         "codes": LISTS,
+        "ids": frozenset({"integer"}),
     }
     for word in sorted(way.said):
         if kind not in fits[word]:
             raise SourceError(
                 f"node.toml says {word} of {name}, which is {kind}; numbers are multiplied, "
-                f"moments have a zone, and text, truth and whole numbers have codes"
+                f"moments have a zone, text, truth and whole numbers have codes, and ids become "
+                f"whole numbers"
             )
     return way
 

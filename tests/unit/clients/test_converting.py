@@ -137,6 +137,24 @@ def test_codes_are_taken_as_they_are_written() -> None:
     ]
 
 
+@given(names=st.sets(st.text(min_size=1).map(str.strip).filter(bool), min_size=2, max_size=8))
+def test_names_are_whole_numbers_of_their_own(names: set[str]) -> None:
+    way = Way(source="x", ids="text")
+    found = {made(way, "integer", f" {name} ") for name in names}
+    assert len(found) == len(names)
+    for text in found:
+        assert text is not None and 0 <= int(text) < 2**53 and int(float(text)) == int(text)
+
+
+def test_a_name_is_the_same_number_for_ever() -> None:
+    """The first 53 bits of SHA-256; a number among names is a name."""
+    way = Way(source="x", ids="text")
+    first = {"DE-10023": "8a11db684b52732f", "10023": "717795fa2f74a066"}
+    for name, digits in first.items():
+        assert made(way, "integer", name) == str(int(digits, 16) >> 11)
+    assert made(way, "integer", "  ") is None
+
+
 @given(
     text=st.text(max_size=80) | st.from_regex(r"[0-9./:,+ eE-]{1,24}", fullmatch=True),
     kind=st.sampled_from(KINDS),
@@ -184,6 +202,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "codes of numbers": ({"category": {"codes": {"1": 2}}}, "texts in quotes"),
     "codes and a factor": ({"amount": {"codes": {"a": "b"}, "times": "2"}}, "one alone"),
     "a moment and a factor": ({"ts": {"zone": "UTC", "times": "2"}}, "one alone"),
+    "ids and a factor": ({"order_id": {"ids": "text", "times": "2"}}, "one alone"),
+    "ids of no kind": ({"order_id": {"ids": "number"}}, "ids is one of text"),
 }
 
 
@@ -199,6 +219,7 @@ UNFIT = {
     "a zone of a day": ({"day": {"zone": "UTC"}}, "have a zone"),
     "codes of a number": ({"amount": {"codes": {"a": "1"}}}, "have codes"),
     "a form of a number": ({"order_id": {"form": "dmy"}}, "have a zone"),
+    "ids of money": ({"amount": {"ids": "text"}}, "ids become"),
     "a column of none": ({"amuont": "x"}, "did you mean 'amount'"),
 }
 
@@ -227,6 +248,7 @@ def test_a_delimiter_is_of_a_csv_file(fault: str, tmp_path: Path) -> None:
 def test_what_is_declared_is_what_is_written() -> None:
     raw = {
         "order_id": "nr",
+        "customer_id": {"from": "k", "ids": "text"},
         "amount": {"from": "b", "decimal": ",", "times": "0.01", "rate": "0.125"},
         "weight": {"from": "g", "currency": "c", "rates": {"EUR": "1"}},
         "ts": {"from": "t", "form": "dmy", "zone": "Europe/Berlin", "twice": "second"},
@@ -267,3 +289,19 @@ def test_values_that_cannot_be_converted_are_counted(tmp_path: Path) -> None:
     refresh(settings, load_settings(settings.folder).sources[TABLE])
     only = pq.read_table(settings.snapshot(TABLE))["category"].to_pylist()
     assert only == ["toys"] * sum(row["category"] == "toys" for row in found)
+
+
+def test_what_is_named_by_text_is_as_many_as_by_number(tmp_path: Path) -> None:
+    table = sourced.arrow(sourced.rows(40))
+    known = table["order_id"].to_pylist()
+    at = table.schema.get_field_index("order_id")
+    names = pa.array([f"B-{number}" for number in known])
+    pq.write_table(table.set_column(at, "Nr", names), tmp_path / "export.parquet")
+    source = f"""file = "{tmp_path / "export.parquet"}"
+    [sources."{TABLE}".columns]
+    order_id = {{ from = "Nr", ids = "text" }}
+    """
+    settings = sourced.folder(tmp_path / "node", source)
+    assert refresh(settings, settings.sources[TABLE]).shaped.lost == {}
+    read = pq.read_table(settings.snapshot(TABLE))["order_id"].to_pylist()
+    assert len({*read}) == len({*known}) == 40 and not {*read} & {*known}

@@ -19,6 +19,7 @@ from clients.drafts.profile import MOST, Profile, Seen, profile
 from clients.drafts.questions import Kept, Question, numbered
 from clients.errors import DraftError
 from clients.sources.converting import converter, decimal_of, moment_of
+from clients.sources.mapped import Way
 from clients.sources.shaping import parquet
 from experiments.ordering import published_contracts
 from tests.simulator import demand_table, orders_table
@@ -342,6 +343,18 @@ def test_whole_numbers_and_days_that_a_database_has_as_others_are_read_as_texts(
     assert (way(found, "ts").form, way(found, "ts").zone) == ("ymd", "Asia/Shanghai")
 
 
+@pytest.mark.parametrize("named", ["A-{}", "10{}x", "{}@example.com", "9f86d081-884c-7d65-{}"])
+def test_ids_that_are_names_are_taken_as_names(named: str) -> None:
+    columns = orders(customer_id=[named.format(number) for number in range(12)])
+    found = draft(ORDERS, seen(columns), {"zone:ts": "UTC"})
+    assert way(found, "customer_id") == Way(source="customer_id", ids="text")
+    assert not {key for key in keys(found) if "customer_id" in key}
+    columns["Geburtsort"] = columns["ort"] = ["Halle"] * 12
+    columns["x"] = columns.pop("customer_id")
+    question = asked(columns, "column:customer_id")
+    assert "x" in question.choices and not {"Geburtsort", "ort"} & {*question.choices}
+
+
 def test_two_columns_of_one_name_are_asked_about() -> None:
     columns = orders()
     columns["Betrag"] = columns.pop("amount")
@@ -352,7 +365,7 @@ def test_two_columns_of_one_name_are_asked_about() -> None:
 
 
 def test_a_column_that_cannot_be_read_so_is_asked_about() -> None:
-    columns = orders(order_id=[f"A-{number}" for number in range(12)])
+    columns = orders(order_id=[f"note {letter}" for letter in "abcdefghijkl"])
     question = asked(columns, "column:order_id")
     assert "values cannot be read so" in question.asks
     assert "order_id" not in question.choices
