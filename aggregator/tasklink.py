@@ -310,6 +310,8 @@ class TaskLink(Link):
                 if status < httpx.codes.INTERNAL_SERVER_ERROR:
                     message = f"The Flower server refused a call with status {status}."
                     raise ServerRefusedError(message) from error
+            except httpx.TimeoutException:
+                pass  # who is slow has forgotten nothing
             except httpx.TransportError:
                 self.outages += 1
             if time.monotonic() + wait > until:

@@ -46,8 +46,9 @@ class Desk:
     def bring(self, request: bytes, asker: Asker, number: int) -> None:
         """The request is waiting, or the answer that is being made goes to this asker too."""
         at = time.monotonic()  # its name may have to wait for the node that knows it
-        key, address = self._named(request), _Address(asker, number)
+        named, address = self._named(request), _Address(asker, number)
         with self._wake:
+            key = self._names.get(request, named)  # what is under way keeps its name
             if key in self._addresses:
                 self._addresses[key].append(address)
                 return

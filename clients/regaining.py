@@ -14,6 +14,7 @@ node that was put back. Orders that were under way here are over at the start, a
 (`clients.recording`).
 """
 
+import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,8 @@ from federation.roster_chain import history
 from federation.whole_files import keep_file
 from secure_compute.errors import LocalProtocolError
 from secure_compute.primitives.signature import SigningKey
+
+log = logging.getLogger(__name__)
 
 _SECRET: Final = ("stream.key", "flower", "opening.key", "identity.key")
 _PUBLIC: Final = ("ca.crt", "stream.crt", "flower.pub")
@@ -130,11 +133,17 @@ def _sweep(home: Path) -> None:
 
 
 def _finish(settings: NodeSettings) -> None:
-    """An entry that was cut off after its last step but one is over."""
+    """An entry that was cut off after its last step but one is over.
+
+    Keys there that cannot be read stop no node whose own are good.
+    """
     home = settings.folder
     _sweep(home)
-    if (place_of(home) / "keys" / "identity.key").exists() and _is_in(settings):
-        _clear(home)
+    try:
+        if (place_of(home) / "keys" / "identity.key").exists() and _is_in(settings):
+            _clear(home)
+    except _UNREADABLE as why:
+        log.warning("the keys that this node asked for cannot be read, and wait: %s", why)
     (home / LOST).unlink(missing_ok=True)
 
 

@@ -65,7 +65,7 @@ def load(questions: int) -> list[Result]:
         _result("load_orders_s", found.orders_s, "s"),
         _result("node_private_mib", found.private / _MIB, "MiB", "limit", 170),
         _result("rss_growth_mib_200_rounds", found.growth / _MIB, "MiB", "limit", 20),
-        _result("handles_growth_200_rounds", found.handles, "handles", "limit", 0),
+        _result("handles_growth_200_rounds", found.handles, "handles", "limit", ROUNDS // 20),
     ]
 
 

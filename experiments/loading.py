@@ -8,10 +8,11 @@ again in the course of a run of many rounds; what trains is a child process, whi
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import psutil
@@ -35,9 +36,6 @@ _LIMITS: Final = {"orders": {"epsilon": "10", "delta": "1e-6"}}
 _ROWS: Final = 200
 _UP_SECONDS: Final = 900.0
 _ORDER_SECONDS: Final = 60.0
-_LOOKS: Final = 20
-"""Moments at which handles are counted: a file that is read just then is not held."""
-_BETWEEN: Final = 0.2
 _SETTLED: Final = 1 / 10
 """Part of a run's rounds after which what a process keeps for good is there."""
 
@@ -51,7 +49,8 @@ class Borne:
     done:     orders that came to an answer; asked: that were on the table together.
     orders_s: until the last of them had ended.
     growth:   most that a process grew over the rounds after the first tenth, bytes.
-    handles:  by how many handles that it holds all the while one grew, likewise.
+    handles:  by how many open handles one grew from the second tenth to the last, in the median: a
+              server's connections come and go.
     """
 
     nodes: int
@@ -126,12 +125,14 @@ def _trained(home: Home, rounds: int) -> tuple[int, int]:
         ended = job is not None and job.status in FINAL
         return ended or (last is not None and last.round >= number)
 
-    wait_until(lambda: reached(int(rounds * _SETTLED)), _UP_SECONDS)
+    tenth, most = int(rounds * _SETTLED), _ORDER_SECONDS * rounds
+    wait_until(lambda: reached(tenth), _UP_SECONDS)
     watched = _pids(home, "nodes/*/run/*.pid", "aggregator/run/*.pid")
-    before, opened = _private(watched), _handles(watched)
-    wait_until(lambda: reached(rounds), _ORDER_SECONDS * rounds)
+    before, opened = _private(watched), _handles(watched, lambda: reached(2 * tenth), most)
+    wait_until(lambda: reached(rounds - tenth), most)
+    later = _handles(watched, lambda: reached(rounds), most)
     require_done(follow(jobs, order.id, lambda _: None))
-    after, later = _private(watched), _handles(watched)
+    after = _private(watched)
     return (
         max(after[pid] - size for pid, size in before.items() if pid in after),
         max(later[pid] - count for pid, count in opened.items() if pid in later),
@@ -165,13 +166,20 @@ def _private(pids: Sequence[int]) -> dict[int, int]:
     return found
 
 
-def _handles(pids: Sequence[int]) -> dict[int, int]:
-    """Return how many files, sockets and pipes each process holds all the while it is watched."""
-    fewest: dict[int, int] = {}
-    for _ in range(_LOOKS):
-        for pid in pids:
-            with suppress(psutil.NoSuchProcess):
-                now = int(psutil.Process(pid).num_fds())
-                fewest[pid] = min(now, fewest.get(pid, now))
-        time.sleep(_BETWEEN)
-    return fewest
+def _handles(pids: Sequence[int], over: Callable[[], bool], most: float) -> dict[int, int]:
+    """Return how many handles each process has open until it is over, seconds at most: the median.
+
+    pids of processes that end meanwhile are left out.
+    """
+    seen: dict[int, list[int]] = {pid: [] for pid in pids}
+
+    def look() -> bool:
+        for pid in list(seen):
+            try:
+                seen[pid].append(int(psutil.Process(pid).num_fds()))
+            except psutil.NoSuchProcess:
+                del seen[pid]
+        return over()
+
+    wait_until(look, most)
+    return {pid: int(median(counts)) for pid, counts in seen.items()}

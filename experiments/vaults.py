@@ -32,6 +32,7 @@ NODE: Final = Contents(
         *(f"keys/{name}.key" for name in ("identity", "opening", "ingestion", "approver")),
         *("keys/stream.key", "keys/stream.next.key", "keys/opening.next"),
         *("keys/identity.next", "keys/identity.old", "keys/flower"),
+        *(f"lost/keys/{name}" for name in ("identity.key", "opening.key", "stream.key", "flower")),
     ),
 )
 """By name: a key that a partner laid into keys/ for its own database is read by that's program."""

@@ -1,6 +1,7 @@
 """The one encoding of everything that is signed or hashed.
 
-JSON as RFC 8785 spells it, with one thing left out: floats, whose spelling depends on the printer.
+JSON as RFC 8785 spells it, with two things left out: floats, whose spelling depends on the printer,
+and what is nested deeper than `DEEPEST`, which some would read and others not.
 A number that is not an integer travels as a decimal string. Keys are sorted by code point.
 """
 
@@ -15,8 +16,8 @@ JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None
 
 MAX_INTEGER = 2**63 - 1
 
-_SHALLOW: Final = 100
-"""Brackets that may all stand within each other without being too deep to be written."""
+DEEPEST: Final = 256
+"""Arrays and objects that may stand within each other, wherever they are read or written."""
 
 _WRITER: Final = json.JSONEncoder(
     ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True
@@ -27,13 +28,11 @@ def encode(value: JSON) -> bytes:
     """Return the only spelling of `value`.
 
     Raises:
-        LocalProtocolError: the value holds a float, a key that is no string, or a huge integer.
+        LocalProtocolError: the value holds a float, a key that is no string, or a huge integer, or
+            is nested too deep.
     """
-    try:
-        _check(value)
-        return _WRITER.encode(value).encode()
-    except RecursionError as why:
-        raise LocalProtocolError("what is nested so deep has no canonical spelling") from why
+    _check(value)
+    return _WRITER.encode(value).encode()
 
 
 def decode(data: bytes) -> JSON:
@@ -44,8 +43,8 @@ def decode(data: bytes) -> JSON:
     """
     try:
         value: JSON = _READER.decode(data.decode())
-        if data.count(b"[") + data.count(b"{") > _SHALLOW:
-            _check(value)  # reading goes deeper than writing, which may be asked for later
+        if data.count(b"[") + data.count(b"{") > DEEPEST:
+            _check(value)
         again = _WRITER.encode(value).encode()
     except (ValueError, RecursionError, LocalProtocolError) as why:
         raise NotCanonicalError("not a canonical value") from why
@@ -64,26 +63,37 @@ def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _check(value: Any) -> None:
+def _check(value: Any, room: int = DEEPEST) -> None:
     kind = type(value)  # nearly all values are of these very types, and there are many
     if kind is str or kind is bool or value is None:
         return
     if kind is list or kind is tuple:
-        for item in value:
-            _check(item)
+        _check_items(value, room)
     elif kind is dict:
-        _check_object(value)
+        _check_object(value, room)
     elif kind is int:
         _check_integer(value)
     else:
-        _check_other(value)
+        _check_other(value, room)
 
 
-def _check_object(value: Mapping[Any, Any]) -> None:
+def _check_items(value: Sequence[Any], room: int) -> None:
+    _require(room)
+    for item in value:
+        _check(item, room - 1)
+
+
+def _check_object(value: Mapping[Any, Any], room: int) -> None:
+    _require(room)
     for key, item in value.items():
         if not isinstance(key, str):
             raise LocalProtocolError("every key of a canonical object is a string")
-        _check(item)
+        _check(item, room - 1)
+
+
+def _require(room: int) -> None:
+    if not room:
+        raise LocalProtocolError("what is nested so deep has no canonical spelling")
 
 
 def _check_integer(value: int) -> None:
@@ -91,17 +101,16 @@ def _check_integer(value: int) -> None:
         raise LocalProtocolError("an integer beyond 63 bits has no canonical spelling")
 
 
-def _check_other(value: object) -> None:
+def _check_other(value: object, room: int) -> None:
     match value:
         case str():
             return
         case int():
             _check_integer(value)
         case Mapping():
-            _check_object(value)
+            _check_object(value, room)
         case list() | tuple():
-            for item in value:
-                _check(item)
+            _check_items(value, room)
         case _:
             raise LocalProtocolError(f"a {type(value).__name__} has no canonical spelling")
 

@@ -211,7 +211,8 @@ def _end(children: Sequence[_Child]) -> None:
             process.kill()
             process.wait()
     for child in children:
-        child.pid_file.unlink(missing_ok=True)
+        if child.starts:  # else the file, if there is one, names an orphan
+            child.pid_file.unlink(missing_ok=True)
 
 
 def _on_signals(halt: threading.Event) -> None:

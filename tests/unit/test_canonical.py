@@ -61,9 +61,24 @@ def test_bad_values(bad: object) -> None:
         canonical.encode(bad)  # type: ignore[arg-type]
 
 
-def test_bad_what_is_too_deep_to_be_written_is_not_read():
-    deep = b'{"a":' * 600 + b"1" + b"}" * 600
-    with pytest.raises(NotCanonicalError):
-        canonical.decode(deep)
-    with pytest.raises(LocalProtocolError, match="nested so deep"):
-        canonical.encode(json.loads(deep))
+@pytest.mark.parametrize(("opened", "closed"), [(b'{"a":', b"}"), (b"[", b"]")])
+def test_bad_what_is_too_deep_to_be_written_is_not_read(opened: bytes, closed: bytes) -> None:
+    """Wherever it is asked: how much of the stack is in use decides nothing."""
+
+    def nested(times: int) -> bytes:
+        return opened * times + b"1" + closed * times
+
+    def below(frames: int) -> None:
+        if frames:
+            below(frames - 1)
+            return
+        deepest = nested(canonical.DEEPEST)
+        assert canonical.encode(canonical.decode(deepest)) == deepest
+        for times in (canonical.DEEPEST + 1, 600):
+            with pytest.raises(NotCanonicalError):
+                canonical.decode(nested(times))
+            with pytest.raises(LocalProtocolError, match="nested so deep"):
+                canonical.encode(json.loads(nested(times)))
+
+    below(0)
+    below(200)

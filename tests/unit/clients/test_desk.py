@@ -32,6 +32,17 @@ def test_a_request_under_way_is_given_out_once_and_answered_to_all() -> None:
     assert desk.take() == b"same"
 
 
+def test_a_request_under_way_is_one_request_whatever_its_name_has_become() -> None:
+    names = iter(("first", "second"))
+    desk, note = Desk(lambda _: next(names)), Note()
+    desk.bring(b"same", note, 1)
+    assert desk.take() == b"same"
+    desk.bring(b"same", note, 2)
+    desk.done(b"same", b"answer")
+    assert note.got == [(1, b"answer"), (2, b"answer")]
+    assert not desk._waiting and not desk._addresses and not desk._came
+
+
 def test_a_request_came_when_it_was_first_brought(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter((5.0, 6.0, 7.0))
     monkeypatch.setattr("clients.desk.time.monotonic", lambda: next(moments))

@@ -2,10 +2,11 @@
 
 import json
 import os
+import time
 
 import pytest
 
-from clients import worker
+from clients import regaining, worker
 from clients.settings import load_settings
 from experiments.cli import run
 from experiments.unlocking import hand_on
@@ -74,6 +75,35 @@ def test_a_nodes_key_is_changed_and_no_file_is(folder, capsys, monkeypatch):
     code, why = told(capsys, *words)
     assert code == 2 and "'credential:kek' gave does not open" in why
     assert load_settings(folder).at_rest == "credential:kek"
+
+
+LOST = [f"lost/keys/{name}" for name in ("flower", "identity.key", "opening.key", "stream.key")]
+
+
+def asked_for(folder, size=32):
+    """The keys of an entry that was begun and is not through."""
+    (folder / "lost" / "keys").mkdir(parents=True)
+    for name in LOST:
+        (folder / name).write_bytes(os.urandom(size))
+    return (folder / LOST[1]).read_bytes()
+
+
+def test_keys_that_a_node_asked_for_are_sealed_with_the_others(folder, capsys):
+    made = asked_for(folder)
+    code, found = told(capsys, "node", "vault", "init", folder, "--key", KEK)
+    assert code == 0 and {*LOST} <= {*found["sealed"]}
+    assert files_with(folder, made) == set()
+    settings = load_settings(folder)
+    assert not regaining.take_over(settings, settings.roster(), time.time)
+    assert at_rest.read(folder / LOST[1]) == made
+
+
+def test_keys_that_a_node_asked_for_and_that_cannot_be_read_stop_no_other(folder, caplog):
+    asked_for(folder, size=5)
+    settings = load_settings(folder)
+    assert not regaining.take_over(settings, settings.roster(), time.time)
+    assert "cannot be read, and wait" in caplog.text
+    assert (folder / LOST[1]).stat().st_size == 5
 
 
 @pytest.mark.parametrize(
