@@ -19,7 +19,7 @@ from clients.outbox import require_readable
 from clients.policy import load_packs, load_policy
 from clients.regaining import is_due
 from clients.rehearsal import Rehearsal
-from clients.rosters import require_member
+from clients.rosters import require_member, require_stayed
 from clients.settings import NodeSettings
 from clients.tables import conform_table, marks_of, require_snapshots
 from federation import at_rest
@@ -74,18 +74,20 @@ def check(settings: NodeSettings) -> None:
 
     Raises:
         NodeSettingsError, PolicyError, FederationError, LocalProtocolError: see `sound`; or a
-            file that the node wrote is none of its own, or it has another key since it wrote it.
+            file that the node wrote is none of its own, it has another key since it wrote it, or it
+            has said that it leaves.
         LostBooksError: the identity key was lost, and so are the books.
         BrokenBooksError: the books do not say what the log beside them says.
         ForkedRosterError, OlderRosterError: the log knows another roster.
     """
+    books = _books(settings)
+    require_stayed(settings, settings.roster(), books.entries())  # first: it gets no certificates
     contracts = sound(settings).contracts
     if is_due(settings, time.time):
         raise NodeSettingsError(
             f"{settings.party} has another identity key since its last start; run it once, which "
             "lets its ledger go on under that key, and check it then"
         )
-    books = _books(settings)
     books.reconcile()
     require_known(books.entries(), settings.epochs())
     require_readable(settings.folder / "outbox.sqlite")

@@ -57,6 +57,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 # ----------------------------------------------------------------------------------------------
+from clients import turned_away
 from clients.app import FOREIGN, REFUSED, bytes_in, pack
 from clients.errors import WrongCertificateError
 from clients.patience import (
@@ -153,13 +154,13 @@ class FleetClient:
             StoppedError: the node was told to stop.
         """
         self._refuse_wrong_certificate()
-        if self._id_file.exists() and self._rejoin(int(self._id_file.read_text())):
-            return int(self._node.node_id)
-        request = ActivateNodeRequest(
-            public_key=self._public_key, heartbeat_interval=self._heartbeat_seconds
-        )
-        self._node = Node(node_id=self._activate(request))
-        self._id_file.write_text(str(self._node.node_id))
+        if not (self._id_file.exists() and self._rejoin(int(self._id_file.read_text()))):
+            request = ActivateNodeRequest(
+                public_key=self._public_key, heartbeat_interval=self._heartbeat_seconds
+            )
+            self._node = Node(node_id=self._activate(request))
+            self._id_file.write_text(str(self._node.node_id))
+        turned_away.forget(self._id_file.parent)
         return int(self._node.node_id)
 
     def heartbeat(self) -> bool:
@@ -290,6 +291,7 @@ class FleetClient:
             except (ServerRefusedError, NotRegisteredError):
                 if refusals % 30 == 0:
                     _LOG.warning("Not admitted: is this node's key registered at the aggregator?")
+                    turned_away.note(self._id_file.parent)
                 refusals += 1
                 self._patience.wait(1.0)
 

@@ -13,7 +13,7 @@ is taken up by the next, which follows as soon as no order is under way (`client
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from clients.errors import NodeSettingsError
@@ -52,6 +52,8 @@ MOST_REFUSED: Final = 16
 """How many refused chains one process writes down: who floods this node fills no ledger."""
 
 LEAVING: Final = "leaving"
+
+_BACK: Final = "keep this folder for its ledger, and join under another name to come back"
 
 
 class Rosters:
@@ -160,15 +162,12 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
     """Return if this node is a member under the key it has, or has made to be its next.
 
     Raises:
-        NodeSettingsError: it left, or its keys are others.
+        NodeSettingsError: it left or was removed, or its keys are others.
     """
     if any(member.party == settings.party for member in roster.former) and not any(
         member.party == settings.party for member in roster.members
     ):
-        raise NodeSettingsError(
-            f"{settings.party} has left {roster.federation}; keep this folder for its ledger, and "
-            "join under another name to come back"
-        )
+        raise NodeSettingsError(_gone(settings, roster))
     own = roster.find(settings.party)
     keys = {key.verify_key for key in settings.identities}
     if own.identity not in keys:
@@ -178,6 +177,30 @@ def require_member(settings: NodeSettings, roster: Roster) -> None:
         raise NodeSettingsError(
             f"keys/opening.key does not open what is sealed to {settings.party}; restore it"
         )
+
+
+def require_stayed(settings: NodeSettings, roster: Roster, entries: Iterable[Entry]) -> None:
+    """Return if this node did not say that it leaves; the others need not tell it that it has.
+
+    entries: of its ledger.
+
+    Raises:
+        NodeSettingsError: it did, at the epoch that it knows.
+    """
+    body: dict[str, JSON] = {"party": settings.party, "epoch": roster.epoch + 1}
+    if any(entry.kind is EntryKind.LEFT and entry.body == body for entry in entries):
+        raise NodeSettingsError(f"{settings.party} has left {roster.federation}; {_BACK}")
+
+
+def _gone(settings: NodeSettings, roster: Roster) -> str:
+    """Return how a party ended that is a member no more, and what its operator may do."""
+    party, where = settings.party, roster.federation
+    chain = history(settings.chain(), settings.pin)
+    last = [epoch for epoch in chain if epoch.change == Remove(party)][-1:]
+    for epoch in (one for one in last if party not in one.signers):
+        number, by = epoch.roster.epoch, ", ".join(epoch.signers)
+        return f"{party} was removed from {where} at epoch {number}, by the word of {by}; {_BACK}"
+    return f"{party} has left {where}; {_BACK}"
 
 
 def _other_key(settings: NodeSettings, roster: Roster, keys: set[VerifyKey]) -> str:

@@ -29,7 +29,15 @@ from clients.settings import NodeSettings
 from clients.sources import mysql, postgresql
 from clients.sources.declared import Database, File, Source
 from clients.sources.passwords import password_of
-from clients.sources.shaping import Raw, Shaped, comma_separated, parquet, shape, unified
+from clients.sources.shaping import (
+    Raw,
+    Shaped,
+    comma_separated,
+    first_line,
+    parquet,
+    shape,
+    unified,
+)
 from clients.sources.wanted import Wanted, wanted_of
 from clients.tables import conform_table
 from federation.whole_files import sync
@@ -94,7 +102,7 @@ def refresh(settings: NodeSettings, source: Source) -> Snapshot:
     with _writing(place.parent), _working(place.parent) as work:
         made = work / "made.parquet"
         shaped = read(source.place, settings.folder, wanted, work, made)
-        current = _next(place) if _next(place).exists() else place
+        current = newest(settings, source.table)
         new = not (current.exists() and filecmp.cmp(made, current, shallow=False))
         if new:
             _publish(made, _next(place) if place.exists() else place)
@@ -129,6 +137,28 @@ def read(place: Database | File, folder: Path, wanted: Wanted, work: Path, made:
     """
     raw = unified(_raw(place, folder, wanted.asked(), work), wanted, work / "unified.parquet")
     return shape(raw, wanted, made)
+
+
+def columns(place: Database | File, folder: Path) -> tuple[str, ...]:
+    """Return what a place calls its columns: by a file's head, or a database's catalogue. No row.
+
+    Raises:
+        SourceError, UnreachableSourceError, NodeSettingsError: as `refresh`.
+    """
+    match place:
+        case File(path, delimiter) as file if path.suffix == ".csv":
+            return tuple(first_line(path, file.spoken, delimiter))
+        case File(path) as file:
+            return parquet(path, file.spoken).columns
+        case Database() as database:
+            found = _DESCRIBERS[database.kind](database, password_of(database, folder))
+            return tuple(column.name for column in found)
+
+
+def newest(settings: NodeSettings, table: str) -> Path:
+    """Return where the rows lie that a source was last seen to have."""
+    place = settings.snapshot(table)
+    return _next(place) if _next(place).exists() else place
 
 
 def whole(place: Database | File, folder: Path, work: Path) -> tuple[Raw, dict[str, str]]:

@@ -5,8 +5,8 @@
 What it does with some requests stands in `experiments.echoing`.
 """
 
+import argparse
 import logging
-import sys
 import threading
 from pathlib import Path
 
@@ -35,4 +35,8 @@ if __name__ == "__main__":
     exit_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(prog="python -m experiments.echo", description=__doc__)
+    parser.add_argument("address", help="HOST:PORT of the aggregator")
+    parser.add_argument("folder", type=Path, help="the node's")
+    words = parser.parse_args()
+    main(words.address, words.folder)

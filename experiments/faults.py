@@ -17,6 +17,7 @@ be back. Afterwards the books of every node are laid beside what it sent, as its
 An answer is captured before it is sent, so what was captured counts as sent.
 """
 
+import argparse
 import os
 import signal
 import sqlite3
@@ -343,8 +344,21 @@ def _everything() -> list[Cell]:
     return [*cells, *other_table(_tell)]
 
 
-if __name__ == "__main__":
+def main(words: Sequence[str] | None = None) -> None:
+    """Make the whole table and print it; with --help, only say that it would."""
+    argparse.ArgumentParser(
+        prog="python -m experiments.faults",
+        description="Make the fault table, which takes about half an hour: kill every process of a "
+        "federation on this machine at every step of a question, a run and a joining; where "
+        "network namespaces are permitted, also let clocks, disks and networks fail.",
+        epilog="The table, in Markdown, goes to stdout: `> experiments/FAULTS.md` keeps it. Each "
+        "cell is told on stderr as it ends.",
+    ).parse_args(words)
     if not why_not():
         enter(["-m", "experiments.faults"])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no federation is left running
     sys.stdout.write(markdown(_everything()))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,8 +6,8 @@ runs in a process of its own while the federation works, because training the ba
 and no node would permit it: it reads every party's rows. Scoring a released model needs no torch.
 """
 
+import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -280,4 +280,8 @@ def main(folder: Path, result: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(prog="python -m experiments.measuring", description=__doc__)
+    parser.add_argument("folder", type=Path, help="the federation's")
+    parser.add_argument("result", type=Path, help="the JSON file that is written, whole")
+    words = parser.parse_args()
+    main(words.folder, words.result)

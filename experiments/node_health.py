@@ -10,13 +10,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from clients.certificate import SOON, require_shown
 from clients.qualities import Quality, State, qualities
 from clients.settings import NodeSettings
 from experiments.accounts import open_books
 from experiments.checkup import FREE_GIB
+from experiments.health_line import Line
+from experiments.node_membership import membership
+from experiments.node_sources import sources
 from experiments.vaults import show, spoken
 from federation.vault_file import NAME
 
@@ -28,29 +31,8 @@ WAIT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One thing that was looked at. fix: what to do; "" where nothing is wrong."""
-
-    area: str
-    name: str
-    state: State
-    said: str
-    fix: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that `--json` prints."""
-        return {
-            "area": self.area,
-            "name": self.name,
-            "state": self.state,
-            "said": self.said,
-            "fix": self.fix,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class Health:
-    """A node that would start. tables: by contract, every rule over its rows."""
+    """A node that can start. tables: by contract, every rule over its rows."""
 
     lines: tuple[Line, ...]
     tables: dict[str, tuple[Quality, ...]]
@@ -60,11 +42,16 @@ class Health:
         """Whether everybody answered who was asked."""
         return not any(line.area == "reach" and line.state == "fail" for line in self.lines)
 
+    @property
+    def ready(self) -> bool:
+        """Whether nothing is wrong here that its operator has to see to before it can work."""
+        return not any(line.area != "reach" and line.state == "fail" for line in self.lines)
+
 
 def health(settings: NodeSettings, *, connect: bool = False, now: float | None = None) -> Health:
     """Return what is well and what is not with a node whose folder is sound.
 
-    connect: whether the aggregator's ports are tried.
+    connect: whether the aggregator's ports are tried, and databases asked for their columns.
 
     Raises:
         ComputeError: the rows cannot be read.
@@ -74,6 +61,8 @@ def health(settings: NodeSettings, *, connect: bool = False, now: float | None =
     moment = datetime.fromtimestamp(at, UTC)
     lines = [
         _clock(settings, at),
+        membership(settings),
+        *sources(settings, connect=connect),
         _disk(settings),
         _vault(settings),
         *_certificate(settings, moment),

@@ -4,7 +4,9 @@ from typing import Any
 
 from clients.qualities import Quality
 from clients.settings import NodeSettings
-from experiments.node_health import Health, Line
+from experiments.health_line import Line
+from experiments.node_health import Health
+from experiments.node_membership import membership
 
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "fail"}
 
@@ -16,7 +18,7 @@ def health_json(settings: NodeSettings, found: Health, doubts: list[str]) -> dic
         "party": str(settings.party),
         "role": settings.role.value,
         "jurisdiction": settings.jurisdiction.value,
-        "ready": True,
+        "ready": found.ready,
         "offers": list(settings.contracts()),
         "lines": [line.to_json() for line in found.lines],
         "tables": [
@@ -39,6 +41,12 @@ def health_json(settings: NodeSettings, found: Health, doubts: list[str]) -> dic
         ],
         "remarks": doubts,
     }
+
+
+def told_if_it_fails(settings: NodeSettings) -> list[str]:
+    """Return that this node takes part in nothing, where that is so, whatever else is wrong."""
+    line = membership(settings)
+    return [_spoken(line)] if line.state == "fail" else []
 
 
 def health_lines(found: Health) -> list[str]:

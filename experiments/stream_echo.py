@@ -3,9 +3,9 @@
 python -m experiments.stream_echo 127.0.0.1:9445 NODE_FOLDER
 """
 
+import argparse
 import logging
 import signal
-import sys
 import threading
 from pathlib import Path
 
@@ -36,4 +36,8 @@ def main(address: str, folder: Path) -> None:
 if __name__ == "__main__":
     exit_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    main(sys.argv[1], Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(prog="python -m experiments.stream_echo", description=__doc__)
+    parser.add_argument("address", help="HOST:PORT of the aggregator")
+    parser.add_argument("folder", type=Path, help="the node's")
+    words = parser.parse_args()
+    main(words.address, words.folder)

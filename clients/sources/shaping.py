@@ -84,6 +84,23 @@ def _require_there(path: Path) -> None:
         raise SourceError(f"there is no file {path}; bring it back, or say where it lies now")
 
 
+def first_line(path: Path, spoken: str, delimiter: str) -> list[str]:
+    """Return the columns of a CSV file; no line but the first is looked at.
+
+    Raises:
+        SourceError: it is not there, cannot be read, or names a column twice or not at all.
+    """
+    _require_there(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = next(csv.reader(file, delimiter=delimiter), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise SourceError(f"{spoken} cannot be read as CSV in UTF-8; export it again") from None
+    if not names or len(set(names)) < len(names):
+        raise SourceError(f"{spoken} does not name each of its columns once in its first line")
+    return names
+
+
 def comma_separated(
     path: Path, spoken: str, wanted: Wanted | None, made: Path, delimiter: str = ","
 ) -> Raw:
@@ -97,14 +114,7 @@ def comma_separated(
     Raises:
         SourceError: it is not there, cannot be read, or names a column twice or not at all.
     """
-    _require_there(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file, delimiter=delimiter), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise SourceError(f"{spoken} cannot be read as CSV in UTF-8; export it again") from None
-    if not names or len(set(names)) < len(names):
-        raise SourceError(f"{spoken} does not name each of its columns once in its first line")
+    names = first_line(path, spoken, delimiter)
     columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in names)
     ends = f"delim = {_text(delimiter)}, quote = '\"', escape = '\"'"
     how = f"header = true, auto_detect = false, {ends}"

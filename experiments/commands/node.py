@@ -13,7 +13,7 @@ from experiments.commands.node_joining import admit, found, join
 from experiments.commands.node_policy import policy
 from experiments.commands.options import AS_JSON
 from experiments.commands.vaults import node_vault
-from experiments.exits import FAILED, REFUSED_BY_POLICY, UNREACHABLE
+from experiments.exits import FAILED, REFUSED_BY_POLICY, UNREACHABLE, USAGE
 
 
 @click.group()
@@ -35,35 +35,41 @@ def run(folder: Path) -> int:
 
 @command.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option("--connect", is_flag=True, help="Try the aggregator's ports, too.")
+@click.option("--connect", is_flag=True, help="Try the aggregator's ports and the databases, too.")
 @AS_JSON
 def check(folder: Path, connect: bool, as_json: bool) -> int:
     """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books.
 
     Where a node would start from it, also how well its rows keep each contract, in exact counts
     that are printed here and go nowhere; its clock, disk and certificates; what is left of every
-    account. Nothing is written: neither into FOLDER nor into its ledger. With --connect the
-    aggregator's ports are tried, and the exit code is 20 where one does not answer.
+    account. Nothing is written: neither into FOLDER nor into its ledger. The exit code is 2 where
+    the node is suspended, or a source lacks a column. With --connect the aggregator's ports are
+    tried, and databases asked for their columns; it is 20 where one does not answer.
     """
     from clients import checking
     from clients.certificate import doubts
     from clients.settings import load_settings
     from experiments.node_health import health
-    from experiments.node_health_view import health_json, health_lines
+    from experiments.node_health_view import health_json, health_lines, told_if_it_fails
     from experiments.policy_folder import export_warnings, key_warnings
 
     settings = load_settings(folder)
-    checking.check(settings)
+    try:
+        checking.check(settings)
+    except Exception:  # such as a certificate that ran out, since nobody renews it any more
+        for line in told_if_it_fails(settings):
+            click.echo(line, err=True)
+        raise
     found = health(settings, connect=connect)
     remarks = [*doubts(settings), *key_warnings(settings), *export_warnings(settings)]
-    code = 0 if found.reachable else UNREACHABLE
+    code = USAGE if not found.ready else 0 if found.reachable else UNREACHABLE
     if as_json:
         click.echo(json.dumps(health_json(settings, found, remarks), ensure_ascii=False))
         return code
     offered = ", ".join(settings.contracts()) or "nothing"
-    click.echo(
-        f"{settings.party} ({settings.role}, {settings.jurisdiction}) is ready; it offers {offered}"
-    )
+    who = f"{settings.party} ({settings.role}, {settings.jurisdiction})"
+    is_ready = "is ready" if found.ready else "is not ready: see what fails below"
+    click.echo(f"{who} {is_ready}; it offers {offered}")
     for line in health_lines(found):
         click.echo(line)
     for line in remarks:
