@@ -1,12 +1,17 @@
 """`entrepot node check` as its operator reads it."""
 
+from contextlib import suppress
 from typing import Any
 
+from clients.errors import ClientError
 from clients.qualities import Quality
 from clients.settings import NodeSettings
 from experiments.health_line import Line
 from experiments.node_health import Health
 from experiments.node_membership import membership
+from experiments.node_sources import sources
+from federation.errors import FederationError
+from policies.errors import PolicyError
 
 MARKS = {"ok": "ok  ", "warn": "warn", "fail": "fail"}
 
@@ -43,10 +48,12 @@ def health_json(settings: NodeSettings, found: Health, doubts: list[str]) -> dic
     }
 
 
-def told_if_it_fails(settings: NodeSettings) -> list[str]:
-    """Return that this node takes part in nothing, where that is so, whatever else is wrong."""
-    line = membership(settings)
-    return [_spoken(line)] if line.state == "fail" else []
+def failing(settings: NodeSettings, *, connect: bool) -> list[str]:
+    """Return what fails of a node that could not start, for another reason or for this one."""
+    with suppress(ClientError, FederationError, PolicyError):  # said already: the node fails by it
+        lines = [membership(settings), *sources(settings, connect=connect)]
+        return [_spoken(line) for line in lines if line.state == "fail"]
+    return []
 
 
 def health_lines(found: Health) -> list[str]:

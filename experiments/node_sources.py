@@ -52,8 +52,10 @@ def _as_it_is(settings: NodeSettings, source: Source, wanted: Wanted) -> Iterato
 
 
 def _when_last_read(settings: NodeSettings, source: Source, wanted: Wanted) -> Iterator[Line]:
-    spoken = source.place.spoken
-    there = pq.read_schema(newest(settings, source.table)).names
+    spoken, snapshot = source.place.spoken, newest(settings, source.table)
+    if not snapshot.exists():  # `clients.tables.require_snapshots` says it
+        return
+    there = pq.read_schema(snapshot).names
     gone = [name for name in wanted.ways if name not in there]
     for name in gone:
         named = " and ".join(wanted.way(name).sources)

@@ -50,14 +50,14 @@ def check(folder: Path, connect: bool, as_json: bool) -> int:
     from clients.certificate import doubts
     from clients.settings import load_settings
     from experiments.node_health import health
-    from experiments.node_health_view import health_json, health_lines, told_if_it_fails
+    from experiments.node_health_view import failing, health_json, health_lines
     from experiments.policy_folder import export_warnings, key_warnings
 
     settings = load_settings(folder)
     try:
         checking.check(settings)
-    except Exception:  # such as a certificate that ran out, since nobody renews it any more
-        for line in told_if_it_fails(settings):
+    except Exception:  # a source that was never read, a certificate that nobody renews any more
+        for line in failing(settings, connect=connect):
             click.echo(line, err=True)
         raise
     found = health(settings, connect=connect)

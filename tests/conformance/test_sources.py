@@ -12,6 +12,7 @@ from clients.queries.partial import evaluate
 from clients.rowkeys import row_keys
 from clients.settings import NodeSettings
 from clients.snapshots import refresh
+from experiments.node_sources import sources
 from federation.queries import parse
 from tests import sourced
 from tests.orders_table import COHORT
@@ -135,3 +136,14 @@ def test_only_this_nodes_user_reads_a_snapshot(lay: Lay) -> None:
 
 def test_no_column_is_taken_that_no_contract_promises(lay: Lay) -> None:
     assert set(pq.read_schema(taken(lay(sourced.rows(20)))).names) == set(COLUMNS)
+
+
+def test_a_mapping_that_names_no_column_is_found_wherever_it_lies(lay: Lay) -> None:
+    """A check asks for it, and nothing was read yet."""
+    mapped = f'[sources."{TABLE}".columns]\n'
+    (line,) = sources(lay(sourced.rows(20), f'{mapped}note = "Category"'), connect=True)
+    assert line.state == "fail"
+    assert "columns.note of [sources] names Category, which" in line.said
+    assert line.said.endswith("did you mean 'category'?")
+    (line,) = sources(lay(sourced.rows(20), f'{mapped}note = "category"'), connect=True)
+    assert line.state == "ok"

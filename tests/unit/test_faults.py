@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from experiments import bench_joining, mishaps
+from experiments import bench_joining, faults, mishaps
 from experiments.bench_entering import Entering
 from experiments.faults import Cell, Seen, beside, markdown, places
 from experiments.home import Home
@@ -207,3 +207,15 @@ def test_a_slow_disk_is_that_of_all_processes_of_a_machine(machines, tmp_path):
     (run / "node.pid").write_text("4242")
     (run / "other.pid").write_text("4343")
     assert befall(machines, tmp_path, "slow disk") == [("slow", 4242, 4343), "struck", "as ever"]
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["--quick"], 2)])
+def test_asking_for_help_makes_no_table(words, code, monkeypatch, capsys):
+    for name in ("enter", "_everything"):
+        monkeypatch.setattr(faults, name, lambda *_: pytest.fail("half an hour of faults began"))
+    with pytest.raises(SystemExit) as ended:
+        faults.main(words)
+    assert ended.value.code == code
+    said = "".join(capsys.readouterr())
+    assert "usage: python -m experiments.faults" in said
+    assert ("FAULTS.md" in said) is (code == 0)
