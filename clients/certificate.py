@@ -22,7 +22,9 @@ def stream_settings(
         return None
     keys = settings.folder / "keys"
     own = (keys / "stream.crt", keys / "stream.key")
-    return StreamSettings(settings.stream, settings.ca, *own, capture=capture)
+    return StreamSettings(
+        settings.stream, settings.ca, *own, capture=capture, folder=settings.folder
+    )
 
 
 def require_shown(settings: NodeSettings, now: datetime | None = None) -> Shown | None:

@@ -160,7 +160,7 @@ class FleetClient:
             )
             self._node = Node(node_id=self._activate(request))
             self._id_file.write_text(str(self._node.node_id))
-        turned_away.forget(self._id_file.parent)
+        turned_away.forget(self._id_file.parent, "flower")
         return int(self._node.node_id)
 
     def heartbeat(self) -> bool:
@@ -291,7 +291,7 @@ class FleetClient:
             except (ServerRefusedError, NotRegisteredError):
                 if refusals % 30 == 0:
                     _LOG.warning("Not admitted: is this node's key registered at the aggregator?")
-                    turned_away.note(self._id_file.parent)
+                    turned_away.note(self._id_file.parent, "flower")
                 refusals += 1
                 self._patience.wait(1.0)
 

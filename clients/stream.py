@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 
+from clients import turned_away
 from clients.desk import Desk
 from clients.errors import NoSuccessorError
 from clients.inbox import request_key
@@ -119,6 +120,8 @@ class _Node:
             stream.admitted = set(ADMITTED) <= {tuple(pair) for pair in call.initial_metadata()}
             self._read(stream, call)
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED and self._settings.folder:
+                turned_away.note(self._settings.folder, "stream")
             return str(error.details())
         except MalformedFrameError as error:
             return f"the server sent what it may not: {error}"
@@ -132,6 +135,8 @@ class _Node:
     def _read(self, stream: _Stream, call: Iterator[bytes]) -> None:
         if stream.admitted:
             _LOG.info("Connected to %s.", self._settings.address)
+            if self._settings.folder:
+                turned_away.forget(self._settings.folder, "stream")
         assembly = Assembly({Kind.REQUEST}, self._settings.largest, stream.awaits)
         for frame in call:
             if (request := assembly.add(frame)) is not None:

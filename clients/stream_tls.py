@@ -40,6 +40,7 @@ class StreamSettings:
     workers:     how many requests are answered at once.
     capture:     every outbound envelope is written there before it is sent.
     largest:     bytes of one message at most, both ways.
+    folder:      where it is noted that the server does not let this node in; None: nowhere.
     """
 
     address: str
@@ -49,6 +50,7 @@ class StreamSettings:
     workers: int = 2
     capture: Capture | None = None
     largest: int = LARGEST
+    folder: Path | None = None
 
 
 def credentials(settings: StreamSettings) -> Any:

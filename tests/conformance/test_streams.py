@@ -14,6 +14,7 @@ from aggregator.admission import NotAdmittedError, party_in
 from aggregator.errors import PortTakenError
 from aggregator.stream import StreamExchange
 from aggregator.transport import FAILED, LATE, UNREACHABLE, UNREGISTERED
+from clients import turned_away
 from clients.errors import WrongCertificateError
 from clients.stream import serve_stream
 from clients.stream_tls import BadCertificateError
@@ -134,6 +135,24 @@ def test_a_party_that_is_withdrawn_loses_its_stream(
     assert server.online() == set()
     assert server({A: b"x"}, LONG, {}) == {A: UNREGISTERED}
     assert stream.end() == (grpc.StatusCode.ABORTED, "not registered any more")
+
+
+def test_a_node_notes_that_it_is_not_let_in_until_it_is(
+    server: StreamExchange, enrolled: set[PartyId], tmp_path: Path
+) -> None:
+    """Its operator reads that, who is not told in any other way."""
+    folder, stop = tmp_path / "node", threading.Event()
+    settings = replace(OURS.node_settings(folder, OF_A, server.address), folder=folder)
+    enrolled.remove(A)
+    node = threading.Thread(target=serve_stream, args=(settings, bytes, stop), daemon=True)
+    node.start()
+    wait_until(lambda: turned_away.since(folder) is not None)
+    enrolled.add(A)
+    wait_until(lambda: server.online() == {A})
+    wait_until(lambda: turned_away.since(folder) is None)
+    stop.set()
+    node.join(10)
+    assert not node.is_alive() and turned_away.since(folder) is None
 
 
 @pytest.mark.parametrize("version", [b"TLSv1.2", None])

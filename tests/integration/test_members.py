@@ -9,9 +9,13 @@ import pytest
 
 from aggregator.jobs import FINAL, Job, Jobs
 from aggregator.key_pool import KeyPool
+from clients.checking import check
+from clients.errors import NodeSettingsError
 from clients.settings import load_settings
 from experiments.founding import DEMO_SEATS, found, free_ports
+from experiments.health_line import Line
 from experiments.home import Home
+from experiments.node_membership import membership
 from experiments.opening import released
 from experiments.ordering import Terms, query_order, sign
 from experiments.running import Fleet, running
@@ -60,6 +64,11 @@ def fleet(home: Home) -> Iterator[Fleet]:
 
 def epoch(home: Home, party: PartyId) -> int:
     return load_settings(home.node(party)).roster().epoch
+
+
+def standing(home: Home, party: PartyId) -> Line:
+    """What `entrepot node check` says of its membership."""
+    return membership(load_settings(home.node(party)))
 
 
 def worked(home: Home, party: PartyId) -> str:
@@ -111,6 +120,8 @@ def test_one_is_suspended_restored_and_leaves_and_the_others_go_on(home: Home) -
     take_up(home, 2, (*OTHERS, *KEYHOLDERS))
     wait_until(lambda: "not registered" in worked(home, UK), 60.0, "it is cut off")
     assert epoch(home, UK) == 1
+    wait_until(lambda: standing(home, UK).state == "fail", 60.0, "its operator can see that")
+    assert "has not let this node in" in standing(home, UK).said
     job = asked(home, OTHERS, 3)
     assert job.status == "done", job.result
     assert released(home, Jobs(home.jobs), job)
@@ -118,12 +129,15 @@ def test_one_is_suspended_restored_and_leaves_and_the_others_go_on(home: Home) -
 
     assert entrepot(*revoke, "found it", "--restore", *federation, cwd=ROOT).code == 0
     take_up(home, 3, (*WAREHOUSES, *KEYHOLDERS))
+    wait_until(lambda: standing(home, UK).state == "ok", 60.0, "it is let in again")
 
     leave = entrepot("node", "leave", str(home.node(UK)), "--yes", "--json", cwd=ROOT)
     assert json.loads(leave.out)["running"]
     wait_until(lambda: home.roster().epoch == 4, 120.0, "it has left")
     assert UK not in {member.party for member in home.roster().members}
     take_up(home, 4, (*OTHERS, *KEYHOLDERS))
+    with pytest.raises(NodeSettingsError, match=f"{UK} has left"):
+        check(load_settings(home.node(UK)))
 
     words = ("audit", "show", "--node", UK, "--kind", "left", "--json")
     shown = entrepot(*words, *federation, cwd=ROOT)

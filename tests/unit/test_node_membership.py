@@ -109,14 +109,14 @@ def test_who_is_not_let_in_is_told_so_whatever_else_is_wrong(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Such as a certificate, which nobody renews who is suspended."""
-    turned_away.note(folder)
+    turned_away.note(folder, "stream")
     code, out, _ = checked(folder, capsys)
     assert code == 2 and "the aggregator has not let this node in since 2" in out
     (folder / "keys" / "stream.crt").write_bytes(b"none")
     code, out, err = checked(folder, capsys)
     assert (code, out) == (2, "")
     assert err.startswith("fail membership: roster: the aggregator has not let this node in")
-    turned_away.forget(folder)
+    turned_away.forget(folder, "stream")
     assert "membership" not in checked(folder, capsys)[2]
     assert membership(load_settings(folder)).state == "ok"
 
