@@ -138,7 +138,10 @@ def test_a_party_that_is_withdrawn_loses_its_stream(
 
 
 def test_a_node_notes_that_it_is_not_let_in_until_it_is(
-    server: StreamExchange, enrolled: set[PartyId], tmp_path: Path
+    server: StreamExchange,
+    enrolled: set[PartyId],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its operator reads that, who is not told in any other way."""
     folder, stop = tmp_path / "node", threading.Event()
@@ -146,7 +149,8 @@ def test_a_node_notes_that_it_is_not_let_in_until_it_is(
     enrolled.remove(A)
     node = threading.Thread(target=serve_stream, args=(settings, bytes, stop), daemon=True)
     node.start()
-    wait_until(lambda: turned_away.since(folder) is not None)
+    wait_until(lambda: f"No stream ({UNREGISTERED})" in caplog.text)
+    assert turned_away.since(folder) is not None
     enrolled.add(A)
     wait_until(lambda: server.online() == {A})
     wait_until(lambda: turned_away.since(folder) is None)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from clients import turned_away
+from clients.certificate import stream_settings
 from clients.fleet import FleetClient
 from clients.patience import Patience
 from clients.rosters import LEAVING
@@ -122,6 +123,11 @@ def test_who_is_not_let_in_is_told_so_whatever_else_is_wrong(
 
 
 # -- how a node knows that it is not let in --------------------------------------------------------
+
+
+def test_its_stream_notes_it_in_the_nodes_own_folder(folder: Path) -> None:
+    stream = stream_settings(load_settings(folder))
+    assert stream is not None and stream.folder == folder
 
 
 class Server:
