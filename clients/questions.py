@@ -131,5 +131,5 @@ def _sentence(count: int, past: Iterable[str]) -> str:
     return (
         f"the same question was answered for another cohort (order {named}), and the difference "
         f"of the answers would leave {who} alone, where a cell needs {MINIMUM_ORGANISATIONS}: ask "
-        "those that answered it, and nobody else"
+        "those that answered it, named by cohort.parties, and nobody else"
     )

@@ -284,7 +284,9 @@ def _answered(
 
 def _limit_questions(contract: DataContract) -> tuple[Question, ...]:
     asks = {
-        "epsilon": f"how much epsilon may ever be spent on the {contract.subjects} of one window?",
+        "epsilon": f"how much epsilon may ever be spent on the {contract.subjects} of one window? "
+        "`entrepot node rehearse` shows what runs and questions ask for; a higher one is written "
+        "into the contract",
         "delta": "at which delta is that epsilon read? Well below one over their number",
     }
     return tuple(

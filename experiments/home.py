@@ -140,7 +140,8 @@ def open_home(option: Path | None) -> Home:
         if "pin" not in value and "analyst_organisation" in value:
             raise NoFederationError(
                 f"the federation in {folder} is not founded yet: see who has come with `entrepot "
-                "aggregator pending`, and found it with `entrepot aggregator found`"
+                "aggregator pending`, and run `entrepot aggregator found`, once more when all have "
+                "signed"
             )
         return Home(
             folder.resolve(),

@@ -1,6 +1,6 @@
 """A rehearsal as its operator reads it: what was asked, what came of it, what left, its price."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.rehearsing import Act, Rehearsed
@@ -56,6 +56,11 @@ def _act(act: Act) -> list[str]:
         f"  unit of privacy: {asked['unit']}",
     ]
     said += [f"  refused: {line}" for reason in act.reasons for line in _reasons(reason)]
+    if any(one["id"].startswith("BUDGET") for told in act.reasons for one in _rules(told)):
+        said.append(
+            f"  the limit is this party's own: it stands under [limit] in contract/{act.contract}"
+            ".toml, and a higher one is good from the next start on"
+        )
     said += [f"  would leave: {one.messages} × {one.kind}, {one.bytes} bytes" for one in act.left]
     said += [
         f"  would spend of {one['account']}: ε {one['before']:g} → {one['epsilon']:g} of "
@@ -67,5 +72,13 @@ def _act(act: Act) -> list[str]:
 
 def _reasons(told: Mapping[str, Any]) -> list[str]:
     """Return why the node refused: each rule with its law, or what it said instead."""
-    rules = [f"{one['id']} {one['en']} ({one['law']})" for one in told.get("reasons", ())]
+    rules = [
+        f"{one['id']} {one['en']} ({one['law']}): {fix['en']}"
+        for one, fix in zip(_rules(told), told.get("fixes", ()), strict=True)
+    ]
     return rules or [str(told.get("reason", told.get("kind", "")))]
+
+
+def _rules(told: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = told.get("reasons", ())
+    return found

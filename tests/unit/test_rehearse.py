@@ -119,6 +119,17 @@ def test_a_node_that_would_refuse_finds_out(
     assert contents(folder) == before
 
 
+def test_a_limit_below_what_a_run_asks_for_says_where_it_stands(
+    simulation: Simulation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = simulation.folder(SHOP)
+    rewrite(folder / "contract" / "orders.toml", 'epsilon = "3.5"', 'epsilon = "0.3"')
+    assert run(["node", "rehearse", str(folder)]) == 10
+    said = capsys.readouterr().out
+    assert "is left (Privacy account): ask for privacy.epsilon=" in said
+    assert "stands under [limit] in contract/orders.toml" in said
+
+
 def test_who_holds_no_tables_has_nothing_to_rehearse(
     simulation: Simulation, capsys: pytest.CaptureFixture[str]
 ) -> None:
