@@ -331,7 +331,8 @@ def _reasons(rules: Mapping[str, Any]) -> dict[str, Reason]:
         notes = rule.get("annotations", {})
         name = notes.get("id")
         if not name or name in seen:
-            raise MalformedLawError(f"every rule has an @id of its own; see {name or 'a rule'}")
+            which = f"two have {name}" if name else f"one of {len(rules)} rules has none"
+            raise MalformedLawError(f"every rule has an @id of its own; {which}")
         seen.add(name)
         if rule["effect"] == "forbid":
             reasons[name] = _reason(name, notes)
@@ -340,8 +341,9 @@ def _reasons(rules: Mapping[str, Any]) -> dict[str, Reason]:
 
 def _reason(name: str, notes: Mapping[str, str]) -> Reason:
     absent = [key for key in _TEXTS if not notes.get(key)]
-    if absent or "override" not in notes:
-        raise MalformedLawError(f"rule {name} lacks @{(absent or ['override'])[0]}")
+    absent += [key for key in ("override",) if key not in notes]
+    if absent:
+        raise MalformedLawError(f"rule {name} lacks {', '.join(f'@{key}' for key in absent)}")
     law, en, zh, fix_en, fix_zh = (notes[key] for key in _TEXTS)
     return Reason(name, law, en, zh, fix_en, fix_zh, notes["override"] or None)
 

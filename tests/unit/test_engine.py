@@ -241,16 +241,31 @@ def test_5_a_cap_is_written_once_and_said_everywhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule",
+    ("rule", "why"),
     [
-        "forbid (principal, action, resource);",
-        '@id("BASE-001")\npermit (principal, action, resource);',
-        '@id("X-1") @law("l") @en("e")\nforbid (principal, action, resource);',
+        ("forbid (principal, action, resource);", "rules has none"),
+        ('@id("BASE-001")\npermit (principal, action, resource);', "two have BASE-001"),
+        (
+            '@id("X-1") @law("l") @en("e")\nforbid (principal, action, resource);',
+            "rule X-1 lacks @zh, @fix_en, @fix_zh, @override",
+        ),
     ],
 )
-def test_5_a_rule_without_its_own_name_and_texts_is_no_law(rule: str) -> None:
-    with pytest.raises(MalformedLawError):
+def test_5_a_rule_without_its_own_name_and_texts_is_no_law(rule: str, why: str) -> None:
+    with pytest.raises(MalformedLawError, match=why):
         law_of("EU", rule)
+
+
+def test_the_rule_that_the_documents_give_asks_a_person() -> None:
+    text = (Path(__file__).parents[2] / "clients" / "README.md").read_text(encoding="utf-8")
+    (rule,) = re.findall("```cedar\n(.*?)```", text, re.DOTALL)
+    law = law_of("EU", rule)
+    assert isinstance(decide(dataclasses.replace(PLAIN, epsilon="0.5"), law), Permit)
+    dear = dataclasses.replace(PLAIN, epsilon="0.51")
+    refused = decide(dear, law)
+    assert not isinstance(refused, Permit)
+    assert [reason.id for reason in refused.reasons] == ["MINE-001"]
+    assert isinstance(decide(dataclasses.replace(dear, approved=True), law), Permit)
 
 
 # 6. Attributes are the node's: the request has no place for a value that a proposer could slip in.
