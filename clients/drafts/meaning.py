@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
-GUESS: Final = 0.6
+GUESS: Final = 0.7
 """How like a word a name must be for a guess, as `difflib` measures it."""
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _WHOLE: Final = re.compile(r"(?<=[0-9])\.0+$")
