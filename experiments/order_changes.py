@@ -15,6 +15,8 @@ _ALWAYS: Final = frozenset(
 )
 _OPAQUE: Final = frozenset({"sealing"})
 """The key that an answer is sealed to: another one for each question."""
+_PLAN: Final = "parameters.plan."
+"""What a question's text was compiled to: it comes last, since people read the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +35,9 @@ class Change:
 def changes(before: WorkOrder, now: WorkOrder) -> tuple[Change, ...]:
     """Return everything in which `now` asks for something else than `before` did, by name."""
     old, new = _flat(before.to_json()), _flat(now.to_json())
-    names = dict.fromkeys((*old, *new))
-    return tuple(
-        _change(name, old.get(name), new.get(name))
-        for name in names
-        if old.get(name) != new.get(name)
-    )
+    names = sorted(dict.fromkeys((*old, *new)), key=lambda name: name.startswith(_PLAN))
+    found = (_change(name, old.get(name), new.get(name)) for name in names)
+    return tuple(change for change in found if change.before != change.now)
 
 
 def _change(name: str, old: Any, new: Any) -> Change:

@@ -15,6 +15,7 @@ from clients.errors import RefusedWorkError
 from clients.inbox import Inbox
 from clients.once import Once, is_of_the_moment
 from clients.settings import load_settings
+from experiments import order_changes
 from experiments.commands.node_approve import approve
 from experiments.deciding import overview, pending, word_of
 from experiments.errors import WaitingError
@@ -420,6 +421,21 @@ def test_a_question_is_shown_with_its_error(asking):
     run(asking, order)
     shown = look(asking, CN, order).shown()
     assert [error["label"] for error in shown["errors"]] and shown["since"] is None
+
+
+def test_of_two_questions_the_texts_come_before_what_they_were_compiled_to(asking):
+    first, second = (
+        waiting(asking.query(cohort=WAREHOUSES, sql=f"SELECT category, {what} FROM orders {group}"))
+        for what, group in (
+            ("COUNT(*)", "GROUP BY category"),
+            ("SUM(amount)", "WHERE amount < 100 GROUP BY category"),
+        )
+    )
+    found = order_changes.changes(first, second)
+    assert found and all(change.before != change.now for change in found)
+    plan = [change.what.startswith("parameters.plan.") for change in found]
+    assert any(plan) and plan == sorted(plan)
+    assert "parameters.sql" in [change.what for change in found]
 
 
 def invoke(*words):
