@@ -18,7 +18,8 @@ def show_entries(logs: Sequence[Shown], language: Language) -> None:
     """Print the entries of every ledger, oldest first, below the name of its party."""
     console = Console()
     for log in logs:
-        heading = f"{log.party} · {say('ledger.count', language, entries=log.size)}"
+        count = say("ledger.count", language, entries=log.size)
+        heading = f"{log.party} · {count if log.here else say('ledger.absent', language)}"
         console.print(Styled(heading, style="bold"))
         for item in log.entries:
             entry = item.entry

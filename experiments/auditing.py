@@ -71,12 +71,16 @@ class Numbered:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The entries of one party's ledger, or those of one kind. size: how many it has in all."""
+    """The entries of one party's ledger, or those of one kind.
+
+    size: how many it has in all; here: whether a ledger lies where this party's would.
+    """
 
     party: PartyId
     origin: str
     size: int
     entries: tuple[Numbered, ...]
+    here: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return the form that `--json` prints."""
@@ -84,6 +88,7 @@ class Shown:
             "party": self.party,
             "origin": self.origin,
             "entries": self.size,
+            "here": self.here,
             "shown": [item.to_json() for item in self.entries],
         }
 
@@ -139,15 +144,15 @@ def shown(
         UsageError: there is no such party, or it keeps no ledger.
     """
     for kept in keepers(home, node):
-        origin, entries = origin_of(home.name, kept.party), list(_entries(home, kept))
+        log = kept.log(home.name)
+        entries = [] if log is None else list(_entries(log))
         some = [item for item in entries if not kinds or item.entry.kind in kinds]
-        yield Shown(kept.party, origin, len(entries), tuple(some[-(last or len(some)) :]))
+        which = tuple(some[-(last or len(some)) :])
+        origin = origin_of(home.name, kept.party)
+        yield Shown(kept.party, origin, len(entries), which, log is not None)
 
 
-def _entries(home: Home, kept: Kept) -> Iterator[Numbered]:
-    log = kept.log(home.name)
-    if log is None:
-        return
+def _entries(log: Log) -> Iterator[Numbered]:
     with reading(log.engine) as connection:
         encoded = log.entries(connection)
     yield from (Numbered(number, decode(entry)) for number, entry in enumerate(encoded))

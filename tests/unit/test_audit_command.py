@@ -165,7 +165,8 @@ def test_a_ledger_that_is_missing_is_not_made(
     file = copy.aggregator / "ledger.sqlite"
     file.unlink()
     for words in (("show",), ("prove",)):
-        assert said(capsys, "audit", *words, "--federation", str(copy.folder))[0] == 0
+        code, out, _ = said(capsys, "audit", *words, "--federation", str(copy.folder))
+        assert code == 0 and ("aggregator · lies elsewhere" in out) == (words == ("show",))
     assert not file.exists()
 
 
