@@ -55,11 +55,16 @@ _DESCRIBERS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was read: `new` says whether it is other than what was there."""
+    """What was read.
+
+    new:   whether it is other than what was there.
+    waits: whether a newer one waits in `next/` now: this one, or the same read before.
+    """
 
     table: str
     shaped: Shaped
     new: bool
+    waits: bool
 
     @property
     def remarks(self) -> list[str]:
@@ -106,7 +111,8 @@ def refresh(settings: NodeSettings, source: Source) -> Snapshot:
         new = not (current.exists() and filecmp.cmp(made, current, shallow=False))
         if new:
             _publish(made, _next(place) if place.exists() else place)
-    return Snapshot(source.table, shaped, new)
+        waits = waiting(settings, source.table) is not None
+    return Snapshot(source.table, shaped, new, waits)
 
 
 def take_up(settings: NodeSettings, contracts: Iterable[DataContract]) -> None:
@@ -114,17 +120,33 @@ def take_up(settings: NodeSettings, contracts: Iterable[DataContract]) -> None:
 
     One that was made for other contracts than those that this node started with goes on waiting.
     """
-    waiting = [table for table in settings.sources if _next(settings.snapshot(table)).exists()]
-    for table in waiting:
-        place = settings.snapshot(table)
+    for table in settings.sources:
+        made = waiting(settings, table)
+        if made is None:
+            continue
         try:
-            for contract in (one for one in contracts if one.table == table):
-                conform_table(contract, _next(place))
+            require_fit(made, table, contracts)
         except NonConformantError as why:
             log.warning("%s; its new snapshot waits for the next start of this node", why)
             continue
-        _publish(_next(place), place)
+        _publish(made, settings.snapshot(table))
         log.info("%s is read from a new snapshot from now on", table)
+
+
+def waiting(settings: NodeSettings, table: str) -> Path | None:
+    """Return the newer snapshot of a table that waits for the node; None where none does."""
+    made = _next(settings.snapshot(table))
+    return made if made.exists() else None
+
+
+def require_fit(made: Path, table: str, contracts: Iterable[DataContract]) -> None:
+    """Accept a snapshot that every contract over its table can be read from.
+
+    Raises:
+        NonConformantError: it was made for other contracts.
+    """
+    for contract in (one for one in contracts if one.table == table):
+        conform_table(contract, made)
 
 
 def read(place: Database | File, folder: Path, wanted: Wanted, work: Path, made: Path) -> Shaped:
@@ -157,8 +179,7 @@ def columns(place: Database | File, folder: Path) -> tuple[str, ...]:
 
 def newest(settings: NodeSettings, table: str) -> Path:
     """Return where the rows lie that a source was last seen to have."""
-    place = settings.snapshot(table)
-    return _next(place) if _next(place).exists() else place
+    return waiting(settings, table) or settings.snapshot(table)
 
 
 def whole(place: Database | File, folder: Path, work: Path) -> tuple[Raw, dict[str, str]]:

@@ -19,6 +19,7 @@ from experiments.accounts import open_books
 from experiments.checkup import FREE_GIB
 from experiments.health_line import Line
 from experiments.node_membership import membership
+from experiments.node_snapshots import upcoming
 from experiments.node_sources import sources
 from experiments.vaults import show, spoken
 from federation.vault_file import NAME
@@ -59,20 +60,22 @@ def health(settings: NodeSettings, *, connect: bool = False, now: float | None =
     """
     at = time.time() if now is None else now
     moment = datetime.fromtimestamp(at, UTC)
+    places, waiting = upcoming(settings)
+    tables = {  # at once: what waits may be taken up meanwhile
+        name: qualities(contract, places[name], moment.replace(tzinfo=None))
+        for name, contract in settings.contracts().items()
+    }
     lines = [
         _clock(settings, at),
         membership(settings),
         *sources(settings, connect=connect),
+        *waiting,
         _disk(settings),
         _vault(settings),
         *_certificate(settings, moment),
         *(_reach(settings) if connect else ()),
         *_budgets(settings),
     ]
-    tables = {
-        name: qualities(contract, settings.table(contract), moment.replace(tzinfo=None))
-        for name, contract in settings.contracts().items()
-    }
     return Health(tuple(lines), tables)
 
 

@@ -19,6 +19,8 @@ from experiments.health_line import Line
 _AREA = "sources"
 _FEW = 12
 """How many columns are listed where none is near to what was named."""
+_HEAD = 60
+"""How much is shown of a first line that nothing cuts."""
 
 
 def sources(settings: NodeSettings, *, connect: bool) -> Iterator[Line]:
@@ -42,9 +44,12 @@ def _as_it_is(settings: NodeSettings, source: Source, wanted: Wanted) -> Iterato
         yield Line("reach", source.table, "fail", str(why))
         return
     except ClientError as why:  # a file may be brought for each refresh, and taken away after it
-        yield _untold(source, why, is_wrong=not isinstance(source.place, File))
+        yield _untold(source, why, is_wrong=not _is_away(source))
         return
     found = lacking(wanted, there)
+    if found and len(there) == 1 and _is_cut(source):
+        yield _uncut(settings, source, found, there[0])
+        return
     yield from (_lacks(settings, source, one, there) for one in found)
     if not found:
         said = f"{source.place.spoken} has every column that is read of it"
@@ -83,6 +88,27 @@ def _lacks(settings: NodeSettings, source: Source, lack: Lack, there: Collection
         do = f"say in {_where(source)} which column it is, or add it to the table"
     fix = f"{do}, then run `entrepot node refresh {settings.folder}`"
     return Line(_AREA, source.table, "fail", said, fix)
+
+
+def _uncut(settings: NodeSettings, source: Source, found: Collection[Lack], only: str) -> Line:
+    lacks = ", ".join(sorted({one.column for one in found})[:_FEW])
+    said = (
+        f"{source.place.spoken} has one column alone, {only[:_HEAD]!r}, and nothing comes for "
+        f"{lacks}: is the delimiter right?"
+    )
+    fix = (
+        f'say in {_where(source)} what stands between the columns, such as delimiter = ";", '
+        f"then run `entrepot node refresh {settings.folder}`"
+    )
+    return Line(_AREA, source.table, "fail", said, fix)
+
+
+def _is_cut(source: Source) -> bool:
+    return isinstance(source.place, File) and source.place.path.suffix == ".csv"
+
+
+def _is_away(source: Source) -> bool:
+    return isinstance(source.place, File) and not source.place.path.is_file()
 
 
 def _listed(there: Collection[str]) -> str:

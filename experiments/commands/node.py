@@ -41,10 +41,11 @@ def check(folder: Path, connect: bool, as_json: bool) -> int:
     """Check FOLDER without connecting: settings, keys, roster, law, contracts, tables, books.
 
     Where a node would start from it, also how well its rows keep each contract, in exact counts
-    that are printed here and go nowhere; its clock, disk and certificates; what is left of every
-    account. Nothing is written: neither into FOLDER nor into its ledger. The exit code is 2 where
-    the node is suspended, or a source lacks a column. With --connect the aggregator's ports are
-    tried, and databases asked for their columns; it is 20 where one does not answer.
+    that are printed here and go nowhere; they are of the newer snapshot where one waits. Its clock,
+    disk and certificates; what is left of every account. Nothing is written: neither into FOLDER
+    nor into its ledger. The exit code is 2 where the node is suspended, or a source lacks a column
+    or cannot be read. With --connect the aggregator's ports are tried, and databases asked for
+    their columns; it is 20 where one does not answer.
     """
     from clients import checking
     from clients.certificate import doubts
@@ -105,18 +106,26 @@ def rehearse(folder: Path, as_json: bool) -> int:
 def refresh(folder: Path, as_json: bool) -> int:
     """Read the tables of FOLDER anew that come from a database or another file.
 
-    A node that runs reads them from then on once it has no order under way.
+    A node that runs reads them from then on once it has no order under way. Until then they wait,
+    and `node check` judges those that wait.
     """
     from clients.settings import load_settings
     from clients.snapshots import refresh as refreshed
 
     settings = load_settings(folder)
     found = [refreshed(settings, source) for source in settings.sources.values()]
-    rows = [{"table": s.table, "rows": s.shaped.rows, "new": s.new} for s in found]
+    rows = [
+        {"table": s.table, "rows": s.shaped.rows, "new": s.new, "waits": s.waits} for s in found
+    ]
     if as_json:
         click.echo(json.dumps({"schema": "entrepot.node.refresh/1", "tables": rows}))
     for one in () if as_json else found:
         click.echo(f"{one.table}: {one.shaped.rows} rows, {'new' if one.new else 'as before'}")
+        if one.waits:
+            click.echo(
+                f"{one.table}: it waits until the node has no order under way, or starts; "
+                f"`entrepot node check {folder}` looks at what waits"
+            )
     for line in (line for one in found for line in one.remarks):
         click.echo(line, err=True)
     return 0

@@ -76,6 +76,29 @@ def test_a_file_that_is_not_there_now_is_no_failure(tmp_path: Path) -> None:
     assert line.state == "warn" and "there is no file" in line.said and line.fix
 
 
+def test_a_file_that_is_there_and_cannot_be_read_fails(tmp_path: Path) -> None:
+    settings = laid(tmp_path, "")
+    for rubbish in (b"", b"amount,amount\n1,2\n", "größe\n".encode("utf-16")):
+        (tmp_path / "export.csv").write_bytes(rubbish)
+        with pytest.raises(SourceError):
+            refresh(settings, settings.sources[TABLE])
+        (line,) = said(settings)
+        assert line.state == "fail" and line.said.startswith("export.csv") and line.fix
+
+
+def test_a_file_that_is_cut_by_another_delimiter(tmp_path: Path) -> None:
+    """One line and the likely cause, not one line for each column that is in the only one."""
+    source = sourced.in_csv(tmp_path / "export.csv", sourced.rows(20))
+    settings = sourced.folder(tmp_path / "node", f'{source}\ndelimiter = ";"')
+    (line,) = said(settings)
+    assert (line.area, line.state) == ("sources", "fail")
+    assert line.said.startswith("export.csv has one column alone, 'order_id,customer_id,ts,")
+    assert line.said.endswith(": is the delimiter right?") and "weight" in line.said
+    assert f'say in [sources."{TABLE}"] of node.toml what stands between' in line.fix
+    (right,) = said(sourced.folder(tmp_path / "node", source))
+    assert right.state == "ok"
+
+
 def test_no_row_is_looked_at(tmp_path: Path) -> None:
     """The file is rubbish but for what says its columns, and reading it would fail."""
     place = tmp_path / "export.parquet"
