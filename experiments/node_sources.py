@@ -97,8 +97,8 @@ def _uncut(settings: NodeSettings, source: Source, found: Collection[Lack], only
         f"{lacks}: is the delimiter right?"
     )
     fix = (
-        f'say in {_where(source)} what stands between the columns, such as delimiter = ";", '
-        f"then run `entrepot node refresh {settings.folder}`"
+        f"let delimiter in {_where(source)} be what stands between the columns; without one it is "
+        f"a comma; then run `entrepot node refresh {settings.folder}`"
     )
     return Line(_AREA, source.table, "fail", said, fix)
 

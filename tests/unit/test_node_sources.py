@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_by_another_delimiter(tmp_path: Path) -> None:
     assert (line.area, line.state) == ("sources", "fail")
     assert line.said.startswith("export.csv has one column alone, 'order_id,customer_id,ts,")
     assert line.said.endswith(": is the delimiter right?") and "weight" in line.said
-    assert f'say in [sources."{TABLE}"] of node.toml what stands between' in line.fix
+    assert f'let delimiter in [sources."{TABLE}"] of node.toml be what stands' in line.fix
     (right,) = said(sourced.folder(tmp_path / "node", source))
     assert right.state == "ok"
 
