@@ -58,7 +58,7 @@ class Snapshot:
     """What was read.
 
     new:   whether it is other than what was there.
-    waits: whether a newer one waits in `next/` now: this one, or the same read before.
+    waits: whether it was left in `next/`, now or when the same was read before.
     """
 
     table: str
@@ -110,9 +110,9 @@ def refresh(settings: NodeSettings, source: Source) -> Snapshot:
         current = newest(settings, source.table)
         new = not (current.exists() and filecmp.cmp(made, current, shallow=False))
         if new:
-            _publish(made, _next(place) if place.exists() else place)
-        waits = waiting(settings, source.table) is not None
-    return Snapshot(source.table, shaped, new, waits)
+            current = _next(place) if place.exists() else place
+            _publish(made, current)
+    return Snapshot(source.table, shaped, new, waits=current != place)
 
 
 def take_up(settings: NodeSettings, contracts: Iterable[DataContract]) -> None:

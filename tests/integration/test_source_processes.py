@@ -152,7 +152,8 @@ def test_two_databases_answer_with_the_others(
         db.execute("UPDATE orders SET amount = 1")
     said = entrepot("node", "refresh", str(home.node(CN)), "--json", cwd=home.folder)
     assert said.code == 0, said.err
-    assert json.loads(said.out)["tables"] == [{"table": TABLE, "rows": 160, "new": True}]
+    told = {"table": TABLE, "rows": 160, "new": True, "waits": True}
+    assert json.loads(said.out)["tables"] == [told]
     worker = recorded(home.node(EU) / "run" / "node.pid")
     with sourced.mariadb(servers[EU]) as db:
         db.execute("UPDATE orders SET amount = 2")
