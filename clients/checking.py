@@ -19,7 +19,7 @@ from clients.outbox import require_readable
 from clients.policy import load_packs, load_policy
 from clients.regaining import is_due
 from clients.rehearsal import Rehearsal
-from clients.rosters import require_member, require_stayed
+from clients.rosters import LEAVING, has_said, require_member, require_stayed
 from clients.settings import NodeSettings
 from clients.tables import conform_table, marks_of, require_snapshots
 from federation import at_rest
@@ -97,6 +97,17 @@ def check(settings: NodeSettings) -> None:
     rehearsal = Rehearsal(settings.folder, contracts.values(), SystemEntropy(), books)
     for contract in contracts.values():
         rehearsal.look(contract, settings.table(contract), windows)
+
+
+def is_leaving(settings: NodeSettings) -> bool:
+    """Return whether the node's operator wants it to leave, and it has said so to the others.
+
+    Refused by the aggregator, it has left: who is let go is told no newer roster. Whoever did not
+    ask for that is not ended by a refusal.
+    """
+    if not (settings.folder / LEAVING).exists():
+        return False
+    return has_said(settings, settings.roster(), _books(settings).entries())
 
 
 def _books(settings: NodeSettings) -> Books:

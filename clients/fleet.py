@@ -9,7 +9,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -115,6 +115,7 @@ class FleetClient:
         id_file: where the server's number of this node is kept, so that a node that died can
             come back at once instead of waiting to be forgotten.
         stop: set it to make every waiting call raise `StoppedError`.
+        leaving: whether the node has said that it leaves; refused then, it waits no longer.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class FleetClient:
         heartbeat_seconds: float,
         id_file: Path,
         stop: threading.Event,
+        leaving: Callable[[], bool] = lambda: False,
     ) -> None:
         private_key = load_node_key(key, at_rest.FILES)
         self._public_key = public_key_to_bytes(private_key.public_key())
@@ -140,6 +142,7 @@ class FleetClient:
         self._address = address
         self._heartbeat_seconds = heartbeat_seconds
         self._id_file = id_file
+        self._leaving = leaving
         self._node = Node()
         self._patience = Patience(stop, self._announce)
 
@@ -151,6 +154,7 @@ class FleetClient:
 
         Raises:
             WrongCertificateError: the server is not the one this node was sent to.
+            NotRegisteredError: the node has said that it leaves, and is not let in.
             StoppedError: the node was told to stop.
         """
         self._refuse_wrong_certificate()
@@ -288,7 +292,9 @@ class FleetClient:
         while True:
             try:
                 return int(self._patience.call(self._client.ActivateNode, request).node_id)
-            except (ServerRefusedError, NotRegisteredError):
+            except (ServerRefusedError, NotRegisteredError) as why:
+                if self._leaving():
+                    raise NotRegisteredError("This node has left, and is not let in.") from why
                 if refusals % 30 == 0:
                     _LOG.warning("Not admitted: is this node's key registered at the aggregator?")
                     turned_away.note(self._id_file.parent, "flower")

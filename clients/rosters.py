@@ -187,9 +187,19 @@ def require_stayed(settings: NodeSettings, roster: Roster, entries: Iterable[Ent
     Raises:
         NodeSettingsError: it did, at the epoch that it knows.
     """
+    if has_said(settings, roster, entries):
+        raise NodeSettingsError(left(settings))
+
+
+def has_said(settings: NodeSettings, roster: Roster, entries: Iterable[Entry]) -> bool:
+    """Return whether this node said, at the epoch that it knows, that it leaves."""
     body: dict[str, JSON] = {"party": settings.party, "epoch": roster.epoch + 1}
-    if any(entry.kind is EntryKind.LEFT and entry.body == body for entry in entries):
-        raise NodeSettingsError(f"{settings.party} has left {roster.federation}; {_BACK}")
+    return any(entry.kind is EntryKind.LEFT and entry.body == body for entry in entries)
+
+
+def left(settings: NodeSettings) -> str:
+    """Return what is said of a party that left by its own word."""
+    return f"{settings.party} has left {settings.federation}; {_BACK}"
 
 
 def _gone(settings: NodeSettings, roster: Roster) -> str:
@@ -200,7 +210,7 @@ def _gone(settings: NodeSettings, roster: Roster) -> str:
     for epoch in (one for one in last if party not in one.signers):
         number, by = epoch.roster.epoch, ", ".join(epoch.signers)
         return f"{party} was removed from {where} at epoch {number}, by the word of {by}; {_BACK}"
-    return f"{party} has left {where}; {_BACK}"
+    return left(settings)
 
 
 def _other_key(settings: NodeSettings, roster: Roster, keys: set[VerifyKey]) -> str:

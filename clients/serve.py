@@ -56,6 +56,7 @@ class ServeSettings:
     heartbeat_seconds: how often the node says it lives; the server misses it after twice that.
     poll_seconds:      the pause after an empty pull that the server did not hold.
     capture:           every outbound envelope is written there before it is sent.
+    leaving:           whether the node has said that it leaves: refused then, it has left.
     """
 
     address: str
@@ -66,6 +67,7 @@ class ServeSettings:
     heartbeat_seconds: float = 10.0
     poll_seconds: float = 0.25
     capture: Capture | None = None
+    leaving: Callable[[], bool] = lambda: False
 
 
 class _Loop:
@@ -188,7 +190,8 @@ def serve(settings: ServeSettings, once: Answers, stop: threading.Event) -> None
         stop: set it to end.
 
     Raises:
-        NotRegisteredError: the server does not know this node's key any more.
+        NotRegisteredError: the server does not know this node's key any more; while it joins it
+            waits for that, unless it has said that it leaves.
         WrongCertificateError: the server is not the one this node was sent to.
         LocalProtocolError: the node's key cannot be read.
         LoopFailedError: something broke that nobody foresaw; start the node again.
@@ -196,7 +199,13 @@ def serve(settings: ServeSettings, once: Answers, stop: threading.Event) -> None
     _on_signals(stop)
     ca, id_file = settings.ca.read_bytes(), settings.folder / "node_id"
     fleet = FleetClient(
-        settings.address, ca, settings.key, settings.heartbeat_seconds, id_file, stop
+        settings.address,
+        ca,
+        settings.key,
+        settings.heartbeat_seconds,
+        id_file,
+        stop,
+        settings.leaving,
     )
     loop = _Loop(settings, fleet, once.inbox, stop)
     try:

@@ -11,17 +11,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from clients import renewal, snapshots
+from clients import renewal, snapshots, turned_away
 from clients.answer_store import AnswerStore
 from clients.answering import Answering
 from clients.approvals import Approvals
 from clients.books import Books
 from clients.both import serve_both
 from clients.certificate import stream_settings
-from clients.checking import sound
+from clients.checking import is_leaving, sound
 from clients.clock import Clock
 from clients.commitments import Commitments
 from clients.compute import Compute
@@ -231,12 +231,18 @@ def _served(
     """Answer requests until told to stop; return the exit code of whatever ended that."""
     folder = settings.folder
     flower = ServeSettings(
-        settings.address, settings.ca, folder / "keys" / "flower", folder, capture=capture
+        settings.address,
+        settings.ca,
+        folder / "keys" / "flower",
+        folder,
+        capture=capture,
+        leaving=partial(is_leaving, settings),
     )
     try:
         serve_both(flower, stream_settings(settings, capture), succession, stop)
     except (ClientError, FederationError, SecureComputeError) as why:
         if isinstance(why, NotRegisteredError) and (folder / LEAVING).exists():
+            turned_away.note(folder, "flower")  # so that `node leave` knows it, asked again
             print(f"entrepot node: {settings.party} has left; nothing is to be run", flush=True)  # noqa: T201
             return USAGE
         if succession.ended is None:

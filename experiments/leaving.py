@@ -5,7 +5,10 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from clients.rosters import LEAVING, require_member
+from clients import turned_away
+from clients.checking import is_leaving
+from clients.errors import NodeSettingsError
+from clients.rosters import LEAVING, left, require_member
 from clients.settings import NodeSettings, load_settings
 
 
@@ -13,11 +16,13 @@ def leaver(folder: Path) -> NodeSettings:
     """Return the node in `folder`, which is a member and so may leave.
 
     Raises:
-        NodeSettingsError: there is none, or it has left.
+        NodeSettingsError: there is none, or it has left, or said so and was let go.
         FederationError: its roster is not the members'.
     """
     settings = load_settings(folder)
     require_member(settings, settings.roster())
+    if turned_away.since(folder) is not None and is_leaving(settings):
+        raise NodeSettingsError(left(settings))
     return settings
 
 

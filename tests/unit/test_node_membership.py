@@ -12,8 +12,9 @@ import pytest
 
 from clients import turned_away
 from clients.certificate import stream_settings
+from clients.checking import is_leaving
 from clients.fleet import FleetClient
-from clients.patience import Patience
+from clients.patience import NotRegisteredError, Patience
 from clients.rosters import LEAVING
 from clients.settings import load_settings
 from experiments.cli import run
@@ -162,9 +163,60 @@ def test_it_is_noted_from_the_first_refusal_until_the_server_lets_it_in(
     assert turned_away.since(tmp_path) is None
 
 
-def joining(folder: Path, server: Server) -> FleetClient:
+@pytest.mark.parametrize("status", [401, 400])
+def test_who_has_said_that_it_leaves_and_is_refused_waits_no_longer(
+    tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_node_key(tmp_path / "flower")
+    monkeypatch.setattr(FleetClient, "_refuse_wrong_certificate", lambda _: None)
+    monkeypatch.setattr(Patience, "wait", lambda *_: None)
+    server = Server(tmp_path, 3, status)
+    with pytest.raises(NotRegisteredError):
+        joining(tmp_path, server, leaving=True).join()
+    assert len(server.seen) == 1
+
+
+def test_who_is_let_in_goes_on_to_say_that_it_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its word may not have been taken yet."""
+    create_node_key(tmp_path / "flower")
+    monkeypatch.setattr(FleetClient, "_refuse_wrong_certificate", lambda _: None)
+    assert joining(tmp_path, Server(tmp_path, 0, 401), leaving=True).join() == 7
+
+
+@pytest.mark.parametrize("wish", [True, False])
+@pytest.mark.parametrize("said", [True, False])
+def test_it_leaves_where_its_operator_wants_it_and_it_has_said_so(
+    simulation: Simulation, folder: Path, wish: bool, said: bool
+) -> None:
+    """A refusal ends no other node, so that the aggregator alone can end none."""
+    node = simulation.node(CN)
+    (folder / LEAVING).touch()
+    if said:
+        node._rosters.leaving()
+    if not wish:
+        (folder / LEAVING).unlink()
+    assert is_leaving(load_settings(folder)) is (wish and said)
+
+
+def test_who_was_let_go_is_told_so_where_it_leaves_again(
+    simulation: Simulation, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave = ["node", "leave", str(folder), "--yes"]
+    node = simulation.node(CN)
+    assert run(leave) == 0
+    node._rosters.leaving()
+    assert run(leave) == 0  # nobody has refused it: its word may not have been taken
+    capsys.readouterr()
+    turned_away.note(folder, "flower")
+    assert run(leave) == 2
+    assert "entrepot: warehouse-cn has left simulated; keep" in capsys.readouterr().err
+
+
+def joining(folder: Path, server: Server, *, leaving: bool = False) -> FleetClient:
     ca = make_certificates(datetime.now(UTC)).ca
     number, stop = folder / "node_id", threading.Event()
-    fleet = FleetClient("127.0.0.1:1", ca, folder / "flower", 10.0, number, stop)
+    fleet = FleetClient("127.0.0.1:1", ca, folder / "flower", 10.0, number, stop, lambda: leaving)
     fleet._client = SimpleNamespace(ActivateNode=server.activate)
     return fleet

@@ -7,7 +7,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 
-from clients import worker
+from clients import turned_away, worker
 from clients.errors import BusyError
 from clients.patience import NotRegisteredError
 from clients.rosters import LEAVING
@@ -220,3 +220,16 @@ def test_who_has_left_is_told_so_and_is_not_started_again(
         (folder / LEAVING).touch()
     assert run(folder) == code
     assert ("has left; nothing is to be run" in capfd.readouterr().out) is leaves
+    assert (turned_away.since(folder) is not None) is leaves  # for `node leave`, said again
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_the_loop_is_told_whether_the_node_has_said_that_it_leaves(simulation, monkeypatch, said):
+    folder, seen = simulation.folder(CN), []
+    (folder / LEAVING).touch()
+    if said:
+        simulation.node(CN)._rosters.leaving()
+        simulation.kill(CN)
+    monkeypatch.setattr(worker, "serve_both", lambda flower, *_: seen.append(flower.leaving()))
+    assert run(folder) == 0
+    assert seen == [said]
