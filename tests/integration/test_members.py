@@ -1,6 +1,8 @@
 """Members over real processes: one is suspended, restored and leaves, and the others go on."""
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from experiments.opening import released
 from experiments.ordering import Terms, query_order, sign
 from experiments.running import Fleet, running
 from policies.parties import PartyId, Role
-from tests.processes import ROOT, entrepot, wait_until
+from tests.processes import ROOT, entrepot, environment, wait_until
 from tests.simulator import (
     CN,
     EU,
@@ -138,6 +140,21 @@ def test_one_is_suspended_restored_and_leaves_and_the_others_go_on(home: Home) -
     take_up(home, 4, (*OTHERS, *KEYHOLDERS))
     with pytest.raises(NodeSettingsError, match=f"{UK} has left"):
         check(load_settings(home.node(UK)))
+    gone = f"{UK} has left; nothing is to be run"
+    wait_until(lambda: gone in worked(home, UK), 60.0, "it ends by itself")
+    command = [sys.executable, "-m", "clients", "--folder", str(home.node(UK))]
+    again = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (again.returncode, gone in again.stdout) == (2, True), again.stderr
+    refused = entrepot("node", "leave", str(home.node(UK)), "--yes", cwd=ROOT)
+    assert refused.code == 2 and f"{UK} has left" in refused.err
 
     words = ("audit", "show", "--node", UK, "--kind", "left", "--json")
     shown = entrepot(*words, *federation, cwd=ROOT)
