@@ -93,6 +93,7 @@ class Coordinator:
         present: which nodes are there; None: that is not known.
         now: seconds since 1970.
         training: carries what is asked of orders that train, where that is another transport.
+        lines: the number of each party's stream, another one whenever it came anew.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Coordinator:
         present: Callable[[], Collection[PartyId]] | None = None,
         now: Callable[[], float] = time.time,
         training: Transport | None = None,
+        lines: Callable[[], Mapping[PartyId, int]] = dict,
     ) -> None:
         known, key = epochs(settings), settings.identity
         roster = known[-1]
@@ -120,7 +122,7 @@ class Coordinator:
         )
         self._now = now
         self._summing = Summing(self._asking, jobs)
-        self._introducing = Introducing(settings, self._asking, roster)
+        self._introducing = Introducing(settings, self._asking, roster, lines=lines)
         self._pool = KeyPool(settings.stores.keys)
         self._steps = QuestionSteps(settings.stores.steps)
         if (retired := self._pool.retire_others(signers(roster).digest)) > 0:

@@ -140,7 +140,7 @@ def coordinator(
     present = either(stream, flower, partial(enrolled, settings))
     training = covered(preferring(flower, stream))
     asked = covered(preferring(stream, flower))
-    return Coordinator(settings, jobs, asked, present, training=training)
+    return Coordinator(settings, jobs, asked, present, training=training, lines=stream.lines)
 
 
 @contextmanager
@@ -160,7 +160,7 @@ def streams(
     opened = replace(stream_settings(load_hosting(settings.folder)), capture=capture)
     looks = (partial(enrolled, settings), services, require, partial(stamp, settings))
     with StreamExchange(opened, *looks) as way:
-        yield Lane(way, way.online, partial(way.left, FLOWER_BELIEVES_SECONDS))
+        yield Lane(way, way.online, partial(way.left, FLOWER_BELIEVES_SECONDS), way.lines)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ its own folder was put back. It is verified like any other.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from aggregator.asking import Asking, Question
@@ -46,12 +46,16 @@ class Introducing:
         roster: Roster,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        lines: Callable[[], Mapping[PartyId, int]] = dict,
     ) -> None:
+        """lines: the number of each party's stream, another one whenever it came anew."""
         self._settings = settings
         self._asking = asking
         self._roster = roster
         self._clock = clock
         self._sleep = sleep
+        self._lines = lines
+        self._seen: Mapping[PartyId, int] = {}
         self._chain = settings.chain.read_bytes()
         self._late = open_roster(self._chain, settings.pin).digest != roster.digest
         self._works: set[PartyId] = set()
@@ -83,8 +87,10 @@ class Introducing:
 
     def tell(self) -> None:
         """Tell every node that is there, and is not known to work with this epoch, of it."""
-        there, now = set(self._asking.there()), self._clock()
-        self._works &= there  # whoever comes back is told again: its folder may be an older one
+        there, now, lines = set(self._asking.there()), self._clock(), self._lines()
+        # Whoever comes back is told again: its folder may be an older one, or it wants to leave.
+        self._works &= {p for p in there if lines.get(p) == self._seen.get(p)}
+        self._seen = lines
         behind = sorted(p for p in there - self._works if self._due.get(p, 0.0) <= now)
         newest: dict[str, JSON] = {"epoch": self._roster.epoch, "digest": self._roster.digest}
         self._show(behind, Question(Kind.ROSTER_SHOW, {}, newest))

@@ -21,11 +21,15 @@ from policies.parties import PartyId
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One way: what carries letters along it, who is there at this moment, and who just left."""
+    """One way: what carries letters along it, who is there at this moment, and who just left.
+
+    lines: by what number each is there: another one whenever it came anew; nothing is not known.
+    """
 
     carry: Transport
     online: Callable[[], Collection[PartyId]]
     left: Callable[[], Collection[PartyId]] = frozenset
+    lines: Callable[[], Mapping[PartyId, int]] = dict
 
 
 def preferring(first: Lane, second: Lane) -> Transport:

@@ -109,6 +109,10 @@ class StreamExchange:
         self._board.recheck(self._epoch(), self._refusal)
         return self._board.connected() & frozenset(self._enrolled())
 
+    def lines(self) -> dict[PartyId, int]:
+        """Return the number of each party's stream: another one whenever it came anew."""
+        return self._board.lines()
+
     def left(self, seconds: float) -> frozenset[PartyId]:
         """Return the parties whose last stream ended at most so long ago."""
         return self._board.left(seconds)

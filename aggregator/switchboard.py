@@ -34,6 +34,7 @@ class ForeignReplyError(AggregatorError):
 class Line:
     """One party's stream as the switchboard sees it.
 
+    number: no other line has it.
     asked:  the requests that were sent on this line and not answered on it.
     newest: the highest number that was sent on it.
     ended:  why the line is over, or "".
@@ -45,6 +46,7 @@ class Line:
     party: PartyId
     wake: threading.Condition
     end: Callable[[], object]
+    number: int
     asked: set[int] = field(default_factory=set)
     newest: int = 0
     ended: str = ""
@@ -81,6 +83,7 @@ class Switchboard:
         self._left: dict[PartyId, float] = {}
         self._open: dict[PartyId, dict[int, Asked]] = {}
         self._numbers = itertools.count(1)
+        self._arrivals = itertools.count(1)
 
     def connect(
         self,
@@ -91,7 +94,8 @@ class Switchboard:
     ) -> Line:
         """Return the party's new line; the one it had is over. shown, since: see `Line`."""
         with self._lock:
-            line = Line(party, threading.Condition(self._lock), end, shown=shown, since=since)
+            wake, number = threading.Condition(self._lock), next(self._arrivals)
+            line = Line(party, wake, end, number, shown=shown, since=since)
             old = self._lines.pop(party, None)
             self._lines[party] = line
             if old is not None:
@@ -129,6 +133,11 @@ class Switchboard:
         """Return the parties that are on the line."""
         with self._lock:
             return frozenset(self._lines)
+
+    def lines(self) -> dict[PartyId, int]:
+        """Return the number of each party's line: another one whenever it came anew."""
+        with self._lock:
+            return {party: line.number for party, line in self._lines.items()}
 
     def left(self, seconds: float) -> frozenset[PartyId]:
         """Return the parties whose last line ended at most so long ago."""

@@ -48,6 +48,17 @@ def test_numbers_rise_on_a_line_also_when_it_comes_after_them() -> None:
     assert [one.result(LONG) for one in asked] == [{A: b"1"}, {A: b"2"}, {A: b"3"}]
 
 
+def test_whoever_comes_anew_has_another_number() -> None:
+    board = Switchboard()
+    first, other = board.connect(A), board.connect(B)
+    before = board.lines()
+    assert before == {A: first.number, B: other.number} and first.number != other.number
+    board.disconnect(first, "away")
+    assert board.lines() == {B: other.number}
+    board.connect(A)
+    assert board.lines()[A] not in before.values() and board.lines()[B] == other.number
+
+
 def test_no_more_are_out_than_may_be() -> None:
     board = Switchboard(unanswered=2)
     line = board.connect(A)

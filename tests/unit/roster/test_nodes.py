@@ -413,6 +413,20 @@ def test_every_node_that_is_there_is_told_once(simulation):
     assert shown(simulation)[3:] == [(CN, False)]
 
 
+def test_a_node_that_was_away_between_two_looks_is_told_again(simulation):
+    """Its process was another one meanwhile: it may be the one that wants to leave."""
+    made, _, _ = introducing(simulation)
+    lines = {CN: 1, EU: 2}
+    made._lines = lambda: dict(lines)
+    made.tell()
+    made.tell()
+    assert shown(simulation) == [(CN, False), (EU, False)]
+    lines[EU] = 3
+    made.tell()
+    made.tell()
+    assert shown(simulation)[2:] == [(EU, False)]
+
+
 def test_a_node_that_is_behind_is_sent_the_chain_and_waited_for(simulation):
     simulation.started(CN)
     simulation.started(EU)
