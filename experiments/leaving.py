@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from clients import turned_away
-from clients.checking import is_leaving
 from clients.errors import NodeSettingsError
 from clients.rosters import LEAVING, left, require_member
 from clients.settings import NodeSettings, load_settings
@@ -19,6 +18,8 @@ def leaver(folder: Path) -> NodeSettings:
         NodeSettingsError: there is none, or it has left, or said so and was let go.
         FederationError: its roster is not the members'.
     """
+    from clients.checking import is_leaving  # which knows databases
+
     settings = load_settings(folder)
     require_member(settings, settings.roster())
     if turned_away.since(folder) is not None and is_leaving(settings):
