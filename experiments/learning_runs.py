@@ -124,10 +124,10 @@ def variance(recipe: SumRecipe, way: Way) -> Fraction:
             return shared.shares(shared.parameters(shared.nodes)).left(0)
 
 
-def _noise(recipe: SumRecipe, run: Run, chosen: int) -> Noise:
-    return Noise(
-        float(variance(recipe, run.way)) ** 0.5, np.random.default_rng([chosen, 2, run.seed])
-    )
+def noise_of(recipe: SumRecipe, run: Run, chosen: int, grid: int) -> Noise:
+    """Return the noise of a run of `recipe` in sums over another grid, in steps of that one."""
+    deviation = float(variance(recipe, run.way)) ** 0.5 * grid / recipe.grid
+    return Noise(deviation, np.random.default_rng([chosen, 2, run.seed]))
 
 
 def scores(
@@ -135,7 +135,7 @@ def scores(
 ) -> dict[Run, float]:
     """Return the average precision of every run on the test rows of one set.
 
-    recipes: by ε; they differ in their noise alone.
+    recipes: by ε; they differ in their noise, and in the grid that has room for it.
 
     Raises:
         AssertionError: the sums here are not what the parties' nodes compute.
@@ -146,7 +146,7 @@ def scores(
     found: dict[Run, float] = {}
     for begin in range(0, len(runs), _AT_ONCE):
         some = runs[begin : begin + _AT_ONCE]
-        noises = [_noise(recipes[run.epsilon], run, chosen.seed) for run in some]
+        noises = [noise_of(recipes[run.epsilon], run, chosen.seed, recipe.grid) for run in some]
         weights = _train(recipe, moments, units, noises)
         for run, one in zip(some, weights, strict=True):
             found[run] = score(chosen, recipe, [one] * len(rows))

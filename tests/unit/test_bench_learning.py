@@ -111,6 +111,18 @@ def test_noise_has_the_deviation_and_only_its_seed_says_where_it_points():
     assert np.array_equal(one, np.rint(one))
 
 
+def test_whatever_grid_a_column_has_its_noise_is_that_of_its_price():
+    recipes = {
+        epsilon: recipe_of("customer", epsilon, 8) for epsilon in bench_learning.QUICK.epsilons
+    }
+    assert len({recipe.grid for recipe in recipes.values()}) > 1  # the power of what follows
+    for epsilon, recipe in recipes.items():
+        exact = float(variance(recipe, "central")) ** 0.5 / recipe.grid
+        for other in recipes.values():
+            noise = learning_runs.noise_of(recipe, Run(epsilon, "central", 0), 101, other.grid)
+            assert noise.deviation / other.grid == pytest.approx(exact)
+
+
 def test_no_set_is_one_that_recipes_were_chosen_on():
     assert not {7, 8, 20} & set(SEEDS)
     assert SEEDS == bench_learning.QUICK.sets == bench_learning.FULL.sets
