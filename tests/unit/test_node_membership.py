@@ -148,13 +148,19 @@ class Server:
         raise httpx.HTTPStatusError("no", request=request, response=answer)
 
 
-@pytest.mark.parametrize("status", [401, 400])
-def test_it_is_noted_from_the_first_refusal_until_the_server_lets_it_in(
-    tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node has a key, and asks a server of no certificate again at once."""
     create_node_key(tmp_path / "flower")
     monkeypatch.setattr(FleetClient, "_refuse_wrong_certificate", lambda _: None)
     monkeypatch.setattr(Patience, "wait", lambda *_: None)
+
+
+@pytest.mark.parametrize("status", [401, 400])
+@pytest.mark.usefixtures("impatient")
+def test_it_is_noted_from_the_first_refusal_until_the_server_lets_it_in(
+    tmp_path: Path, status: int
+) -> None:
     server = Server(tmp_path, 3, status)
     fleet = joining(tmp_path, server)
     assert fleet.join() == 7
@@ -164,24 +170,19 @@ def test_it_is_noted_from_the_first_refusal_until_the_server_lets_it_in(
 
 
 @pytest.mark.parametrize("status", [401, 400])
+@pytest.mark.usefixtures("impatient")
 def test_who_has_said_that_it_leaves_and_is_refused_waits_no_longer(
-    tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, status: int
 ) -> None:
-    create_node_key(tmp_path / "flower")
-    monkeypatch.setattr(FleetClient, "_refuse_wrong_certificate", lambda _: None)
-    monkeypatch.setattr(Patience, "wait", lambda *_: None)
     server = Server(tmp_path, 3, status)
     with pytest.raises(NotRegisteredError):
         joining(tmp_path, server, leaving=True).join()
     assert len(server.seen) == 1
 
 
-def test_who_is_let_in_goes_on_to_say_that_it_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("impatient")
+def test_who_is_let_in_goes_on_to_say_that_it_leaves(tmp_path: Path) -> None:
     """Its word may not have been taken yet."""
-    create_node_key(tmp_path / "flower")
-    monkeypatch.setattr(FleetClient, "_refuse_wrong_certificate", lambda _: None)
     assert joining(tmp_path, Server(tmp_path, 0, 401), leaving=True).join() == 7
 
 
