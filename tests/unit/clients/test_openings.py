@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 
@@ -363,9 +364,16 @@ def test_a_sum_of_anything_else_than_the_list_is_not_made(asked):
 # -- what lies on disk ----------------------------------------------------------------------------
 
 
+def beside(simulation, party=ONE):
+    """Return a connection of somebody else; as long as it is open, nobody folds the log in."""
+    db = sqlite3.connect(simulation.folder(party) / "keys.sqlite")
+    db.execute("SELECT count(*) FROM pools").fetchone()
+    return db
+
+
 def seeds(simulation, asked, party=ONE):
     name = asked.joint.terms.digest
-    with sqlite3.connect(simulation.folder(party) / "keys.sqlite") as db:
+    with closing(beside(simulation, party)) as db:
         rows = db.execute("SELECT state FROM pools").fetchall()
     for (state,) in rows:
         for key in keyholder_from_bytes(bytes(state)).keys:
@@ -385,14 +393,15 @@ def test_the_pieces_of_a_key_are_gone_once_its_query_is_over(table, asked, how):
     held = seeds(simulation, asked)
     assert len(held) == 2
     assert held[0].hex().encode() in on_disk(simulation)
-    if how == "closed":
-        assert asked.close(ONE).kind is Kind.CLOSED
-    else:
-        simulation.node(ONE)._keys._opener.retire_expired(asked.order.expires)
-    assert seeds(simulation, asked) == []
-    for seed in held:
-        assert seed.hex().encode() not in on_disk(simulation)
-        assert seed not in on_disk(simulation)
+    with closing(beside(simulation)):
+        if how == "closed":
+            assert asked.close(ONE).kind is Kind.CLOSED
+        else:
+            simulation.node(ONE)._keys._opener.retire_expired(asked.order.expires)
+        assert seeds(simulation, asked) == []
+        for seed in held:
+            assert seed.hex().encode() not in on_disk(simulation)
+            assert seed not in on_disk(simulation)
     assert sealed
     assert asked.open_once(ONE).kind is Kind.FAILED
     assert asked.close(ONE).kind is Kind.CLOSED

@@ -1,7 +1,9 @@
 """A small database: a transaction whole or not at all, its owner alone reads it, nothing stays."""
 
+import sqlite3
 import stat
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,10 +42,17 @@ def test_what_was_deleted_and_wiped_stands_in_no_file(tmp_path: Path) -> None:
     database = Database(tmp_path / "small.sqlite", SCHEMA)
     with database.writing() as db:
         db.execute("INSERT INTO words VALUES ('a seed that nobody may find')")
-    with database.writing() as db:
-        db.execute("DELETE FROM words")
-    database.wipe()
-    assert b"nobody may find" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    with closing(sqlite3.connect(tmp_path / "small.sqlite")) as beside:
+        assert beside.execute("SELECT * FROM words").fetchall()  # whoever closes last folds the log
+        with database.writing() as db:
+            db.execute("DELETE FROM words")
+        assert b"nobody may find" in written(tmp_path)
+        database.wipe()
+        assert b"nobody may find" not in written(tmp_path)
+
+
+def written(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
 def test_a_file_that_is_held_keeps_its_log_until_it_is_let_go(tmp_path: Path) -> None:
