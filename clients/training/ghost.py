@@ -35,12 +35,14 @@ No batch is too large: the coarse part of a sum wraps modulo 2^64, which costs n
 """
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from math import floor, log2, sqrt
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clients.training.exact import (
     AT_ONCE,
@@ -58,12 +60,12 @@ from clients.training.gradients import IDLE, Array, Batch, grouped
 from clients.training.network import Network, Part, parts
 from federation.recipes import Recipe
 
-SMALL: Final = 1 << 13
+SMALL: Final = 1 << 10
 """Parameters up to which products are in double precision: there they are not what costs."""
 
-_ENTRIES: Final = 1 << 21  # of a block's widest layer
+_ENTRIES: Final = 1 << 20  # of a block's widest layer
 _STEP: Final = 32  # lanes
-_MOST_LANES: Final = 4224
+_MOST_LANES: Final = 8320
 _MOST_COLUMNS: Final = 1 << 14
 _FINEST: Final = 42
 _AT_ONCE: Final = 1 << 17
@@ -123,7 +125,7 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
         if np.isfinite(held).all():
             network = Network.of(recipe.model, held, precision)
             lanes = partial(_lanes, recipe)
-            for block in grouped(batch, lanes, _STEP, precision.dtype):
+            for block in grouped(batch, lanes, _STEP, precision.dtype, spare=1):
                 _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
     return totals
 
@@ -228,18 +230,23 @@ class _Grams:
             for apart in range(1, rows)
         ]
 
+    def of(self, lanes: NDArray[np.intp]) -> "_Grams":
+        """Return those of some lanes."""
+        some = copy(self)
+        some._inputs = [grams.take(lanes, -1) for grams in self._inputs]  # noqa: SLF001  a copy
+        return some
+
     def loads(self, slopes: Sequence[Floats], weights: Lanes) -> Lanes:
         """Return for each unit a bound of ‖Σ_k weight_k · slopes_k ⊗ inputs_k‖ over the clip, [L].
 
-        weights: [layers, K, L], in fine steps.
+        weights: [layers, K, L], in fine steps; the last axis may be 1.
         Above 1 also where one row's part is too long for a product; a row that is alone has room
         within the clip (`layer_grids`). A dot product of n numbers errs by at most n operations'
         errors of the norms' product, and so does a product of two: the rows' norms together,
         squared, times `_error`, is more than all of it.
         """
         clips = weights * self._clips
-        rows = np.square(clips)
-        rows *= np.array([squares(slope) for slope in slopes])
+        rows = np.square(clips) * np.array([squares(slope) for slope in slopes])
         if not self._inputs:
             alone: Lanes = np.sqrt((1.0 + self._error) * rows.sum((0, 1)))
             return alone
@@ -254,11 +261,17 @@ class _Grams:
 
 def _held(shares: list[Floats], grams: _Grams, precision: Precision) -> list[Floats]:
     """Return the shares, those above the clip cut towards 0, or 0 if that is not enough."""
-    ones = np.ones((len(shares), *shares[0].shape[1:]))
+    ones = np.ones((len(shares), shares[0].shape[1], 1))
     loads = grams.loads(shares, ones)
-    if (loads <= 1.0).all():
+    above = np.flatnonzero(~(loads <= 1.0))
+    if len(above) == 0:
         return shares
-    by = np.where(loads <= 1.0, 1.0, np.nan_to_num(_margin(precision) / loads))
-    cut = [np.trunc(share * by.astype(share.dtype)) for share in shares]
-    kept = grams.loads(cut, ones) <= 1.0
-    return [share * kept for share in cut]
+    # In as many lanes as a block could have: what holds there of idle lanes holds here.
+    idle = -len(above) % _STEP + IDLE
+    lanes = np.concatenate([above, np.full(idle, above[0])])
+    by = np.nan_to_num(_margin(precision) / loads[lanes])
+    cut = [np.trunc(share.take(lanes, -1) * by.astype(share.dtype)) for share in shares]
+    kept = grams.of(lanes).loads(cut, ones) <= 1.0
+    for share, less in zip(shares, cut, strict=True):
+        share[..., above] = (less * kept)[..., : len(above)]
+    return shares

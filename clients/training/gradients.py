@@ -64,12 +64,13 @@ def grouped(
     lanes_of: Callable[[int], int],
     step: int | None = None,
     dtype: type[np.float32] | type[np.float64] = np.float64,
+    spare: int = 0,
 ) -> Iterator[Block]:
     """Yield the units that have rows, in blocks of `lanes_of(rows)` lanes.
 
     A unit of n rows stands among units of as many, rounded up to a power of two or to K.
     step: blocks end this often, and after those who are there; None for full blocks alone.
-    dtype: what features are rounded to.
+    dtype: what features are rounded to; after them stand `spare` rows of zeros.
     """
     most = batch.present.shape[1]
     rows = (batch.present * np.arange(1, most + 1)).max(1, initial=0)
@@ -80,10 +81,10 @@ def grouped(
         for start in range(0, len(here), most):
             units = here[start : start + most]
             lanes = (-(-len(units) // step) * step if step else most) + IDLE
-            # Everybody needs no picking out, which would be a copy.
-            some = batch if len(units) == len(rows) else batch.of(units)
+            alike = units[-1] - units[0] < len(units)  # no picking out, which would be a copy
+            some = batch.of(slice(units[0], units[-1] + 1) if alike else units)
             yield Block(
-                _laid(some.features[:, :reach], lanes, dtype),
+                _laid(some.features[:, :reach], lanes, dtype, spare),
                 _laid(some.targets[:, :reach], lanes, np.float64),
                 _laid(some.present[:, :reach], lanes, np.bool_),
             )
@@ -145,10 +146,11 @@ def _lanes(largest: int) -> int:
     return min(_MOST_LANES, max(_FEWEST_LANES, lanes))
 
 
-def _laid(values: NDArray[Any], lanes: int, dtype: type[Kind]) -> NDArray[Kind]:
+def _laid(values: NDArray[Any], lanes: int, dtype: type[Kind], spare: int = 0) -> NDArray[Kind]:
     """Return `values` [U, ...] with axes reversed, so that units come last, padded to `lanes`."""
-    whole: NDArray[Kind] = np.zeros((*values.shape[:0:-1], lanes), dtype)
-    whole[..., : len(values)] = values.T
+    first, *others = values.shape[:0:-1]
+    whole: NDArray[Kind] = np.zeros((first + spare, *others, lanes), dtype)
+    whole[:first, ..., : len(values)] = values.T
     return whole
 
 

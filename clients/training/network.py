@@ -11,10 +11,9 @@ by less: as much as training in half precision does. In double it is √n · 2^-
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clients.training.exact import (
     Floats,
@@ -28,8 +27,6 @@ from clients.training.exact import (
 from clients.training.gradients import Block, loss_slopes
 from federation.losses import Loss
 from federation.models import Activation, ModelSpec
-
-Gate: TypeAlias = Floats | NDArray[np.int8]
 
 _STEEPEST: Final = 2.0**100
 
@@ -93,10 +90,10 @@ def parts(network: Network, block: Block, loss: Loss) -> list[Part]:
 
 
 def _entering(block: Block, precision: Precision) -> tuple[Floats, Lanes]:
-    """Return the block's rows and a 1 in integers, and their scales: no number if a row is none."""
-    rows = np.empty((len(block.features) + 1, *block.present.shape), precision.dtype)
-    rows[:-1] = block.features
-    rows[:, ~block.present] = 0.0
+    """Make the block's rows and a 1 integers; their scales are no number where a row is none."""
+    rows = block.features
+    if not block.present.all():
+        rows[:, ~block.present] = 0.0
     scale = onto_grid(rows, 1.0, precision)
     sound = scale > 0.0
     if not sound.all():
@@ -104,18 +101,18 @@ def _entering(block: Block, precision: Precision) -> tuple[Floats, Lanes]:
     return rows, np.where(sound, scale, np.nan)
 
 
-def _activate(sums: Floats, scale: Lanes, activation: Activation) -> tuple[Gate, Lanes | float]:
+def _activate(sums: Floats, scale: Lanes, activation: Activation) -> tuple[Floats, Lanes | float]:
     """Make scale · sums what leaves a layer; return the derivative, and what 1 is beside it."""
     if activation == "relu":
         np.maximum(sums, np.zeros_like(sums[0]), out=sums)
-        return (sums > 0.0).view(np.int8), scale  # which multiplies floats faster than bool does
+        return np.minimum(sums, np.ones_like(sums[0])), scale  # integers: 0, or 1 and more
     sums *= np.fmin(1.0 / scale, _STEEPEST).astype(sums.dtype)
     np.tanh(sums, out=sums)
     return 1.0 - sums * sums, 1.0
 
 
 def _backward(
-    network: Network, gates: Sequence[Gate], shape: tuple[int, ...]
+    network: Network, gates: Sequence[Floats], shape: tuple[int, ...]
 ) -> list[tuple[Floats, Lanes]]:
     """Return each layer's derivatives of the output, times a factor, and the factor, [K, L].
 

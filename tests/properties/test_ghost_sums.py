@@ -195,12 +195,17 @@ def test_rounding_lifts_nobody_above_the_clip(precision):
     features = np.zeros((200, 1, 6))
     features[:, 0, 0] = np.linspace(0.01, 2.0, 200)  # as many neurons open as this says
     batch = made_batch(features, np.full((200, 1), -1e6), np.ones((200, 1)))
-    longest = Fraction(0)
-    for unit in range(0, 200, 1 if precision == "single" else 20):
-        square = square_of(agreed, ghost.exact_sums(agreed, weights, chosen(batch, [unit])))
+    longest, some = Fraction(0), list(range(0, 200, 1 if precision == "single" else 20))
+    alone = [ghost.exact_sums(agreed, weights, chosen(batch, [unit])) for unit in some]
+    for share in alone:
+        square = square_of(agreed, share)
         longest = max(longest, square)
         assert square > Fraction(6, 10)
     assert Fraction(95, 100) < longest <= 1
+    # Whoever is cut once more is so by itself, however many others are.
+    for count in (2, 3, 7, len(some)):
+        together = ghost.exact_sums(agreed, weights, chosen(batch, some[-count:]))
+        assert same(together, added(alone[-count:]))
 
 
 def test_rows_that_cancel_are_still_within_the_clip(precision):
@@ -243,6 +248,22 @@ def test_the_bound_of_a_norm_is_above_it_however_much_cancels(rows):
         assert loads[lane] >= np.linalg.norm(share)
 
 
+def test_who_is_still_above_the_clip_after_a_cut_counts_as_nothing():
+    """Two rows that take each other away but for 1: cut towards 0, they are as far apart."""
+    generator = np.random.default_rng(3)
+    inputs = generator.choice([-64.0, 64.0], (1024, 1, 16)).repeat(2, 1)  # norms are reach
+    slopes = generator.integers(5, 20, (1024, 2, 16)).astype(np.float32)
+    slopes[:, 1] = 1 - slopes[:, 0]
+    slopes[:, :, 8:], slopes[:200, 0, 8:] = 0.0, 3.0  # of norm 42, and 28 once they are cut
+    clip = 31.0 * SINGLE.reach  # below √1024 = 32
+    found = [Part(inputs.astype(np.float32), slopes, np.ones((2, 16)))]
+    grams = ghost._Grams(found, [ghost.Grid(0, 1.0, clip, SINGLE)], SINGLE)
+    (held,) = ghost._held([slopes.copy()], grams, SINGLE)
+    assert not held[:, :, :8].any()
+    assert (held[:200, 0, 8:] == 2.0).all()
+    assert (grams.loads([held], np.ones((1, 2, 16))) <= 1.0).all()
+
+
 def test_what_is_above_the_clip_is_cut_back_and_what_stays_above_counts_as_nothing(precision):
     generator = np.random.default_rng(4)
     agreed = recipe(ModelSpec((6, 400, 30, 1)))
@@ -254,7 +275,7 @@ def test_what_is_above_the_clip_is_cut_back_and_what_stays_above_counts_as_nothi
         batch = made_batch(
             generator.normal(size=(8, rows, 6)), np.full((8, rows), -99), np.ones((8, rows))
         )
-        (block,) = grouped(batch, lambda _: 16)
+        (block,) = grouped(batch, lambda _: 16, None, chosen_precision.dtype, spare=1)
         found = parts(network, block, "mse")
         shares = ghost.clipped_shares(found, grids, chosen_precision)
         grams = ghost._Grams(found, grids, chosen_precision)
@@ -394,9 +415,10 @@ def test_lanes_that_hold_nobody_make_no_sum_look_large(precision):
     """Where 1 is all that enters a layer, it is as long as a row may be."""
     agreed = recipe(ModelSpec((4, 30, 20, 1)))
     weights = np.random.default_rng(8).normal(size=agreed.model.dimension)
-    network = Network.of(agreed.model, weights, ghost.model_precision(agreed))
+    chosen_precision = ghost.model_precision(agreed)
+    network = Network.of(agreed.model, weights, chosen_precision)
     batch = made_batch(np.ones((9, 2, 4)), np.ones((9, 2)), np.tile([True, False], (9, 1)))
-    (block,) = grouped(batch, lambda _: 32)
+    (block,) = grouped(batch, lambda _: 32, None, chosen_precision.dtype, spare=1)
     for part in parts(network, block, "mse"):
         assert np.array_equal(part.inputs[-1] > 0, block.present)
 
