@@ -85,7 +85,8 @@ def _allows(card: Card, language: Language) -> Table:
 def _allowance(item: Allowance, language: Language) -> str:
     if item.epsilon is None:
         return said("never", language, rules=", ".join(item.rules))
-    return f"ε {item.epsilon} → {', '.join(item.recipients)}"
+    asks = said("asks", language, rules=", ".join(item.asks)) if item.asks else ""
+    return f"ε {item.epsilon} → {', '.join(item.recipients)}{asks}"
 
 
 def _limits(card: Card, language: Language) -> Table:

@@ -29,6 +29,7 @@ class Allowance:
     epsilon:    None where the task is refused at any price.
     recipients: territories to which a result may go at that price.
     rules:      what refuses it at a low price at home; empty where something is allowed.
+    asks:       what refuses it at that price at home until people said yes, or signed too.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Allowance:
     epsilon: str | None
     recipients: tuple[str, ...]
     rules: tuple[str, ...]
+    asks: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,9 @@ def _allowances(law: Law, jurisdiction: Jurisdiction, today: int) -> tuple[Allow
     asked = [
         situation for situation in grid(jurisdiction, caps_of(law), today) if not situation.besides
     ]
-    asked = [_with_words(situation) for situation in asked]
-    said = list(zip(asked, judged(asked, law), strict=True))
+    said = list(zip(asked, judged([_with_words(one) for one in asked], law), strict=True))
     return tuple(
-        _allowance_of(task, unit, said, Jurisdiction(territory(jurisdiction)))
+        _allowance_of(law, task, unit, said, Jurisdiction(territory(jurisdiction)))
         for unit in UNITS
         for task in TASKS
     )
@@ -133,19 +134,21 @@ def _with_words(situation: Situation) -> Situation:
 
 
 def _allowance_of(
+    law: Law,
     task: Task,
     unit: str,
     said: Sequence[tuple[Situation, tuple[str, ...]]],
     home: Jurisdiction,
 ) -> Allowance:
     own = [(s, rules) for s, rules in said if (s.task, s.unit) == (task, unit)]
-    prices = [s.price for s, rules in own if s.recipient == home and not rules]
-    if not prices:
+    allowed = [s for s, rules in own if s.recipient == home and not rules]
+    if not allowed:
         lowest = min((s.price, rules) for s, rules in own if s.recipient == home)
-        return Allowance(task, unit, None, (), lowest[1])
-    dearest = max(prices)
-    reached = [s.recipient.value for s, rules in own if s.price == dearest and not rules]
-    return Allowance(task, unit, spell(dearest), tuple(reached), ())
+        return Allowance(task, unit, None, (), lowest[1], ())
+    dearest = max(allowed, key=lambda situation: situation.price)
+    reached = [s.recipient.value for s, rules in own if s.price == dearest.price and not rules]
+    (unasked,) = judged([dearest], law)
+    return Allowance(task, unit, spell(dearest.price), tuple(reached), (), unasked)
 
 
 def _borders(pack: Pack, day: date) -> tuple[Border, ...]:
@@ -178,6 +181,7 @@ def _allowance(item: Allowance) -> dict[str, Any]:
         "epsilon": item.epsilon,
         "recipients": list(item.recipients),
         "refused_by": list(item.rules),
+        "asks": list(item.asks),
     }
 
 

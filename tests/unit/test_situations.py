@@ -4,13 +4,16 @@ import dataclasses
 import itertools
 from decimal import Decimal
 from functools import cache
+from io import StringIO
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from experiments.ordering import published_contracts
+from experiments.policy_view import _allows
 from policies import card as cards
 from policies.cases import default_table, load_cases, run
 from policies.engine import Deny, Law, Permit, decide, load_law, objections
@@ -290,6 +293,23 @@ def test_the_card_allows_what_the_law_permits_and_no_more(node: Jurisdiction) ->
             assert item.rules == ()
         else:
             assert item.rules
+
+
+def test_the_card_says_what_asks_a_person_first() -> None:
+    """Training above ε 2 here: the dearest is allowed, but not before somebody said yes."""
+    rule = NOTES.format(id="MINE-1") + (
+        'forbid (principal, action, resource) when { action == Action::"train" && '
+        'context.epsilon.greaterThan(decimal("2.0")) } unless { context.approved };'
+    )
+    card = drawn(EU, more=rule)
+    asks = {(item.task[0], item.asks) for item in card.allowances if item.epsilon is not None}
+    assert asks == {("train", ("MINE-1",)), ("query", ())}
+    rows = [row for row in card.to_json()["allows"] if row["action"] == "train" and row["epsilon"]]
+    assert rows and all(row["asks"] == ["MINE-1"] for row in rows)
+    assert all(item.asks == () for item in drawn(EU).allowances)
+    console = Console(record=True, width=200, file=StringIO())
+    console.print(_allows(card, "en"))
+    assert console.export_text().count("; asks people first (MINE-1)") == len(rows)
 
 
 def test_the_card_says_who_reviewed_what_and_when() -> None:
