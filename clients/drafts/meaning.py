@@ -1,4 +1,4 @@
-"""What names and codes of a partner's table mean, by lists of words in six languages.
+"""What names and codes of a partner's table mean, by lists of words in nine languages.
 
 A name is taken for a column only where the whole of it is a word of the list; whatever is merely
 like one is a guess, and guesses are asked about. The words are in `words.toml`.
@@ -19,6 +19,8 @@ GUESS: Final = 0.7
 _BETWEEN: Final = re.compile(r"[\W_]+")
 _WHOLE: Final = re.compile(r"(?<=[0-9])\.0+$")
 """What a column of numbers adds to whole ones where some are missing."""
+_WHOLE_LETTERS: Final = str.maketrans({"ß": "ss", "ł": "l", "Ł": "L", "ø": "o", "Ø": "O"})
+"""What is no letter with an accent, and is written so where keyboards lack it."""
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -112,7 +114,7 @@ def _with_units(parts: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _parts(name: str) -> list[str]:
-    apart = _HUMP.sub(" ", name.replace("ß", "ss"))
+    apart = _HUMP.sub(" ", name.translate(_WHOLE_LETTERS))
     spelt = unicodedata.normalize("NFKD", apart.casefold())
     bare = "".join(letter for letter in spelt if not unicodedata.combining(letter))
     return [part for part in _BETWEEN.split(bare) if part]

@@ -96,6 +96,18 @@ def test_every_word_says_its_column_however_it_is_spelt(column: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("column", "names"),
+    [
+        ("payment_id", ["NUMER_PLATNOSCI", "Numer płatności", "numer płatnosci"]),
+        ("order_id", ["Nr zamówienia", "NR ZAMOWIENIA", "numero ordine", "bestelnummer"]),
+        ("customer_id", ["Numer klienta", "KLIENT", "codice_cliente", "KlantNr"]),
+    ],
+)
+def test_letters_that_a_keyboard_lacks_are_written_as_others(column: str, names: list[str]) -> None:
+    assert all(meaning.is_called(column, name) for name in names)
+
+
+@pytest.mark.parametrize(
     ("name", "unit"),
     [
         ("amount_eur", "EUR"),
