@@ -21,13 +21,14 @@ from federation.membership import Member, Roster
 from federation.regaining import waits
 from federation.roster_chain import founding_statement, open_roster
 from federation.roster_changes import read_founding
-from federation.roster_rules import are_one_name, require_founding
+from federation.roster_rules import are_one_name, likeness, require_founding
 from policies.parties import DATA_ROLES, PartyId, Role
 from secure_compute import canonical
 from secure_compute.canonical import digest_bytes
 from secure_compute.primitives.authority import key_pin
 
 HOURS: Final = 72
+_MISSPELT: Final = 0.85  # names that are as alike as that may be one, misspelt
 ROLES: Final = (*DATA_ROLES, Role.KEYHOLDER)
 
 
@@ -84,16 +85,30 @@ def _require_free(hosting: Hosting, seat: Seat) -> None:
 
 def _require_spelt(hosting: Hosting, seat: Seat) -> None:
     """Accept an organisation that is spelt as before: found out later, it would stop a founding."""
-    roster = roster_of(hosting)
-    members = () if roster is None else roster.members
-    invited = (i for i in Register(hosting.folder).invited() if i.party != seat.party)
-    spelt = [(other.party, other.organisation) for other in members]
-    for party, known in [*spelt, *((other.party, other.organisation) for other in invited)]:
+    for party, known in _organisations(hosting, seat.party):
         if known != seat.organisation and are_one_name(known, seat.organisation):
             raise UsageError(
                 f"{seat.organisation!r} is spelt {known!r} for {party}; an organisation "
                 "counts once, so spell it the same, or withdraw that invitation"
             )
+
+
+def looks_like(begun: Begun, seat: Seat) -> dict[str, PartyId]:
+    """Return organisations that count as others than the seat's and may be it, and one's party."""
+    return {
+        known: party
+        for party, known in _organisations(begun.hosting, seat.party)
+        if known != seat.organisation and likeness(known, seat.organisation) >= _MISSPELT
+    }
+
+
+def _organisations(hosting: Hosting, but: PartyId) -> list[tuple[PartyId, str]]:
+    """Return of which organisation every other party is that is in or invited."""
+    roster = roster_of(hosting)
+    members = () if roster is None else roster.members
+    invited = Register(hosting.folder).invited()
+    spelt = [(other.party, other.organisation) for other in (*members, *invited)]
+    return [(party, organisation) for party, organisation in spelt if party != but]
 
 
 def withdraw(begun: Begun, party: PartyId) -> None:

@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Final
 
 from federation.errors import RosterChangeError
@@ -230,6 +231,11 @@ def _require_new(member: Member, others: Iterable[Member]) -> None:
 def are_one_name(one: str, other: str) -> bool:
     """Whether an organisation could be meant by either; see `_folded`."""
     return _folded(one) == _folded(other)
+
+
+def likeness(one: str, other: str) -> float:
+    """Return how alike two organisations are spelt, in [0, 1]; 1 where `are_one_name`."""
+    return SequenceMatcher(None, _folded(one), _folded(other), autojunk=False).ratio()
 
 
 def _folded(text: str) -> str:

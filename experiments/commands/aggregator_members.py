@@ -96,7 +96,7 @@ def invite(
     from experiments.beginning import open_begun
     from experiments.founding import Seat
     from experiments.inviting import invite as invited
-    from experiments.inviting import token_json
+    from experiments.inviting import looks_like, token_json
 
     begun = open_begun(federation)
     seat = Seat(PartyId(party), organisation, Role(role), Jurisdiction(jurisdiction))
@@ -104,6 +104,10 @@ def invite(
     click.echo(json.dumps(token_json(token, seat)) if as_json else str(token))
     if not as_json:
         click.echo(f"good once, for {hours:g} hours: entrepot node join TOKEN", err=True)
+    for known, other in looks_like(begun, seat).items():
+        said = f"{organisation!r} counts as another organisation than {known!r} of {other}"
+        undo = f"entrepot aggregator uninvite {party}"
+        click.echo(f"warning: {said}; if it is the same, {undo}", err=True)
     return DONE
 
 

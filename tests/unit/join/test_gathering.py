@@ -341,3 +341,17 @@ def test_an_organisation_is_spelt_as_it_was(harbour: Harbour) -> None:
         harbour.invite(replace(EU, organisation="NINGBO "))
     harbour.invite(replace(CN, organisation="ningbo"))  # the seat itself may be spelt anew
     harbour.invite(replace(EU, organisation="ningbo"))
+
+
+def test_an_organisation_that_looks_misspelt_is_named(harbour: Harbour) -> None:
+    """It counts once more, so whoever invites is told; it may be another one."""
+    harbour.invite(replace(CN, organisation="Ningbo Logistics"))
+    for spelt, found in (
+        ("Ningbo Logistic", {"Ningbo Logistics": CN.party}),
+        ("Nimbo Logistics", {"Ningbo Logistics": CN.party}),
+        ("Ningbo Logistics", {}),
+        ("Hamburg Logistics", {}),
+        ("Ningbo", {}),
+    ):
+        assert inviting.looks_like(harbour.begun, replace(EU, organisation=spelt)) == found
+    assert not inviting.looks_like(harbour.begun, replace(CN, organisation="Ningbo Logistic"))
