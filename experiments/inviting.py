@@ -107,7 +107,10 @@ def _organisations(hosting: Hosting, but: PartyId) -> list[tuple[PartyId, str]]:
     roster = roster_of(hosting)
     members = () if roster is None else roster.members
     invited = Register(hosting.folder).invited()
-    spelt = [(other.party, other.organisation) for other in (*members, *invited)]
+    spelt = [
+        *((member.party, member.organisation) for member in members),
+        *((invitation.party, invitation.organisation) for invitation in invited),
+    ]
     return [(party, organisation) for party, organisation in spelt if party != but]
 
 

@@ -20,7 +20,7 @@ WORDS: Final[Mapping[str, Text]] = {
     "persons": Text("about persons: ε at most, results to", "涉及个人:ε 上限,结果可至"),
     "firms": Text("about firms: ε at most, results to", "涉及企业:ε 上限,结果可至"),
     "never": Text("never ({rules})", "不允许({rules})"),
-    "asks": Text("; asks people first ({rules})", ";须先经人员批准({rules})"),
+    "asks": Text("; asks people first ({rules})", ";须先经人员批准或联署({rules})"),
     "train": Text("training for {purpose}", "训练:{purpose}"),
     "query": Text("query for {purpose}", "查询:{purpose}"),
     "limits": Text("What may ever be spent", "隐私预算总上限"),

@@ -29,7 +29,7 @@ class Allowance:
     epsilon:    None where the task is refused at any price.
     recipients: territories to which a result may go at that price.
     rules:      what refuses it at a low price at home; empty where something is allowed.
-    asks:       what refuses it at that price at home until people said yes, or signed too.
+    asks:       what refuses it at that price, for one of them, until people said yes or signed too.
     """
 
     task: Task
@@ -141,14 +141,15 @@ def _allowance_of(
     home: Jurisdiction,
 ) -> Allowance:
     own = [(s, rules) for s, rules in said if (s.task, s.unit) == (task, unit)]
-    allowed = [s for s, rules in own if s.recipient == home and not rules]
-    if not allowed:
+    prices = [s.price for s, rules in own if s.recipient == home and not rules]
+    if not prices:
         lowest = min((s.price, rules) for s, rules in own if s.recipient == home)
         return Allowance(task, unit, None, (), lowest[1], ())
-    dearest = max(allowed, key=lambda situation: situation.price)
-    reached = [s.recipient.value for s, rules in own if s.price == dearest.price and not rules]
-    (unasked,) = judged([dearest], law)
-    return Allowance(task, unit, spell(dearest.price), tuple(reached), (), unasked)
+    dearest = max(prices)
+    reached = [s for s, rules in own if s.price == dearest and not rules]
+    recipients = tuple(situation.recipient.value for situation in reached)
+    asks = dict.fromkeys(rule for rules in judged(reached, law) for rule in rules)
+    return Allowance(task, unit, spell(dearest), recipients, (), tuple(asks))
 
 
 def _borders(pack: Pack, day: date) -> tuple[Border, ...]:

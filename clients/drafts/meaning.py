@@ -114,10 +114,10 @@ def _with_units(parts: list[str]) -> list[tuple[str, list[str]]]:
 
 
 def _parts(name: str) -> list[str]:
-    apart = _HUMP.sub(" ", name.translate(_WHOLE_LETTERS))
-    spelt = unicodedata.normalize("NFKD", apart.casefold())
+    spelt = unicodedata.normalize("NFKD", name.translate(_WHOLE_LETTERS))
     bare = "".join(letter for letter in spelt if not unicodedata.combining(letter))
-    return [part for part in _BETWEEN.split(bare) if part]
+    apart = _HUMP.sub(" ", bare).casefold()
+    return [part for part in _BETWEEN.split(apart) if part]
 
 
 @cache

@@ -16,7 +16,6 @@ Which of these ways it goes changes no bit, because each of them is exact.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from math import sqrt
 from typing import Any, Final, TypeAlias
 
@@ -155,31 +154,28 @@ def _add(total: Integers, one: Floats, other: Floats, precision: Precision) -> N
 def _pieces(one: Floats, other: Floats, most: float) -> Iterator[tuple[int, int, bool]]:
     """Yield columns side by side, and whether no partial sum of their product is above `most`.
 
-    As many at a time as that holds for, of pieces of at least `_PIECE` columns.
+    As many at a time as that holds for, of pieces of `_PIECE` columns; the last one may be shorter.
     """
-    bounds = _bounds(one, other)
-    size = one.shape[1] // len(bounds)
     start, together = 0, 0.0
-    for place, bound in enumerate(bounds):
-        if together + bound > most and place * size > start:
-            yield start, place * size, together <= most
-            start, together = place * size, 0.0
+    for place, bound in enumerate(_bounds(one, other)):
+        if together + bound > most and place * _PIECE > start:
+            yield start, place * _PIECE, together <= most
+            start, together = place * _PIECE, 0.0
         together += bound
     yield start, one.shape[1], together <= most
 
 
 def _bounds(one: Floats, other: Floats) -> list[float]:
-    """Return for equal pieces above what no partial sum of an entry lies: two norms, along it."""
-    pieces = _equal_pieces(one.shape[1])
-    longest = [
-        np.vecdot(parts, parts).max(1).astype(np.float64)
-        for parts in (rows.reshape(len(rows), pieces, -1).swapaxes(0, 1) for rows in (one, other))
-    ]
-    bounds: list[float] = np.sqrt(longest[0] * longest[1]).tolist()
+    """Return for each piece above what no partial sum of an entry lies: two norms, along it."""
+    bounds: list[float] = np.sqrt(_longest(one) * _longest(other)).tolist()
     return bounds
 
 
-@cache
-def _equal_pieces(many: int) -> int:
-    """Return the fewest equal pieces of `many` columns that have about `_PIECE` or fewer each."""
-    return next(count for count in range(max(many // _PIECE, 1), many + 1) if many % count == 0)
+def _longest(rows: Floats) -> Lanes:
+    """Return for each piece the largest of the rows' squared norms in it."""
+    most, many = rows.shape
+    whole = many - many % _PIECE
+    pieces = rows[:, :whole].reshape(most, -1, _PIECE).swapaxes(0, 1)
+    longest = np.vecdot(pieces, pieces).max(1, initial=0.0)
+    rest = [np.vecdot(rows[:, whole:], rows[:, whole:]).max()] if whole < many else []
+    return np.append(longest, rest).astype(np.float64)

@@ -62,6 +62,9 @@ from federation.recipes import Recipe
 
 SMALL: Final = 1 << 10
 """Parameters up to which products are in double precision: there they are not what costs."""
+LARGE: Final = 1 << 13
+"""Parameters up to which they are so too where a layer has few inputs: its grid is a coarse one."""
+_FEW: Final = 16
 
 _ENTRIES: Final = 1 << 20  # of a block's widest layer
 _STEP: Final = 32  # lanes
@@ -162,7 +165,8 @@ def _lanes(recipe: Recipe, rows: int) -> int:
 
 def model_precision(recipe: Recipe) -> Precision:
     """Return what the recipe's products are computed in."""
-    return DOUBLE if recipe.model.dimension <= SMALL else SINGLE
+    narrow = min(recipe.model.layers[:-1]) < _FEW
+    return DOUBLE if recipe.model.dimension <= (LARGE if narrow else SMALL) else SINGLE
 
 
 def layer_grids(recipe: Recipe) -> Sequence[Grid]:

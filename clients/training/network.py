@@ -68,7 +68,10 @@ class Part:
 
 
 def parts(network: Network, block: Block, loss: Loss) -> list[Part]:
-    """Return the gradients of a block's rows, layer by layer."""
+    """Return the gradients of a block's rows, layer by layer.
+
+    block: its features have an entry to spare, and become the first part's inputs.
+    """
     entered, scale = _entering(block, network.precision)
     inputs, scales, gates = [entered], [scale], []
     for matrix, by in network.layers[:-1]:
@@ -92,8 +95,7 @@ def parts(network: Network, block: Block, loss: Loss) -> list[Part]:
 def _entering(block: Block, precision: Precision) -> tuple[Floats, Lanes]:
     """Make the block's rows and a 1 integers; their scales are no number where a row is none."""
     rows = block.features
-    if not block.present.all():
-        rows[:, ~block.present] = 0.0
+    rows[:, ~block.present] = 0.0
     scale = onto_grid(rows, 1.0, precision)
     sound = scale > 0.0
     if not sound.all():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 
 from clients.training import ghost, private_sgd
-from clients.training.exact import SINGLE
+from clients.training.exact import DOUBLE, SINGLE
 from clients.training.gradients import grouped
 from clients.training.losses import row_losses
 from clients.training.network import Network, Part, parts
@@ -29,7 +29,8 @@ SHAPES = [(5, 1), (6, 7, 1), (5, 12, 8, 1), (4, 9, 6, 5, 1), (4, 5, 1, 1), (1, 1
 
 @pytest.fixture(params=["single", "double"])
 def precision(request, monkeypatch):
-    monkeypatch.setattr(ghost, "SMALL", 0 if request.param == "single" else 1 << 62)
+    for name in ("SMALL", "LARGE"):
+        monkeypatch.setattr(ghost, name, 0 if request.param == "single" else 1 << 62)
     return request.param
 
 
@@ -220,6 +221,21 @@ def test_rows_that_cancel_are_still_within_the_clip(precision):
     alone = [ghost.exact_sums(agreed, weights, chosen(batch, [unit])) for unit in range(40)]
     assert all(square_of(agreed, share) <= 1 for share in alone)
     assert same(ghost.exact_sums(agreed, weights, batch), added(alone))
+
+
+@pytest.mark.parametrize(
+    ("layers", "chosen_precision"),
+    [
+        ((30, 64, 32, 1), SINGLE),
+        ((30, 31, 1), DOUBLE),  # 993 weights
+        ((15, 64, 32, 1), DOUBLE),
+        ((64, 32, 15, 1), DOUBLE),
+        ((15, 256, 128, 1), SINGLE),
+    ],
+)
+def test_single_precision_is_for_networks_that_are_large_or_not_narrow(layers, chosen_precision):
+    """A layer of few inputs has a coarse grid: what is lost there is not worth the time."""
+    assert ghost.model_precision(recipe(ModelSpec(layers))) is chosen_precision
 
 
 @pytest.mark.parametrize("layers", [(5, 1), (32, 256, 128, 1), (900, 900, 1)])

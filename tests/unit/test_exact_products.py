@@ -82,6 +82,15 @@ def test_pieces_are_put_together_as_far_as_no_float_rounds_their_sum(most):
         assert not np.array_equal(true(left[:, 0] @ right[:, 0].T), expected)
 
 
+@pytest.mark.parametrize("columns", [1, 8, 511, 512, 513, 904, 8328])
+def test_the_columns_behind_the_last_whole_piece_are_bounded_as_well(columns):
+    """The sum of three is odd and above 2^24, so one product would round it."""
+    left, right = np.zeros((2, 3, 1, columns), np.float32)
+    left[..., -300:], right[..., -300:] = 2047.0, 4095.0
+    expected = np.full((3, 3), min(columns, 300) * 2047 * 4095)
+    assert np.array_equal(summed(left, right, SINGLE), expected)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),

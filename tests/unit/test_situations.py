@@ -295,6 +295,9 @@ def test_the_card_allows_what_the_law_permits_and_no_more(node: Jurisdiction) ->
             assert item.rules
 
 
+_TO_CN = 'context.recipients.contains("CN")'
+
+
 def test_the_card_says_what_asks_a_person_first() -> None:
     """Training above ε 2 here: the dearest is allowed, but not before somebody said yes."""
     rule = NOTES.format(id="MINE-1") + (
@@ -307,6 +310,8 @@ def test_the_card_says_what_asks_a_person_first() -> None:
     rows = [row for row in card.to_json()["allows"] if row["action"] == "train" and row["epsilon"]]
     assert rows and all(row["asks"] == ["MINE-1"] for row in rows)
     assert all(item.asks == () for item in drawn(EU).allowances)
+    abroad = rule.replace('context.epsilon.greaterThan(decimal("2.0"))', _TO_CN)
+    assert "MINE-1" in {rule for item in drawn(EU, more=abroad).allowances for rule in item.asks}
     console = Console(record=True, width=200, file=StringIO())
     console.print(_allows(card, "en"))
     assert console.export_text().count("; asks people first (MINE-1)") == len(rows)
