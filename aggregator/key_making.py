@@ -35,7 +35,11 @@ IDLE_SECONDS: Final = 10.0
 
 LOOK_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 60.0
-"""How long until it is looked again whether all are there, and until a batch is tried again."""
+"""How long until it is looked again whether all are there; and until a batch is tried, at most.
+
+The first batch that comes to nothing is tried again after the former, and each of the next twice as
+late: where a federation has just started, too few witnesses of the keyholders' ledgers are there.
+"""
 
 
 class NoKeyError(AbandonedError):
@@ -68,7 +72,7 @@ class KeyMaking:
         self._threshold = threshold
         self._waits = waits
         self._clock = clock
-        self._not_before = 0.0
+        self._not_before, self._pause = 0.0, LOOK_SECONDS
         self._holders = tuple(m.party for m in roster.active(Role.KEYHOLDER))
 
     def ensure(self, job: str) -> None:
@@ -102,8 +106,10 @@ class KeyMaking:
         except _LaterError:
             return False
         except (*UNREADABLE, _StoppedError):
-            self._not_before = self._clock() + PAUSE_SECONDS
+            self._not_before = self._clock() + self._pause
+            self._pause = min(2 * self._pause, PAUSE_SECONDS)
             return False
+        self._pause = LOOK_SECONDS
         return True
 
     def _make(self, seconds: float, interrupted: Callable[[], bool]) -> None:
