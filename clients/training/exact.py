@@ -30,7 +30,8 @@ AT_ONCE: Final = 256
 """Grids leave room for the sum of about as many rows in one product of single precision."""
 
 _PIECE: Final = 512  # columns
-_NEARLY: Final = 1.0 - 2.0**-7  # more than two norms of up to 2^15 numbers err by
+NEARLY: Final = 1.0 - 2.0**-7
+"""More than two norms of up to 2^15 numbers err by."""
 _FINEST: Final = 2.0**40  # so that squares too small for a float stay below any rounding
 
 
@@ -140,7 +141,7 @@ def add_products(total: Integers, one: Floats, other: Floats, precision: Precisi
 
 
 def _add(total: Integers, one: Floats, other: Floats, precision: Precision) -> None:
-    for start, stop, fits in _pieces(one, other, 2.0**precision.bits * _NEARLY):
+    for start, stop, fits in _pieces(one, other, 2.0**precision.bits * NEARLY):
         left, right = one[:, start:stop], other[:, start:stop].astype(one.dtype, copy=False)
         if fits:
             product: Floats = left @ right.T

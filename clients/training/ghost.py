@@ -39,11 +39,12 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from math import floor, log2, sqrt
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clients.training import compiled
 from clients.training.exact import (
     AT_ONCE,
     DOUBLE,
@@ -58,7 +59,11 @@ from clients.training.exact import (
 )
 from clients.training.gradients import IDLE, Array, Batch, grouped
 from clients.training.network import Network, Part, parts
+from federation.models import ModelSpec
 from federation.recipes import Recipe
+
+if TYPE_CHECKING:
+    from clients.training.kernels import Plan
 
 SMALL: Final = 1 << 10
 """Parameters up to which products are in double precision: there they are not what costs."""
@@ -121,16 +126,38 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
     For at most 2^17 units the sum of what it is for each unit alone, bit for bit.
     """
     grids, precision = layer_grids(recipe), model_precision(recipe)
-    totals: list[Integers] = [np.zeros((m, n + 1), np.int64) for m, n in recipe.model.shapes()]
+    flat = np.zeros(recipe.model.dimension, np.int64)
+    totals = [*_matrices(flat, recipe)]
     _keep_memory()
     with np.errstate(all="ignore"):
         held: Floats = weights.astype(precision.dtype)
         if np.isfinite(held).all():
             network = Network.of(recipe.model, held, precision)
-            lanes = partial(_lanes, recipe)
+            plan = _plan(recipe.model, network, grids)
+            lanes = partial(_lanes, recipe, plan is not None)
             for block in grouped(batch, lanes, _STEP, precision.dtype, spare=1):
-                _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
+                if plan is not None and len(block.present) == 1:
+                    compiled.add_shares(plan, block, recipe.loss, flat)
+                else:
+                    _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
     return totals
+
+
+def _matrices(flat: Integers, recipe: Recipe) -> Iterator[Integers]:
+    """Yield the layers' [m, n + 1] of what holds one after another."""
+    start = 0
+    for m, n in recipe.model.shapes():
+        yield flat[start : start + m * (n + 1)].reshape(m, n + 1)
+        start += m * (n + 1)
+
+
+def _plan(model: ModelSpec, network: Network, grids: Sequence[Grid]) -> "Plan | None":
+    """Return what the compiled way needs, or None where nobody goes it."""
+    if not compiled.usable(model):
+        return None
+    widest = max(sum(matrix.shape) for matrix, _ in network.layers)
+    error = _norm_error(widest, network.precision)
+    return compiled.plan_of(network, grids, error, _margin(network.precision))
 
 
 def _add_shares(
@@ -156,8 +183,10 @@ def _portions(batch: Batch) -> Iterator[Batch]:
         yield batch.of(slice(start, start + _AT_ONCE))
 
 
-def _lanes(recipe: Recipe, rows: int) -> int:
+def _lanes(recipe: Recipe, fused: bool, rows: int) -> int:
     """Return the most lanes of a block, with the idle ones: from the recipe alone."""
+    if fused and rows == 1:
+        return compiled.LANES + IDLE
     columns = min(max(_ENTRIES // max(recipe.model.layers), 256), _MOST_LANES)
     units = max(columns // rows, min(128, _MOST_COLUMNS // rows))
     return _STEP * max(units // _STEP, 1) + IDLE
@@ -213,6 +242,11 @@ def clipped_shares(
     return _held(shares, grams, precision)
 
 
+def _norm_error(widest: int, precision: Precision) -> float:
+    """Return what a bound of a share's squared norm may err by, relatively."""
+    return 2.0 * (widest + 16) * precision.error + 2.0**-30
+
+
 def _margin(precision: Precision) -> float:
     """Return how far below the clip a unit is scaled, so that rounding seldom lifts it above."""
     return 1.0 - (2.0**-8 if precision is SINGLE else 2.0**-13)
@@ -224,7 +258,7 @@ class _Grams:
     def __init__(self, found: Sequence[Part], grids: Sequence[Grid], precision: Precision) -> None:
         rows = len(found[0].weight)
         widest = max(len(part.inputs) + len(part.slopes) for part in found)
-        self._error = 2.0 * (widest + 16) * precision.error + 2.0**-30
+        self._error = _norm_error(widest, precision)
         clip = np.array([grid.clip for grid in grids])[:, None, None]
         most = np.array([2.0 ** (grid.precision.bits - 1) for grid in grids])[:, None, None]
         self._clips, self._longest = precision.reach / clip, np.square(clip / most)

@@ -1,11 +1,13 @@
 """Ghost clipping: a unit's integers are its own, at most a clip long, and near its true gradient.
 
-Both precisions run on every model, whatever its size.
+Both precisions run on every model, whatever its size, and so do both ways: what is compiled, and
+arrays alone.
 """
 
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 
-from clients.training import ghost, private_sgd
+from clients.training import compiled, ghost, private_sgd
 from clients.training.exact import DOUBLE, SINGLE
 from clients.training.gradients import grouped
 from clients.training.losses import row_losses
@@ -27,11 +29,14 @@ from tests.steps import chosen, clipped_units
 SHAPES = [(5, 1), (6, 7, 1), (5, 12, 8, 1), (4, 9, 6, 5, 1), (4, 5, 1, 1), (1, 1, 1)]
 
 
-@pytest.fixture(params=["single", "double"])
+@pytest.fixture(params=["single", "double", "single-arrays", "double-arrays"])
 def precision(request, monkeypatch):
+    precision, _, arrays = request.param.partition("-")
     for name in ("SMALL", "LARGE"):
-        monkeypatch.setattr(ghost, name, 0 if request.param == "single" else 1 << 62)
-    return request.param
+        monkeypatch.setattr(ghost, name, 0 if precision == "single" else 1 << 62)
+    if arrays:
+        monkeypatch.setattr(compiled, "kernels", lambda: None)
+    return precision
 
 
 def recipe(model: ModelSpec, clip: str = "1", grid: int = 4096, loss: str = "mse") -> Recipe:
@@ -131,8 +136,15 @@ def test_blocks_end_with_their_units_however_many_rows_each_has():
     agreed = recipe(ModelSpec((3, 2, 1)))
     for rows, units, lanes in ((1, 24, 40), (1, 1000, 1032), (2, 33, 72), (2000, 1, 40)):
         batch = made_batch(np.ones((units, rows, 3)), *np.ones((2, units, rows)))
-        found = grouped(batch, lambda reach: ghost._lanes(agreed, reach), ghost._STEP)
-        assert [block.present.shape[1] for block in found] == [lanes]
+        for fused in (False, True):
+            found = grouped(batch, partial(ghost._lanes, agreed, fused), ghost._STEP)
+            assert [block.present.shape[1] for block in found] == [lanes]
+
+
+def test_who_goes_the_compiled_way_stands_in_tiles():
+    batch = made_batch(np.ones((2100, 1, 3)), *np.ones((2, 2100, 1)))
+    found = grouped(batch, partial(ghost._lanes, recipe(ModelSpec((3, 2, 1))), True), ghost._STEP)
+    assert [block.present.shape[1] for block in found] == [1032, 1032, 72]
 
 
 @pytest.mark.parametrize("rows", [1, 2])

@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     *("torch", "opacus", "sklearn", "pandas", "numpy", "pyarrow", "duckdb", "tenseal", "sqlglot"),
-    *("sqlalchemy", "sqlcipher3", "alembic", "flwr", "httpx", "fastapi", "rich", "hydra"),
+    *("sqlalchemy", "sqlcipher3", "alembic", "flwr", "httpx", "fastapi", "rich", "hydra", "numba"),
 )
 
 
