@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
 from clients.training.exact import NEARLY, Integers, room
 from clients.training.gradients import Block, loss_slopes
@@ -40,6 +41,14 @@ def kernels() -> ModuleType | None:
     from clients.training import kernels as found
 
     return found
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return a hold on the threads of scipy's matrix products, which are what numba calls."""
+    import scipy.linalg  # noqa: F401  else it is loaded, with all its threads, when it is called
+
+    return ThreadpoolController()
 
 
 def usable(model: ModelSpec) -> bool:
@@ -85,7 +94,9 @@ def add_shares(plan: "Plan", block: Block, loss: Loss, totals: Integers) -> int:
     from clients.training import kernels
 
     present = block.present[0]
-    tile = kernels.forward(plan, block.features[:-1, 0], present)
-    slopes = np.where(present, loss_slopes(tile.outputs, block.targets[0], loss), 0.0)
-    cut: int = kernels.add_shares(plan, tile, slopes, totals)
+    # A tile's products are too small to be shared out: two threads take longer, and twice the time.
+    with _libraries().limit(limits=1, user_api="blas"):
+        tile = kernels.forward(plan, block.features[:-1, 0], present)
+        slopes = np.where(present, loss_slopes(tile.outputs, block.targets[0], loss), 0.0)
+        cut: int = kernels.add_shares(plan, tile, slopes, totals)
     return cut

@@ -32,6 +32,14 @@ def noised_sum(recipe: Recipe, weights: Array, batch: Batch, entropy: Entropy) -
     return fixedpoint.decode(exact + drawn, recipe.grid)
 
 
+def ready(recipe: Recipe) -> None:
+    """Compile what the recipe's steps run, or find it compiled: rows that wait need not."""
+    if len(recipe.model.layers) > 2:
+        row, there = np.zeros((1, 1, recipe.model.inputs)), np.ones((1, 1), bool)
+        nobody = Batch(row, np.zeros((1, 1)), there)
+        ghost.rounded_sum(recipe, np.zeros(recipe.model.dimension), nobody)
+
+
 def rounded_sum(recipe: Recipe, weights: Array, batch: Batch) -> NDArray[np.int64]:
     """Return the sum of the units' clipped gradients, each rounded to the grid, [d] int64.
 

@@ -9,9 +9,11 @@ from clients.errors import ComputeError
 from clients.training.evaluating import inputs_alone
 from clients.training.fedavg import local_round
 from clients.training.jobs import TrainJob
+from clients.training.private_sgd import ready
 from clients.training.sampling import UnitRows, hold_out
 from clients.training.sums import round_sum
 from clients.training.tables import load_rows
+from federation.recipes import Recipe
 from federation.sum_recipes import SumRecipe
 from secure_compute.entropy import SystemEntropy
 from secure_compute.primitives.seed_stream import SeedStream
@@ -38,9 +40,11 @@ class Trainer:
             ComputeError: the weights are not those of the order's model.
         """
         rows, held = self._load(job)
-        if weights is None:
-            return b""
         recipe, number = job.task.recipe, job.task.begun + round_
+        if weights is None:
+            if isinstance(recipe, Recipe):
+                ready(recipe)
+            return b""
         size = recipe.method.size if isinstance(recipe, SumRecipe) else recipe.model.dimension
         if len(weights) != 4 * size:
             raise ComputeError("the weights are those of a model from another version")

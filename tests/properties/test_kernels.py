@@ -4,18 +4,21 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import clients
 from clients.training import compiled, ghost, kernels
 from clients.training.exact import DOUBLE, SINGLE
 from clients.training.gradients import IDLE, grouped
 from clients.training.network import Network
+from clients.training.service import Trainer
 from federation.models import ModelSpec
 from tests.properties.test_ghost_sums import SHAPES, recipe, same
 from tests.steps import batch as made_batch
@@ -178,6 +181,35 @@ def test_others_go_by_arrays(monkeypatch, layers, activation, rows):
     features = np.random.default_rng(3).normal(size=(5, rows, 4))
     batch = made_batch(features, *np.ones((2, 5, rows)))
     assert ghost.exact_sums(agreed, np.ones(agreed.model.dimension), batch)[0].any()
+
+
+def test_products_of_a_tile_take_one_thread_and_leave_the_others_theirs(monkeypatch):
+    threads = []
+
+    def observed(outputs, targets, loss):
+        threads.append(
+            {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+        )
+        return outputs - targets
+
+    monkeypatch.setattr(compiled, "loss_slopes", observed)
+    agreed = recipe(ModelSpec((4, 3, 1)))
+    with threadpool_limits(2, user_api="blas"):
+        ghost.exact_sums(
+            agreed, np.ones(agreed.model.dimension), alone(np.ones((5, 4)), np.ones(5))
+        )
+        observed(0.0, 0.0, "mse")
+    assert threads == [{1}, {2}]
+
+
+@pytest.mark.parametrize(("layers", "times"), [((4, 3, 1), 1), ((4, 1), 0)])
+def test_a_training_process_compiles_while_it_loads_its_rows(monkeypatch, layers, times):
+    called = []
+    monkeypatch.setattr(compiled, "add_shares", lambda *given: called.append(COUNTED(*given)))
+    monkeypatch.setattr(Trainer, "_load", lambda self, job: (None, None))
+    task = SimpleNamespace(recipe=recipe(ModelSpec(layers)), begun=0)
+    assert Trainer().perform(SimpleNamespace(task=task), 0, None) == b""
+    assert len(called) == times
 
 
 @pytest.fixture

@@ -56,6 +56,14 @@ def test_what_ends_for_good_is_not_started_again(name):
     assert service["UMask"] == "0077" and service["ProtectSystem"] == "strict"
 
 
+def test_what_a_node_compiles_lies_where_it_alone_may_write():
+    service = unit(DEPLOY / "systemd" / "entrepot-node.service")["Service"]
+    assert service["Environment"].endswith("NUMBA_CACHE_DIR=/tmp/numba")
+    assert service["PrivateTmp"] == "yes"
+    assert "NUMBA_CACHE_DIR=/tmp/numba" in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert all(part["tmpfs"] == ["/tmp"] for part in COMPOSE["services"].values())
+
+
 @pytest.mark.parametrize("name", ["node", "aggregator"])
 def test_a_unit_says_how_its_folder_is_sealed(name):
     lines = (DEPLOY / "systemd" / f"entrepot-{name}.service").read_text().splitlines()
