@@ -1,18 +1,27 @@
 """Who takes the compiled way through a private step, and what it needs to know of the network.
 
-It computes what `ghost.py` would, bit for bit, for rectified networks and units of one row. Where
-numba cannot be loaded, everything goes array by array: slower, and not otherwise.
+It computes what `ghost.py` would, bit for bit, for rectified networks in single precision and units
+of one row. What is compiled is believed once it has given the sums of arrays in a trial. Where it
+does not, or cannot be compiled or kept, everything goes array by array: slower, and not otherwise.
 """
 
+import logging
+import os
+import shutil
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from stat import S_IMODE
+from threading import Lock
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
 
-from clients.training.exact import NEARLY, Integers, room
+from clients.training import trial
+from clients.training.exact import NEARLY, SINGLE, Integers, Precision, room
 from clients.training.gradients import Block, loss_slopes
 from clients.training.network import Network
 from federation.losses import Loss
@@ -28,19 +37,68 @@ LANES: Final = 1024
 A tile's sums in double precision stay below 2^53 (`kernels._add_product`).
 """
 
+log = logging.getLogger(__name__)
+_ALONE: Final = Lock()
+
+
+def fitting(model: ModelSpec, precision: Precision) -> ModuleType | None:
+    """Return the kernels if units of one row go through them, or None.
+
+    They do not for tanh, which is a library's own, in its own bits; in double precision, where a
+    small network's products are not what costs; nor through a hidden layer of one output, which
+    may have another precision than the others (`ghost.layer_grids`).
+    """
+    rectified = model.activation == "relu" and 1 not in model.layers[1:-1]
+    return kernels() if rectified and precision is SINGLE else None
+
 
 @cache
 def kernels() -> ModuleType | None:
-    """Return the compiled functions, or None where numba is missing or told not to compile."""
+    """Return the compiled functions, after a trial, or None: then this process does without.
+
+    Compiling takes 8 s, for each version once on a machine: it is kept in a folder of this user's.
+    One that could not be written or read, or held what gives other sums, is taken away.
+    """
+    folder, why = None, "numba is told not to compile"
     try:
         import numba
-    except ImportError:  # or it does not go with this numpy or this Python
-        return None
-    if numba.config.DISABLE_JIT:
-        return None
-    from clients.training import kernels as found
 
-    return found
+        if not numba.config.DISABLE_JIT:
+            folder = _folder(numba.__version__)
+            numba.config.CACHE_DIR = str(folder)
+            from clients.training import kernels as found
+
+            if trial.agrees(found):
+                return found
+            why = "here they give other sums than arrays do"
+    except Exception as error:  # noqa: BLE001  whatever a compiler or a file says, arrays go on
+        why = f"{type(error).__name__}: {error}"
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    log.warning("private steps are not compiled, and take longer: %s", why)
+    return None
+
+
+def _folder(version: str) -> Path:
+    """Make the folder of what is compiled from this very source, for this user alone to write to.
+
+    What lies in it is run. Another version has another folder, so nothing of the one is ever
+    taken for the other's.
+
+    Raises:
+        OSError: there is none that could be written to, or somebody else could write to it.
+    """
+    source = Path(__file__).with_name("kernels.py").read_bytes()
+    name = sha256(version.encode() + b"\0" + source).hexdigest()[:32]
+    cached = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cached, "entrepot", name)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for one in (folder, folder.parent):
+        found = one.stat()
+        if found.st_uid != os.getuid() or S_IMODE(found.st_mode) & 0o022:
+            raise PermissionError(f"others may write to {one}, where what is compiled would lie")
+    return folder
 
 
 @cache
@@ -49,16 +107,6 @@ def _libraries() -> ThreadpoolController:
     import scipy.linalg  # noqa: F401  else it is loaded, with all its threads, when it is called
 
     return ThreadpoolController()
-
-
-def usable(model: ModelSpec) -> bool:
-    """Whether units of one row go the compiled way.
-
-    Not through tanh, which is a library's own, in its own bits; nor through a hidden layer of one
-    output, which may have another precision than the others (`ghost.layer_grids`).
-    """
-    fit = model.activation == "relu" and 1 not in model.layers[1:-1]
-    return fit and kernels() is not None
 
 
 def plan_of(network: Network, grids: Sequence["Grid"], error: float, margin: float) -> "Plan":
@@ -86,16 +134,18 @@ def plan_of(network: Network, grids: Sequence["Grid"], error: float, margin: flo
     )
 
 
-def add_shares(plan: "Plan", block: Block, loss: Loss, totals: Integers) -> int:
+def add_shares(
+    kernels: ModuleType, plan: "Plan", block: Block, loss: Loss, totals: Integers
+) -> int:
     """Add the shares of a block of units of one row; return how many were cut back once more.
 
-    totals: the layers' [m, n + 1], one after another. block: its features have a row to spare.
+    totals: the layers' [m, n + 1], one after another. block: its features have a row to spare, and
+    its lanes are a multiple of 8.
     """
-    from clients.training import kernels
-
     present = block.present[0]
-    # A tile's products are too small to be shared out: two threads take longer, and twice the time.
-    with _libraries().limit(limits=1, user_api="blas"):
+    # Products of a tile are too small to be shared out among threads: they only take longer. The
+    # limit is the whole process's, and two that overlap would leave it behind.
+    with _ALONE, _libraries().limit(limits=1, user_api="blas"):
         tile = kernels.forward(plan, block.features[:-1, 0], present)
         slopes = np.where(present, loss_slopes(tile.outputs, block.targets[0], loss), 0.0)
         cut: int = kernels.add_shares(plan, tile, slopes, totals)

@@ -32,6 +32,8 @@ AT_ONCE: Final = 256
 _PIECE: Final = 512  # columns
 NEARLY: Final = 1.0 - 2.0**-7
 """More than two norms of up to 2^15 numbers err by."""
+SMALLEST: Final = 2.0**-500
+"""Of what 1 has become: the square of less is no normal float."""
 _FINEST: Final = 2.0**40  # so that squares too small for a float stay below any rounding
 
 
@@ -76,11 +78,12 @@ def onto_grid(rows: Floats, one: Lanes | float, precision: Precision) -> Lanes:
 
     rows: [n + 1, K, L], n finite entries and space for one more. They are integers, or `one`
     is at least 1: so a norm below 1 is that of entries that are all 0.
-    Where the norm is 0, or no number, the integers and ρ are 0.
+    Where the norm is no number, or `one` so small that its square has lost bits, the integers and
+    ρ are 0.
     """
     wanted = room(len(rows), precision.reach, precision)
     factor = wanted / np.sqrt(squares(rows[:-1]) + np.square(one))
-    factor = np.where(np.isfinite(factor), factor, 0.0)
+    factor = np.where(np.isfinite(factor) & (one >= SMALLEST), factor, 0.0)
     rows[:-1] *= np.minimum(factor, wanted).astype(rows.dtype)
     rows[-1] = np.fmax(factor * one, 0.0)  # 0 also where that is no number
     np.rint(rows, out=rows)

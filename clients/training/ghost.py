@@ -39,6 +39,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cache, partial
 from math import floor, log2, sqrt
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -59,7 +60,6 @@ from clients.training.exact import (
 )
 from clients.training.gradients import IDLE, Array, Batch, grouped
 from clients.training.network import Network, Part, parts
-from federation.models import ModelSpec
 from federation.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -125,6 +125,13 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
 
     For at most 2^17 units the sum of what it is for each unit alone, bit for bit.
     """
+    return sums_by(compiled.fitting(recipe.model, model_precision(recipe)), recipe, weights, batch)
+
+
+def sums_by(
+    kernels: ModuleType | None, recipe: Recipe, weights: Array, batch: Batch
+) -> list[Integers]:
+    """Return the `exact_sums`: units of one row go through the kernels if there are any."""
     grids, precision = layer_grids(recipe), model_precision(recipe)
     flat = np.zeros(recipe.model.dimension, np.int64)
     totals = [*_matrices(flat, recipe)]
@@ -133,11 +140,11 @@ def exact_sums(recipe: Recipe, weights: Array, batch: Batch) -> list[Integers]:
         held: Floats = weights.astype(precision.dtype)
         if np.isfinite(held).all():
             network = Network.of(recipe.model, held, precision)
-            plan = _plan(recipe.model, network, grids)
+            plan = None if kernels is None else _plan(network, grids)
             lanes = partial(_lanes, recipe, plan is not None)
             for block in grouped(batch, lanes, _STEP, precision.dtype, spare=1):
-                if plan is not None and len(block.present) == 1:
-                    compiled.add_shares(plan, block, recipe.loss, flat)
+                if kernels is not None and plan is not None and len(block.present) == 1:
+                    compiled.add_shares(kernels, plan, block, recipe.loss, flat)
                 else:
                     _add_shares(totals, parts(network, block, recipe.loss), grids, precision)
     return totals
@@ -151,10 +158,8 @@ def _matrices(flat: Integers, recipe: Recipe) -> Iterator[Integers]:
         start += m * (n + 1)
 
 
-def _plan(model: ModelSpec, network: Network, grids: Sequence[Grid]) -> "Plan | None":
-    """Return what the compiled way needs, or None where nobody goes it."""
-    if not compiled.usable(model):
-        return None
+def _plan(network: Network, grids: Sequence[Grid]) -> "Plan":
+    """Return the network and its grids as kernels take them."""
     widest = max(sum(matrix.shape) for matrix, _ in network.layers)
     error = _norm_error(widest, network.precision)
     return compiled.plan_of(network, grids, error, _margin(network.precision))

@@ -10,8 +10,8 @@ Matrices lie one after another in flat arrays, rows of all layers below each oth
 a time, which is what compilers turn into vector instructions. An array put into a part of another
 (`a[:] = b`) takes seconds to compile; a loop does not.
 
-All of it is one file, and reads no other one's constants: what numba keeps on disk of a function
-it makes anew when that function's own file has changed, and no other time.
+All of it is one file, and reads no other one's constants: what is kept on disk goes by this file's
+content alone.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from clients.training.exact import Floats, Integers, Lanes
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FINEST: Final = 2.0**40  # as in `exact.scaled`
+_SMALLEST: Final = 2.0**-500  # as in `exact.onto_grid`
 _STEEPEST: Final = 2.0**65  # as in `ghost.clipped_shares`
 
 
@@ -73,13 +74,10 @@ class Tile(NamedTuple):
 
 
 def _compiled(function: F) -> F:
-    """Compile at the first call; kept on disk where a folder lets itself be written to."""
+    """Compile at the first call, for one signature each, and keep that on disk (`compiled.py`)."""
     inner = function.__name__.startswith("_")  # called by what is compiled alone
     options = {"error_model": "numpy", "no_cfunc_wrapper": True, "no_cpython_wrapper": inner}
-    try:
-        return cast("F", numba.njit(cache=True, **options)(function))
-    except RuntimeError:  # there is no such folder
-        return cast("F", numba.njit(**options)(function))
+    return cast("F", numba.njit(cache=True, **options)(function))
 
 
 @_compiled
@@ -156,7 +154,7 @@ def _onto_grid(
     one = rows[n]
     for lane in range(lanes):
         found = room / np.sqrt(np.float64(squared[lane]) + ones[lane] * ones[lane])
-        found = found if np.isfinite(found) else 0.0
+        found = found if np.isfinite(found) and ones[lane] >= _SMALLEST else 0.0
         scales[lane] = found * ones[lane]
         factor[lane] = min(found, room)
         one[lane] = np.fmax(found * ones[lane], 0.0)  # 0 also where that is no number

@@ -221,7 +221,8 @@ def main(words: list[str]) -> int:
     chosen = [path for path in paths if not words or any(word in path.name for word in words)]
     mutants = [read_mutant(path, killers) for path in chosen]
     forks.set_forkserver_preload(libraries())
-    with base_tree() as base:
+    with base_tree() as base, tempfile.TemporaryDirectory(prefix="kernels-") as kept:
+        os.environ["XDG_CACHE_HOME"] = kept  # what is compiled of mutants is nobody's afterwards
         tried = _all_tried(base, mutants, learn)
     survivors = [one for one in tried if one.verdict != "killed"]
     for one in survivors:

@@ -451,6 +451,21 @@ def test_lanes_that_hold_nobody_make_no_sum_look_large(precision):
         assert np.array_equal(part.inputs[-1] > 0, block.present)
 
 
+def test_a_one_whose_square_is_no_normal_float_lifts_nobody_above_the_clip(precision):
+    """A row so large that 1 beside it is 10^-162 when it comes to the fourth layer, all silent."""
+    agreed = recipe(ModelSpec((2, 2, 2, 2, 2, 2, 1)))
+    matrices = [2.0**19] * 3 + [-1e60, 1.0, 1.0]
+    weights = np.concatenate(
+        [
+            np.append(np.eye(m, n) * by, np.full(m, float(place > 3)))
+            for place, ((m, n), by) in enumerate(zip(agreed.model.shapes(), matrices, strict=True))
+        ]
+    )
+    for size in 10.0 ** np.arange(97.0, 103.0, 0.02):
+        batch = made_batch([[[size, size]]], [[-1e3]], [[1]])
+        assert square_of(agreed, ghost.exact_sums(agreed, weights, batch)) <= 1
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
 def test_weights_that_no_float_holds_add_up_to_nothing(value, precision):
     agreed = recipe(ModelSpec((4, 3, 1)))

@@ -18,6 +18,7 @@ from federation.key_sources import source_of
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 MANIFESTS = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+NODE = DEPLOY / "kubernetes" / "node.yaml"
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 
 
@@ -58,10 +59,17 @@ def test_what_ends_for_good_is_not_started_again(name):
 
 def test_what_a_node_compiles_lies_where_it_alone_may_write():
     service = unit(DEPLOY / "systemd" / "entrepot-node.service")["Service"]
-    assert service["Environment"].endswith("NUMBA_CACHE_DIR=/tmp/numba")
-    assert service["PrivateTmp"] == "yes"
-    assert "NUMBA_CACHE_DIR=/tmp/numba" in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
-    assert all(part["tmpfs"] == ["/tmp"] for part in COMPOSE["services"].values())
+    assert service["Environment"].endswith(" XDG_CACHE_HOME=/var/cache")
+    assert (service["CacheDirectory"], service["CacheDirectoryMode"]) == ("entrepot", "0700")
+    assert " XDG_CACHE_HOME=/cache\n" in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
+    assert all("/cache" in part["tmpfs"] for part in COMPOSE["services"].values())
+    sets = [one for one in documents(NODE) if one["kind"] == "StatefulSet"]
+    pods = [one["spec"]["template"]["spec"] for one in sets]
+    for pod in pods:
+        parts = pod["containers"]
+        mounts = {one["name"]: {at["name"] for at in one["volumeMounts"]} for one in parts}
+        assert [name for name, volumes in mounts.items() if "cache" in volumes] == ["node"]
+    assert pods
 
 
 @pytest.mark.parametrize("name", ["node", "aggregator"])
