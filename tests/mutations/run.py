@@ -32,11 +32,14 @@ from importlib.metadata import entry_points
 from multiprocessing import get_context
 from pathlib import Path
 
+import numba
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 KILLERS = HERE / "killers.txt"
 PACKAGES = ("policies", "secure_compute", "federation", "clients", "aggregator", "experiments")
 TIMEOUT = 600  # seconds for the tests of one mutant, or for a part of those without any
+KERNELS = "test_kernels.py"  # what needs that which is compiled; others go by arrays
 AT_ONCE = 12  # tests in such a part
 SAID = "said.txt"
 
@@ -125,6 +128,8 @@ def _pytest(folder: Path, own: Path, words: list[str], compiled: bool) -> None:
     os.chdir(folder)
     tempfile.tempdir = os.environ["TMPDIR"] = str(own)
     os.environ["PYTHONPATH"] = sys.path[0] = str(folder)
+    if not any(KERNELS in word for word in words):  # a compiler takes longer than most tests
+        numba.config.DISABLE_JIT = True
     if not compiled:
         os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     sys.dont_write_bytecode = not compiled
