@@ -7,6 +7,7 @@ Coverage of whole federations is measured in the first test of a module alone: b
 what they take, and the next test of the module passes by nearly the same lines.
 """
 
+import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from experiments.commerce.write import Manifest
     from tests.simulator import Simulation
 
+
+# What tests and their processes compile is kept in the checkout, whatever home they have.
+_KEPT = Path(__file__).resolve().parents[1] / ".pytest_cache" / "kept"
+os.environ.setdefault("XDG_CACHE_HOME", str(_KEPT))
 
 _measured: set[object] = set()
 """Modules in which a federation was."""
