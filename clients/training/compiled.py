@@ -112,7 +112,7 @@ def _libraries() -> ThreadpoolController:
 def plan_of(network: Network, grids: Sequence["Grid"], error: float, margin: float) -> "Plan":
     """Return the network as kernels take it.
 
-    error: what a bound of a squared norm may err by, relatively; margin: below the clip.
+    error: what a bound of a squared norm may err by, relatively; margin: as a part of the clip.
     """
     from clients.training.kernels import Plan
 

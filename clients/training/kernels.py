@@ -42,7 +42,7 @@ class Plan(NamedTuple):
     clips:    reach over the clip in these steps.
     most:     what no partial sum of a product may be above.
     error:    of a bound of a squared norm, relatively.
-    margin:   how far below the clip a unit is scaled, as a part of it.
+    margin:   to what part of the clip a unit is scaled, so that rounding finds room.
     """
 
     sizes: Integers

@@ -1,7 +1,7 @@
 """One batch that compiled code has to add up as arrays do before it is believed.
 
-It meets what it was compiled for and not what else may be wrong with it: a file of another version,
-a compiler's error, a processor on which a library fuses additions with multiplications.
+It would show code of another version, a compiler's error in what the batch goes through, or a
+processor on which a library fuses additions with multiplications.
 """
 
 from decimal import Decimal
